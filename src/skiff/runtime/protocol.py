@@ -73,7 +73,7 @@ class Create(Message, frozen=True, kw_only=True):
     bundle: directory with config.json (an OCI Spec); rootfs: mounts that make up the root, in order, at
     <bundle>/rootfs, seen only inside the container (empty: Spec.root.path is ready as it is).
     runtime: empty for our own isolation, else a runc-compatible program with its leading arguments.
-    netns_pin: where to bind-mount the container's network namespace once it exists ("" for nowhere).
+    init: run the command below a small init of ours that reaps and forwards signals (`--init`).
     fds: [control channel] — the monitor's end.
     """
 
@@ -82,7 +82,6 @@ class Create(Message, frozen=True, kw_only=True):
     rootfs: tuple[Mount, ...] = ()
     stdio: Stdio = Stdio()
     runtime: tuple[str, ...] = ()
-    netns_pin: str = ""
     init: bool = False
 
 
