@@ -1,0 +1,53 @@
+# The same words on a laptop and in CI.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: demo test setup check unit integration conformance docs build clean
+
+demo: $(VENV)/.demo          ## install skiff into .venv and run a real container
+	@./packaging/demo $(BIN)
+
+test: setup                  ## install what the tests need, run everything
+	./packaging/test-requirements
+	$(MAKE) check
+	$(MAKE) integration
+	$(MAKE) conformance
+
+setup: $(STAMP)              ## a virtual environment with skiff (editable) and its tools
+
+check: setup                 ## format, lint, types, architecture, unit tests
+	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests
+	$(BIN)/mypy
+	$(MAKE) unit
+
+unit: setup
+	$(BIN)/python -m pytest tests/unit tests/contracts
+
+integration: setup
+	$(BIN)/python -m pytest tests/integration
+
+conformance: setup
+	$(BIN)/python -m pytest tests/conformance
+
+docs: setup                  ## regenerate docs/compatibility.md
+	$(BIN)/python -m tests.conformance.compatibility > docs/compatibility.md
+
+build: setup
+	$(BIN)/python -m pip wheel --no-deps -w dist .
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(BIN)/python pyproject.toml $(shell find src packaging -type f -not -name '*.pyc')
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check .
+	@touch $@
+
+$(STAMP): $(BIN)/python pyproject.toml $(shell find packaging -type f)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
