@@ -1,0 +1,46 @@
+"""Load a compiled seccomp filter into the calling task. What it says is runtime/isolation/seccomp.py's matter.
+
+seccomp(2), SECCOMP_SET_MODE_FILTER.
+"""
+
+import ctypes
+import struct
+from typing import Final
+
+from skiff.linux import syscalls
+from skiff.linux.libc import check, prctl, syscall
+
+FLAGS: Final = {
+    "SECCOMP_FILTER_FLAG_TSYNC": 1,
+    "SECCOMP_FILTER_FLAG_LOG": 2,
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4,
+}
+
+_SET_MODE_FILTER: Final = 1
+_GET_ACTION_AVAIL: Final = 2
+_PR_SET_NO_NEW_PRIVS: Final = 38
+# Looked up now: after the pivot the table of numbers is out of reach.
+_SECCOMP: Final = syscalls.number("seccomp") if syscalls.architecture() in syscalls.ARCHITECTURES else -1
+
+
+def load(program: bytes, flags: int = 0) -> None:
+    """Put the calling task under the filter (an array of struct sock_filter).
+
+    OSError(EACCES) when the task neither has CAP_SYS_ADMIN nor has set no_new_privs; EINVAL: not a valid program.
+    """
+    code = ctypes.create_string_buffer(program, len(program))
+    header = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(code))
+    check(syscall(_SECCOMP, _SET_MODE_FILTER, flags, header), "seccomp")
+
+
+def set_no_new_privileges() -> None:
+    """No execve will grant more than the task has; irrevocable. PR_SET_NO_NEW_PRIVS."""
+    prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def is_available() -> bool:
+    """Whether this kernel filters system calls and knows how to kill the whole process."""
+    if _SECCOMP < 0:
+        return False
+    kill_process = struct.pack("I", 0x80000000)
+    return syscall(_SECCOMP, _GET_ACTION_AVAIL, 0, kill_process) == 0 or ctypes.get_errno() == 95
