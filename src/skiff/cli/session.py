@@ -1,0 +1,59 @@
+"""What one command line has in hand: global flags, config.json, the engine — each made when first asked for."""
+
+from __future__ import annotations
+
+import posix
+import sys
+
+from skiff.client.config_file import ConfigFile, config_folder
+from skiff.client.connection import Connection
+from skiff.client.engine import EngineClient
+from skiff.client.endpoint import DEFAULT_SOCKET, Endpoint
+from skiff.client.target import target
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from skiff.cli.flags import Parsed
+
+
+class Session:
+    """`session.engine()` speaks to the chosen engine; `session.config()` is config.json."""
+
+    def __init__(self, top: Parsed) -> None:
+        self.top = top
+        self.environment = posix.environ
+        self._engine: EngineClient | None = None
+        self._config: ConfigFile | None = None
+
+    def env(self, name: str) -> str:
+        """An environment variable, "" when unset."""
+        return self.environment.get(name.encode(), b"").decode("utf-8", "surrogateescape")
+
+    def config(self) -> ConfigFile:
+        if self._config is None:
+            self._config = ConfigFile.load(config_folder(self.top["config"], self.env))
+        return self._config
+
+    def endpoint(self) -> Endpoint:
+        """The engine's address. Raises InvalidParameter, NotFound (a context)."""
+        return target(self.top, self.env, self.config)
+
+    def engine(self) -> EngineClient:
+        """Connected at the first request. Starts the engine when none runs and we may (cli/autostart.py)."""
+        if self._engine is None:
+            endpoint = self.endpoint()
+            if endpoint.is_default and endpoint.path == DEFAULT_SOCKET:
+                from skiff.cli.autostart import ensure_engine
+
+                ensure_engine(self, endpoint)
+            self._engine = EngineClient(Connection(endpoint, user_headers=self.config().http_headers))
+        return self._engine
+
+    def err(self, text: str) -> None:
+        """One line for a person."""
+        sys.stdout.flush()
+        print(text, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self._engine is not None:
+            self._engine.close()

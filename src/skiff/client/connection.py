@@ -1,0 +1,388 @@
+"""A small blocking HTTP/1.1 client for one engine: keep-alive, chunks, upgrades. Built-in modules only.
+
+No policy, no endpoints (client/engine.py), no redirects, no cookies. One idle connection is kept; a request made
+while a response is still being read opens another one, so streams and calls do not disturb each other.
+
+    request ─► Response ─► read() · json() · chunks() · lines()          back to the idle slot at its end
+    hijack  ─► Stream (the raw socket and what was already read)         never comes back
+"""
+
+from __future__ import annotations
+
+import _socket
+
+from skiff.client import json_text
+from skiff.client.endpoint import Endpoint, dial
+from skiff.errors import SkiffError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any, Protocol
+
+    class Socket(Protocol):
+        """What a unix, tcp, TLS or ssh connection can do."""
+
+        def sendall(self, data: bytes | bytearray | memoryview, /) -> None: ...
+        def recv(self, size: int, /) -> bytes: ...
+        def fileno(self) -> int: ...
+        def shutdown(self, how: int, /) -> None: ...
+        def close(self) -> None: ...
+
+
+READ_SIZE = 256 * 1024
+HEAD_LIMIT = 1 << 20
+API_VERSION = "1.51"
+
+
+class EngineError(SkiffError):
+    """The engine answered with a 4xx or 5xx. str(): Docker's `Error response from daemon: …`.
+
+    status: the HTTP status; message: the engine's own sentence.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"Error response from daemon: {message}")
+        self.status = status
+        self.message = message
+
+
+class BrokenReply(SkiffError):
+    """The engine hung up, or what it said is not HTTP."""
+
+
+class Stream:
+    """A hijacked connection: raw bytes in both directions.
+
+    early: bytes of the stream that came with the response's head; `recv` gives them first.
+    """
+
+    def __init__(self, sock: Socket, early: bytes, content_type: str) -> None:
+        self.sock = sock
+        self.early = early
+        self.content_type = content_type
+
+    def fileno(self) -> int:
+        return self.sock.fileno()
+
+    def recv(self, size: int = READ_SIZE) -> bytes:
+        """b"" at the end."""
+        if self.early:
+            data, self.early = self.early[:size], self.early[size:]
+            return data
+        return self.sock.recv(size)
+
+    def sendall(self, data: bytes | memoryview) -> None:
+        self.sock.sendall(data)
+
+    def close_write(self) -> None:
+        """Half-close: the other side reads the end of our input."""
+        self.sock.shutdown(_socket.SHUT_WR)
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+class Response:
+    """status, headers (lower-case names), and a body that is read once."""
+
+    def __init__(
+        self, connection: Connection, sock: Socket, status: int, headers: dict[str, str], early: bytes
+    ):
+        self._connection = connection
+        self._sock: Socket | None = sock
+        self._buffer = early
+        self.status = status
+        self.headers = headers
+        self._chunked = "chunked" in headers.get("transfer-encoding", "").lower()
+        length = headers.get("content-length")
+        self._left: int | None = int(length) if length is not None and not self._chunked else None
+        if status in (204, 304):
+            self._left, self._chunked = 0, False
+        self._until_close = not self._chunked and self._left is None
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body's bytes as they come."""
+        if self._chunked:
+            yield from self._chunked_body()
+        elif self._until_close:
+            if self._buffer:
+                yield self._buffer
+            while data := self._recv():
+                yield data
+        else:
+            yield from self._counted(self._left or 0)
+        self._end()
+
+    def read(self) -> bytes:
+        return b"".join(self.chunks())
+
+    def json(self) -> Any:
+        """The whole body decoded; None for an empty one. Raises BrokenReply."""
+        body = self.read()
+        if not body.strip():
+            return None
+        try:
+            return json_text.decode(body)
+        except ValueError as error:
+            raise BrokenReply(f"the engine's reply is not JSON: {error}") from error
+
+    def lines(self) -> Iterator[Any]:
+        """A stream of JSON values, one per line (NDJSON)."""
+        held = b""
+        for data in self.chunks():
+            *whole, held = (held + data).split(b"\n")
+            for line in whole:
+                if line.strip():
+                    yield json_text.decode(line)
+        if held.strip():
+            yield json_text.decode(held)
+
+    def close(self) -> None:
+        """Give up what is left of the body."""
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+
+    def _end(self) -> None:
+        if self._sock is None:
+            return
+        if self._until_close or self.headers.get("connection", "").lower() == "close":
+            self._sock.close()
+        else:
+            self._connection.give_back(self._sock)
+        self._sock = None
+
+    def _recv(self) -> bytes:
+        assert self._sock is not None
+        try:
+            return self._sock.recv(READ_SIZE)
+        except OSError as error:
+            raise BrokenReply(f"error during connect: {error.strerror or error}") from error
+
+    def _counted(self, left: int) -> Iterator[bytes]:
+        while left:
+            data, self._buffer = self._buffer or self._recv(), b""
+            if not data:
+                raise BrokenReply("error during connect: unexpected EOF")
+            if len(data) > left:
+                data, self._buffer = data[:left], data[left:]
+            left -= len(data)
+            yield data
+
+    def _chunked_body(self) -> Iterator[bytes]:
+        while True:
+            line = self._line()
+            try:
+                size = int(line.split(b";", 1)[0], 16)
+            except ValueError:
+                raise BrokenReply("error during connect: malformed chunked encoding") from None
+            if size == 0:
+                while self._line():
+                    pass
+                return
+            yield from self._counted(size)
+            self._line()
+
+    def _line(self) -> bytes:
+        while b"\n" not in self._buffer:
+            data = self._recv()
+            if not data or len(self._buffer) > HEAD_LIMIT:
+                raise BrokenReply("error during connect: unexpected EOF")
+            self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line.rstrip(b"\r")
+
+
+class Connection:
+    """Requests to one endpoint. Not for threads.
+
+    user_headers: HttpHeaders of config.json. version: sent as /v1.51 before each path.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, *, user_headers: Mapping[str, str] | None = None, version: str = API_VERSION
+    ) -> None:
+        self.endpoint = endpoint
+        self.version = version
+        self._user_headers = dict(user_headers or {})
+        self._idle: Socket | None = None
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        json: object = None,
+        body: Iterator[bytes] | bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        versioned: bool = True,
+    ) -> Response:
+        """The head of the answer; its body is still to be read.
+
+        json: encoded as the body; body: bytes, or pieces sent in chunks. query: None values are left out, True is
+        "1", lists repeat. Raises EngineError for 4xx and 5xx, CannotConnect, PermissionDenied, BrokenReply.
+        """
+        response = self._send(method, path, query, json, body, headers or {}, versioned)
+        if response.status >= 400:
+            raise engine_error(response)
+        return response
+
+    def hijack(
+        self,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        json: object = None,
+        headers: Mapping[str, str] | None = None,
+        method: str = "POST",
+    ) -> Stream:
+        """POST and take the connection over: attach, exec start. Returns once the engine has agreed."""
+        upgrade = {"Connection": "Upgrade", "Upgrade": "tcp", **(headers or {})}
+        response = self._send(method, path, query, json, None, upgrade, True)
+        if response.status >= 400:
+            raise engine_error(response)
+        sock, response._sock = response._sock, None
+        assert sock is not None
+        return Stream(sock, response._buffer, response.headers.get("content-type", ""))
+
+    def give_back(self, sock: Socket) -> None:
+        if self._idle is None:
+            self._idle = sock
+        else:
+            sock.close()
+
+    def close(self) -> None:
+        if self._idle is not None:
+            self._idle.close()
+            self._idle = None
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any] | None,
+        json: object,
+        body: Iterator[bytes] | bytes | None,
+        headers: Mapping[str, str],
+        versioned: bool,
+    ) -> Response:
+        target = (f"/v{self.version}" if versioned else "") + path + query_string(query)
+        lines = [
+            f"{method} {target} HTTP/1.1",
+            f"Host: {self.endpoint.host_header}",
+            "User-Agent: skiff-client",
+        ]
+        if json is not None:
+            body = json_text.encode(json)
+            lines.append("Content-Type: application/json")
+        pieces: Iterator[bytes] | None = None
+        if isinstance(body, bytes):
+            lines.append(f"Content-Length: {len(body)}")
+        elif body is not None:
+            pieces, body = body, None
+            lines.append("Transfer-Encoding: chunked")
+        elif method in ("POST", "PUT"):
+            lines.append("Content-Length: 0")
+        lines += [f"{name}: {value}" for name, value in (self._user_headers | dict(headers)).items()]
+        head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+        sock, reused = self._take()
+        try:
+            return self._exchange(sock, head + (body or b""), pieces, method)
+        except (BrokenReply, OSError) as error:
+            sock.close()
+            # An idle connection may have been closed under us; nothing of the reply came, so ask once more.
+            if not reused or pieces is not None or getattr(error, "began", False):
+                if isinstance(error, OSError):
+                    raise BrokenReply(f"error during connect: {error.strerror or error}") from error
+                raise
+        sock = dial(self.endpoint)
+        return self._exchange(sock, head + (body or b""), None, method)
+
+    def _take(self) -> tuple[Socket, bool]:
+        sock, self._idle = self._idle, None
+        return (sock, True) if sock is not None else (dial(self.endpoint), False)
+
+    def _exchange(self, sock: Socket, data: bytes, pieces: Iterator[bytes] | None, method: str) -> Response:
+        sock.sendall(data)
+        if pieces is not None:
+            try:
+                for piece in pieces:
+                    if piece:
+                        sock.sendall(b"%x\r\n" % len(piece))
+                        sock.sendall(piece)
+                        sock.sendall(b"\r\n")
+                sock.sendall(b"0\r\n\r\n")
+            except BrokenPipeError:
+                pass  # the engine may refuse before it has read everything: its answer is what counts
+        status, headers, early = read_head(sock)
+        response = Response(self, sock, status, headers, early)
+        if method == "HEAD":
+            response._left, response._chunked, response._until_close = 0, False, False
+            response._end()
+        return response
+
+
+def read_head(sock: Socket) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and the bytes behind them. Skips 100 Continue. Raises BrokenReply."""
+    buffer = b""
+    while True:
+        end = buffer.find(b"\r\n\r\n")
+        if end < 0:
+            data = sock.recv(READ_SIZE)
+            if not data or len(buffer) > HEAD_LIMIT:
+                broken = BrokenReply("error during connect: unexpected EOF")
+                broken.began = bool(buffer)  # type: ignore[attr-defined]
+                raise broken
+            buffer += data
+            continue
+        first, *rest = buffer[:end].decode("latin-1").split("\r\n")
+        buffer = buffer[end + 4 :]
+        words = first.split(" ", 2)
+        if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdigit():
+            broken = BrokenReply(f"error during connect: malformed HTTP response {first[:80]!r}")
+            broken.began = True  # type: ignore[attr-defined]
+            raise broken
+        if words[1] == "100":
+            continue
+        headers = {}
+        for line in rest:
+            name, _, value = line.partition(":")
+            headers[name.strip().lower()] = value.strip()
+        return int(words[1]), headers, buffer
+
+
+def engine_error(response: Response) -> EngineError:
+    """Docker's {"message": …}; any other body is shown as it is."""
+    body = response.read()
+    try:
+        message = json_text.decode(body)["message"]
+    except (ValueError, KeyError, TypeError):
+        text = body.decode("utf-8", "replace").strip()
+        message = text or f"request returned {response.status} without a message"
+    return EngineError(response.status, message)
+
+
+def query_string(query: Mapping[str, Any] | None) -> str:
+    """?a=1&b=x; dicts become JSON (filters)."""
+    pairs = []
+    for name, value in (query or {}).items():
+        if value is None:
+            continue
+        for one in value if isinstance(value, (list, tuple)) else [value]:
+            if one is True or one is False:
+                one = "1" if one else "0"
+            elif isinstance(one, dict):
+                one = json_text.encode(one).decode()
+            pairs.append(f"{name}={quote(str(one))}")
+    return "?" + "&".join(pairs) if pairs else ""
+
+
+_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+
+
+def quote(text: str, safe: bytes = b"") -> str:
+    """Percent-encoding, RFC 3986 § 2.1."""
+    data = text.encode("utf-8", "surrogateescape")
+    return "".join(chr(c) if c in _PLAIN or c in safe else f"%{c:02X}" for c in data)

@@ -1,0 +1,57 @@
+"""JSON ↔ Python values through the C scanner and encoder alone.
+
+`import json` costs more than a whole `ps` (it brings `re`); the C halves of it are enough. Not for typed data.
+"""
+
+from __future__ import annotations
+
+import _json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class _Rules:
+    """What the scanner reads its settings from."""
+
+    strict = False
+    object_hook = None
+    object_pairs_hook = None
+    parse_float = float
+    parse_int = int
+
+    @staticmethod
+    def parse_constant(name: str) -> float:
+        raise ValueError(f"JSON has no {name}")
+
+
+_scan = _json.make_scanner(_Rules())  # type: ignore[arg-type]
+
+
+def _refuse(value: object) -> object:
+    raise TypeError(f"cannot be JSON: {value!r}")
+
+
+_encode = _json.make_encoder(
+    None, _refuse, _json.encode_basestring_ascii, None, ":", ",", False, False, False
+)  # type: ignore[arg-type]
+
+
+def decode(text: str | bytes | bytearray) -> Any:
+    """One JSON value with white space around it. Raises ValueError."""
+    if not isinstance(text, str):
+        text = text.decode("utf-8", "replace")
+    text = text.strip(" \t\r\n")
+    try:
+        value, end = _scan(text, 0)
+    except StopIteration as error:
+        raise ValueError(f"not JSON at character {error.value}") from None
+    if end != len(text):
+        raise ValueError(f"not JSON at character {end}")
+    return value
+
+
+def encode(value: object) -> bytes:
+    """Compact, ASCII only."""
+    return "".join(_encode(value, 0)).encode("ascii")
