@@ -1,8 +1,8 @@
 """What a client asks of a container, as the Engine API spells it. Pure.
 
 Engine API 1.51: ContainerConfig, HostConfig, Resources, Mount, ContainerCreateRequest. Every field is kept
-exactly as it came, so that inspect echoes create; the order is that of Docker's replies. What Docker omits when
-it is empty is UNSET. What the engine answers is in container_view.py.
+exactly as it came, so that inspect echoes create; the order is that of Docker's replies. What Docker omits
+when it is empty is UNSET. What the engine answers is in container_view.py.
 """
 
 from typing import Any

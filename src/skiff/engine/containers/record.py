@@ -1,0 +1,119 @@
+"""Container, a row: what was asked, what came of it. Its running side is a Task (engine/execution/runtime.py).
+
+Records hands them out by id, name or unique prefix, and is the only writer of their table. Records are frozen and
+swapped whole; all of them are in memory.
+"""
+
+from collections.abc import Iterator
+from typing import NewType
+
+from msgspec import Struct
+
+from skiff.docker.container import ContainerConfig, HostConfig
+from skiff.docker.container_view import ContainerState, MountPoint
+from skiff.docker.network import NetworkingConfig
+from skiff.engine.storage.state import StateStore
+from skiff.errors import Conflict, InvalidParameter, NotFound
+from skiff.oci.digest import ChainID, ImageID
+
+ContainerID = NewType("ContainerID", str)  # 64 hex
+
+
+class Container(Struct, frozen=True, kw_only=True):
+    """One container, as stored.
+
+    config, host: the wish merged with the image and the engine's defaults, as inspect shows them.
+    wish: what is under way (`creating`, `starting`, `removing`, empty), so that a boot can complete or undo it.
+    anonymous: volumes made for it alone. restarts: since the last start by a person.
+    """
+
+    id: ContainerID
+    name: str  # without the leading slash that the API shows
+    created_ns: int  # since the epoch
+    image: ImageID
+    chain: ChainID | None  # what its writable snapshot stands on; the snapshot's key is the id
+    path: str
+    args: tuple[str, ...]
+    config: ContainerConfig
+    host: HostConfig
+    networking: NetworkingConfig = NetworkingConfig()
+    mounts: tuple[MountPoint, ...] = ()
+    anonymous: tuple[str, ...] = ()
+    driver: str = ""
+    platform: str = "linux"
+    state: ContainerState = ContainerState()
+    wish: str = ""
+    restarts: int = 0
+    stopped_by_user: bool = False
+    was_started: bool = False
+
+
+class Records:
+    """All containers, by id, name and prefix."""
+
+    def __init__(self, state: StateStore) -> None:
+        self._table = state.table("container", Container)
+        self._by_id: dict[str, Container] = dict(self._table.all())
+        self._by_name: dict[str, ContainerID] = {c.name: c.id for c in self._by_id.values()}
+
+    def find(self, text: str) -> Container:
+        """By full id, name (a leading slash is allowed) or unique prefix of the id. NotFound, InvalidParameter."""
+        found = self._by_id.get(text)
+        if found is not None:
+            return found
+        id = self._by_name.get(text.removeprefix("/"))
+        if id is not None:
+            return self._by_id[id]
+        matches = [c for key, c in self._by_id.items() if key.startswith(text)] if text else []
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise InvalidParameter(f"Multiple IDs found with provided prefix: {text}")
+        raise NotFound(f"No such container: {text}")
+
+    def get(self, id: str) -> Container:
+        """By full id. NotFound."""
+        try:
+            return self._by_id[id]
+        except KeyError:
+            raise NotFound(f"No such container: {id}") from None
+
+    def __contains__(self, id: str) -> bool:
+        return id in self._by_id
+
+    def __iter__(self) -> Iterator[Container]:
+        """A copy: writing meanwhile is safe."""
+        return iter(list(self._by_id.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def holder(self, name: str) -> ContainerID | None:
+        """Whose name it is."""
+        return self._by_name.get(name)
+
+    def put(self, record: Container) -> Container:
+        """Store it, in memory and on disk. Conflict if the name is another's."""
+        holder = self._by_name.get(record.name)
+        if holder is not None and holder != record.id:
+            raise Conflict(
+                f'Conflict. The container name "/{record.name}" is already in use by container "{holder}". '
+                "You have to remove (or rename) that container to be able to reuse that name."
+            )
+        self._table.put(record.id, record)
+        before = self._by_id.get(record.id)
+        if before is not None and before.name != record.name:
+            del self._by_name[before.name]
+        self._by_id[record.id] = record
+        self._by_name[record.name] = record.id
+        return record
+
+    def delete(self, id: str) -> None:
+        record = self._by_id.pop(id, None)
+        if record is not None:
+            self._by_name.pop(record.name, None)
+            self._table.delete(id)
+
+    def volume_users(self, name: str) -> list[ContainerID]:
+        """The containers that mount the volume, running or not."""
+        return [c.id for c in self._by_id.values() if any(m.name == name for m in c.mounts)]
