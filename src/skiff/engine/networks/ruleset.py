@@ -1,0 +1,244 @@
+"""Which firewall? From what networks and endpoints say to sets, maps and chains. Pure.
+
+The chains are the same for ever; what changes are the members of the sets, kept in the kernel by firewall.py.
+
+    prerouting  nat      to an address of this host? → publish
+    output      nat      the same for the host's own packets, 127.0.0.1 included
+    publish              destination in @pub4_at / @pub4_any (6 likewise) → the container's address and port
+    postrouting nat      from a container out of the host → masquerade
+                         published, from a container or from 127.0.0.1 → masquerade, or no answer comes back
+    guard       raw      from a bridge to 127.0.0.0/8 → drop: route_localnet must not open the host's loopback
+    forward     filter   answers → accept; published → accept; within a bridge → accept;
+                         from an internal network → drop; to any bridge from elsewhere → drop
+"""
+
+import socket
+import struct
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Final, NamedTuple
+
+from skiff.linux.nftables import (
+    ACCEPT,
+    DROP,
+    FIRST,
+    NFPROTO_IPV4,
+    NFPROTO_IPV6,
+    SET_INTERVAL,
+    Chain,
+    Element,
+    Expression,
+    Set,
+    compare,
+    dnat,
+    ifname,
+    jump,
+    load_address_type,
+    load_conntrack,
+    load_meta,
+    load_payload,
+    look_up,
+    masked,
+    masquerade,
+    padded,
+    verdict,
+)
+
+PROTOCOLS: Final = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": 132}
+_LOCAL: Final = struct.pack("=I", 2)
+_ESTABLISHED_OR_RELATED: Final = struct.pack("=I", 2 | 4)
+_DESTINATION_CHANGED: Final = struct.pack("=I", 1 << 5)
+_NONE: Final = struct.pack("=I", 0)
+
+
+class Wall(NamedTuple):
+    """What one network asks of the firewall."""
+
+    bridge: str
+    subnets: tuple[IPv4Network | IPv6Network, ...]
+    internal: bool = False
+    masquerade: bool = True
+
+
+class Published(NamedTuple):
+    """A port of the host that leads to a container. host: the unspecified address for all of its family."""
+
+    protocol: str
+    host: IPv4Address | IPv6Address
+    host_port: int
+    container: IPv4Address | IPv6Address
+    container_port: int
+
+
+class Ruleset(NamedTuple):
+    """Sets by name with their members. Two equal rulesets are the same firewall."""
+
+    members: dict[str, frozenset[Element]]
+
+
+_PORT: Final = ("inet_proto", "inet_service")
+SETS: Final = (
+    Set("bridges", ("ifname",)),
+    Set("internal", ("ifname",)),
+    Set("within", ("ifname", "ifname")),
+    Set("masq4", ("ipv4_addr",), flags=SET_INTERVAL),
+    Set("masq6", ("ipv6_addr",), flags=SET_INTERVAL),
+    Set("nets4", ("ipv4_addr",), flags=SET_INTERVAL),
+    Set("pub4_at", ("ipv4_addr", *_PORT), ("ipv4_addr", "inet_service")),
+    Set("pub4_any", _PORT, ("ipv4_addr", "inet_service")),
+    Set("pub6_at", ("ipv6_addr", *_PORT), ("ipv6_addr", "inet_service")),
+    Set("pub6_any", _PORT, ("ipv6_addr", "inet_service")),
+)
+
+
+def _family(number: int) -> list[Expression]:
+    return [load_meta("nfproto"), compare(bytes([number]))]
+
+
+def _publish(family: int, *, at: bool) -> tuple[Expression, ...]:
+    """Key: [destination .] protocol . port; data: address . port, in the registers where dnat looks."""
+    size, offset = (4, 16) if family == NFPROTO_IPV4 else (16, 24)
+    digit = "4" if family == NFPROTO_IPV4 else "6"
+    rule = _family(family)
+    register = FIRST
+    if at:
+        rule.append(load_payload("network", offset, size, register))
+        register += size // 4
+    rule += [load_meta("l4proto", register), load_payload("transport", 2, 2, register + 1)]
+    rule += [
+        look_up(f"pub{digit}_{'at' if at else 'any'}", into=FIRST),
+        dnat(family, address=FIRST, port=FIRST + size // 4),
+    ]
+    return tuple(rule)
+
+
+def _is_published() -> list[Expression]:
+    return [
+        load_conntrack("status"),
+        masked(_DESTINATION_CHANGED),
+        compare(_NONE, operator=1),
+    ]
+
+
+def _from_containers_out(family: int, set_name: str) -> tuple[Expression, ...]:
+    offset, size = (12, 4) if family == NFPROTO_IPV4 else (8, 16)
+    return (
+        *_family(family),
+        load_payload("network", offset, size),
+        look_up(set_name),
+        load_meta("oifname"),
+        look_up("bridges", absent=True),
+        masquerade(),
+    )
+
+
+_TO_THIS_HOST: Final = (load_address_type(), compare(_LOCAL), jump("publish"))
+_FROM_LOOPBACK: Final = (
+    *_family(NFPROTO_IPV4),
+    load_payload("network", 12, 1),
+    compare(b"\x7f"),
+    load_meta("oifname"),
+    look_up("bridges"),
+    masquerade(),
+)
+
+CHAINS: Final = (
+    Chain(
+        "publish",
+        rules=(
+            _publish(NFPROTO_IPV4, at=True),
+            _publish(NFPROTO_IPV4, at=False),
+            _publish(NFPROTO_IPV6, at=True),
+            _publish(NFPROTO_IPV6, at=False),
+        ),
+    ),
+    Chain(
+        "guard",
+        "filter",
+        "prerouting",
+        -300,
+        (
+            (
+                load_meta("iifname"),
+                look_up("bridges"),
+                *_family(NFPROTO_IPV4),
+                load_payload("network", 16, 1),
+                compare(b"\x7f"),
+                verdict(DROP),
+            ),
+        ),
+    ),
+    Chain("prerouting", "nat", "prerouting", -100, (_TO_THIS_HOST,)),
+    Chain("output", "nat", "output", -100, (_TO_THIS_HOST,)),
+    Chain(
+        "postrouting",
+        "nat",
+        "postrouting",
+        100,
+        (
+            _from_containers_out(NFPROTO_IPV4, "masq4"),
+            _from_containers_out(NFPROTO_IPV6, "masq6"),
+            _FROM_LOOPBACK,
+            (
+                *_is_published(),
+                *_family(NFPROTO_IPV4),
+                load_payload("network", 12, 4),
+                look_up("nets4"),
+                load_meta("oifname"),
+                look_up("bridges"),
+                masquerade(),
+            ),
+        ),
+    ),
+    Chain(
+        "forward",
+        "filter",
+        "forward",
+        0,
+        (
+            (
+                load_conntrack("state"),
+                masked(_ESTABLISHED_OR_RELATED),
+                compare(_NONE, operator=1),
+                verdict(ACCEPT),
+            ),
+            (*_is_published(), verdict(ACCEPT)),
+            (load_meta("iifname"), load_meta("oifname", FIRST + 4), look_up("within"), verdict(ACCEPT)),
+            (load_meta("iifname"), look_up("internal"), verdict(DROP)),
+            (load_meta("oifname"), look_up("bridges"), verdict(DROP)),
+        ),
+    ),
+)
+
+
+def ruleset(walls: Iterable[Wall], published: Iterable[Published]) -> Ruleset:
+    """The members of every set for these networks and ports."""
+    members: dict[str, set[Element]] = {described.name: set() for described in SETS}
+    for wall in walls:
+        name = ifname(wall.bridge)
+        members["bridges"].add(Element(name))
+        if wall.internal:
+            members["internal"].add(Element(name))
+        members["within"].add(Element(name + name))
+        for subnet in wall.subnets:
+            element = Element(subnet.network_address.packed, end=_after(subnet))
+            if subnet.version == 4:
+                members["nets4"].add(element)
+            if wall.masquerade and not wall.internal:
+                members[f"masq{subnet.version}"].add(element)
+    for port in published:
+        version = port.container.version
+        key = padded(bytes([PROTOCOLS[port.protocol]]), struct.pack(">H", port.host_port))
+        data = padded(port.container.packed, struct.pack(">H", port.container_port))
+        if port.host.is_unspecified:
+            members[f"pub{version}_any"].add(Element(key, data))
+        else:
+            members[f"pub{version}_at"].add(Element(port.host.packed + key, data))
+    return Ruleset({name: frozenset(elements) for name, elements in members.items()})
+
+
+def _after(subnet: IPv4Network | IPv6Network) -> bytes:
+    """The first address behind a subnet, as an interval's end; all ones wrap to an open end."""
+    last = int(subnet.broadcast_address) + 1
+    size = 4 if subnet.version == 4 else 16
+    return last.to_bytes(size + 1, "big")[-size:]
