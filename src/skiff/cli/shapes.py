@@ -1,0 +1,107 @@
+"""Which objects of the engine's JSON are structs and which are maps: templates tell them apart.
+
+Pure data and one walk. Loaded only when inspect was given --format.
+"""
+
+from skiff.cli.template_values import Map, NilList, NilMap, Record
+
+# name of a field that holds a map → what a missing key of it gives
+MAPS: dict[str, object] = {
+    "Annotations": "",
+    "AuxiliaryAddresses": "",
+    "AuxAddress": "",
+    "Containers": None,
+    "Data": "",
+    "DriverOpts": "",
+    "ExposedPorts": None,
+    "Labels": "",
+    "Networks": None,
+    "Options": "",
+    "PortBindings": None,
+    "Ports": None,
+    "Status": None,
+    "StorageOpt": "",
+    "Sysctls": "",
+    "Tmpfs": "",
+    "Volumes": None,
+}
+POINTERS = frozenset(
+    ("Health", "Healthcheck", "IPAMConfig", "Init", "MemorySwappiness", "OomKillDisable", "PidsLimit", "StopTimeout",
+     "UsageData", "ClusterVolume", "RootFS", "Manifests", "Descriptor", "Identity", "ImageManifestDescriptor")
+)  # fmt: skip
+# what Go names otherwise than the wire
+GO_NAMES = {
+    "Id": "ID",
+    "Dns": "DNS",
+    "DnsOptions": "DNSOptions",
+    "DnsSearch": "DNSSearch",
+    "CpuShares": "CPUShares",
+    "CpuPeriod": "CPUPeriod",
+    "CpuQuota": "CPUQuota",
+    "CpuRealtimePeriod": "CPURealtimePeriod",
+    "CpuRealtimeRuntime": "CPURealtimeRuntime",
+    "CpuCount": "CPUCount",
+    "CpuPercent": "CPUPercent",
+    "NanoCpus": "NanoCPUs",
+}
+# fields that the wire leaves out when they are empty, by the field that holds their struct ("" for the top)
+UNSAID: dict[str, dict[str, object]] = {
+    "State": {"Health": None},
+    "Config": {
+        "Healthcheck": None, "ArgsEscaped": False, "NetworkDisabled": False, "MacAddress": "", "StopSignal": "",
+        "StopTimeout": None, "Shell": NilList(), "ExposedPorts": NilMap(), "OnBuild": NilList(),
+        "Entrypoint": NilList(), "Volumes": NilMap(), "Labels": NilMap(),
+    },
+    "HostConfig": {
+        "Annotations": NilMap(), "Mounts": NilList(), "Sysctls": NilMap(), "Tmpfs": NilMap(), "StorageOpt": NilMap(),
+        "Init": None, "Runtime": "", "Isolation": "", "VolumesFrom": NilList(),
+    },
+    "IPAM": {"Options": NilMap(), "Config": NilList()},
+    "": {"Peers": NilList(), "Status": NilMap(), "UsageData": None, "SizeRw": None, "SizeRootFs": None},
+    "Config[]": {"Subnet": "", "IPRange": "", "Gateway": "", "AuxAddress": NilMap()},
+}  # fmt: skip
+
+
+class GoRecord(Record):
+    """A struct of the API: its fields answer to their Go names as well."""
+
+    def get(self, name: str, default: object = None) -> object:  # type: ignore[override]
+        if name in self:
+            return self[name]
+        for wire, go_name in GO_NAMES.items():
+            if go_name == name and wire in self:
+                return self[wire]
+        return self.unsaid.get(name, default)
+
+    unsaid: dict[str, object] = {}  # noqa: RUF012
+
+
+def shaped(value: object, name: str = "") -> object:
+    """JSON → Records, Maps and lists; name is the field that holds the value."""
+    if isinstance(value, dict):
+        is_map = name in MAPS or (name == "Config" and _is_driver_config(value)) or name == "LogConfig.Config"
+        if is_map:
+            zero = MAPS.get(name, "")
+            if not zero and any(isinstance(item, str) for item in value.values()):
+                zero = ""
+            made = Map((key, shaped(item, "[]")) for key, item in value.items())
+            made.zero = zero
+            return made
+        record = GoRecord(
+            (key, shaped(item, "LogConfig.Config" if name == "LogConfig" and key == "Config" else key))
+            for key, item in value.items()
+        )
+        record.unsaid = UNSAID.get(name, {})
+        return record
+    if isinstance(value, list):
+        return [shaped(item, f"{name}[]") for item in value]
+    if value is None:
+        if name in MAPS:
+            return NilMap()
+        return None if name in POINTERS or name == "[]" else NilList()
+    return value
+
+
+def _is_driver_config(value: dict[str, object]) -> bool:
+    """LogConfig.Config: a map of strings, where the container's Config has Env, Cmd, Image, …"""
+    return not value
