@@ -1,0 +1,95 @@
+"""One API call as a handler sees it: the request, the version spoken, path and query, decoded.
+
+No decision is taken here; what cannot be decoded is refused in Docker's words.
+"""
+
+from typing import Any, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from skiff.docker import wire
+from skiff.engine.api.versions import NEWEST, Version
+from skiff.errors import InvalidParameter
+
+T = TypeVar("T")
+
+FALSE = ("", "0", "no", "false", "none")
+"""Query values that mean no, in lower case; every other value means yes (Engine API, booleans)."""
+
+
+class Call:
+    """A request on its way to a handler. `path` holds the variable parts of the route, by name."""
+
+    __slots__ = ("path", "request", "version")
+
+    def __init__(
+        self, request: web.BaseRequest, version: Version = NEWEST, path: dict[str, str] | None = None
+    ) -> None:
+        self.request = request
+        self.version = version
+        self.path = path or {}
+
+    def __getitem__(self, name: str) -> str:
+        """A variable part of the path."""
+        return self.path[name]
+
+    def text(self, name: str, default: str = "") -> str:
+        """A query parameter as it came."""
+        return self.request.query.get(name, default)
+
+    def texts(self, name: str) -> list[str]:
+        """All values of a repeated query parameter."""
+        return list(self.request.query.getall(name, []))
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        """A query parameter as a boolean."""
+        value = self.request.query.get(name)
+        return default if value is None else value.strip().lower() not in FALSE
+
+    def number(self, name: str, default: int | None = None) -> int | None:
+        """A query parameter as an int; absent or empty gives the default."""
+        value = self.request.query.get(name, "")
+        if not value:
+            return default
+        try:
+            return _decimal(value)
+        except ValueError:
+            raise InvalidParameter(f'strconv.Atoi: parsing "{value}": invalid syntax')
+
+    async def body(self, kind: type[T], *, required: bool = True) -> T | None:
+        """The JSON body as a value of `kind`; None when it is empty and not required."""
+        raw = await self.request.read()
+        if not raw.strip():
+            if required:
+                raise InvalidParameter("invalid JSON: got EOF while reading request body")
+            return None
+        kind_of_body = self.request.content_type
+        if kind_of_body != "application/json":
+            raise InvalidParameter(
+                f"unsupported Content-Type header ({kind_of_body}): must be 'application/json'"
+            )
+        return wire.decode(raw, kind)
+
+    async def json(self, kind: type[T]) -> T:
+        """The JSON body, which must be there."""
+        value = await self.body(kind)
+        if value is None:
+            raise InvalidParameter("invalid JSON: got null")
+        return value
+
+
+def encode(value: Any) -> bytes:
+    """A value as the JSON text of a reply."""
+    return _encoder.encode(value)
+
+
+def _decimal(text: str) -> int:
+    """Digits with a sign, and nothing that only Python takes for a number (`1_0`, ` 1`, `１`)."""
+    digits = text[1:] if text[:1] in ("+", "-") else text
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > 18:
+        raise ValueError(text)
+    return int(text)
+
+
+_encoder = msgspec.json.Encoder()

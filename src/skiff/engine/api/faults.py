@@ -1,0 +1,52 @@
+"""From an error to an HTTP answer. The only place where a status number meets an error class."""
+
+import logging
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from skiff import errors
+
+log = logging.getLogger(__name__)
+
+# The first class that fits decides: subclasses stand before their parents.
+STATUS: Final[tuple[tuple[type[BaseException], int], ...]] = (
+    (errors.InvalidParameter, 400),
+    (errors.Unauthorized, 401),
+    (errors.Forbidden, 403),
+    (errors.NotFound, 404),
+    (errors.Conflict, 409),
+    (errors.NotModified, 304),
+    (errors.Unavailable, 503),
+    (errors.NotImplementedHere, 501),
+)
+
+
+def status_of(error: BaseException) -> int:
+    """The HTTP status of an error; 500 for whatever is not a SkiffError of a known kind."""
+    for kind, status in STATUS:
+        if isinstance(error, kind):
+            return status
+    return 500
+
+
+def sentence(error: BaseException) -> str:
+    """What the user reads. A bug of ours is named by its class when it has no words of its own."""
+    return str(error) or type(error).__name__
+
+
+def reply(error: BaseException) -> web.Response:
+    """Docker's error body, `{"message": …}`. Statuses of 500 are logged with their traceback."""
+    status = status_of(error)
+    if status == 304:
+        return web.Response(status=304)
+    if status == 500:
+        log.error("request failed: %s", sentence(error), exc_info=error)
+    return message(status, sentence(error))
+
+
+def message(status: int, text: str) -> web.Response:
+    """A reply of Docker's error shape."""
+    body = msgspec.json.encode({"message": text})
+    return web.Response(status=status, body=body, content_type="application/json")

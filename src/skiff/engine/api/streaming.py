@@ -1,0 +1,38 @@
+"""Replies that grow: JSON lines and raw streams. Headers leave at once; clients wait for them."""
+
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from skiff.engine.api.headers import STANDARD
+
+
+async def begin(
+    request: web.BaseRequest, content_type: str = "application/json", status: int = 200
+) -> web.StreamResponse:
+    """A reply whose headers have been sent; its body is written by the caller, chunk by chunk."""
+    response = web.StreamResponse(status=status, headers={**STANDARD, "Content-Type": content_type})
+    if request.version >= (1, 1):
+        response.enable_chunked_encoding()
+    await response.prepare(request)
+    return response
+
+
+async def lines(
+    request: web.BaseRequest, chunks: AsyncIterator[bytes], content_type: str = "application/json"
+) -> web.StreamResponse:
+    """Each chunk as it comes. An error before the first one is raised, so that it gets its status."""
+    first = await anext(chunks, None)
+    response = await begin(request, content_type)
+    if first is not None:
+        await response.write(first)
+        async for chunk in chunks:
+            await response.write(chunk)
+    await response.write_eof()
+    return response
+
+
+async def body(request: web.BaseRequest) -> AsyncIterator[bytes]:
+    """The request's body, as it arrives."""
+    while chunk := await request.content.readany():
+        yield chunk

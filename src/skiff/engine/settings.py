@@ -1,0 +1,270 @@
+"""daemon.json and the command line → Settings.
+
+One table says which options exist, how they are spelled on either side and what they hold. An option stands
+in the file or on the command line, never in both; unknown ones are refused, and so are Docker's options that
+skiff does not do yet, unless they ask for what happens anyway.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct, field
+
+from skiff import paths
+from skiff.engine.options import (
+    LEVELS,
+    NOT_YET,
+    OPTIONS,
+    Flags,
+    Option,
+    by_key,
+    parse_flags,
+)
+from skiff.errors import InvalidParameter, NotFound
+
+
+class Runtime(Struct, frozen=True, kw_only=True):
+    """A runtime beside our own. path: the program; arguments stand before the OCI command."""
+
+    path: str = ""
+    arguments: tuple[str, ...] = field(default=(), name="runtimeArgs")
+
+
+class Ulimit(Struct, frozen=True, kw_only=True):
+    """Default limit of a resource. -1: no limit."""
+
+    name: str = field(name="Name")
+    hard: int = field(name="Hard")
+    soft: int = field(name="Soft")
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Everything that can be asked of the engine at its start."""
+
+    data_root: str = str(paths.DATA_ROOT)
+    exec_root: str = str(paths.EXEC_ROOT)
+    hosts: tuple[str, ...] = ()
+    pidfile: str = ""
+    group: str = "docker"
+    debug: bool = False
+    log_level: str = "info"
+    registry_mirrors: tuple[str, ...] = ()
+    insecure_registries: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    cgroup_parent: str = ""
+    storage_driver: str = ""
+    default_runtime: str = "skiff"
+    runtimes: dict[str, Runtime] = {}
+    default_ulimits: dict[str, Ulimit] = {}
+    default_shm_size: int = 64 << 20
+    init: bool = False
+    no_new_privileges: bool = False
+    dns: tuple[str, ...] = ()
+    dns_opts: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    log_driver: str = "json-file"
+    log_opts: dict[str, str] = {}
+    live_restore: bool = True
+    shutdown_timeout: int = 15
+    max_concurrent_downloads: int = 3
+    max_concurrent_uploads: int = 5
+    max_download_attempts: int = 5
+    tls: bool = False
+    tlsverify: bool = False
+    tlscacert: str = ""
+    tlscert: str = ""
+    tlskey: str = ""
+    config_file: str = ""
+
+    @property
+    def listens_with_tls(self) -> bool:
+        return self.tls or self.tlsverify
+
+
+RELOADABLE: Final = (
+    "debug",
+    "labels",
+    "registry_mirrors",
+    "insecure_registries",
+    "shutdown_timeout",
+    "max_concurrent_downloads",
+    "max_concurrent_uploads",
+    "max_download_attempts",
+    "live_restore",
+    "default_runtime",
+    "runtimes",
+)
+"""What SIGHUP reads anew; the rest needs a restart."""
+
+Read = Callable[[str], bytes]
+
+
+def settings(arguments: Sequence[str], read: Read | None = None) -> Settings:
+    """The engine's settings from its command line and the file that it names.
+
+    read: bytes of a file. The default file may be absent, a named one may not.
+    InvalidParameter says what dockerd would say.
+    """
+    flags = parse_flags(arguments)
+    return _settings(flags, read or _read)
+
+
+def reload(current: Settings, arguments: Sequence[str], read: Read | None = None) -> Settings:
+    """`current` with the reloadable keys as the file says them now."""
+    fresh = settings(arguments, read)
+    return msgspec.structs.replace(current, **{name: getattr(fresh, name) for name in RELOADABLE})
+
+
+def _settings(flags: Flags, read: Read) -> Settings:
+    named = flags.get("config-file")
+    path, document = _document(str(named) if named else None, read)
+    try:
+        _refuse_unknown(document)
+        _refuse_both(flags, document)
+        _refuse_not_yet(document)
+        values = {_field(by_key(key)): _typed(by_key(key), value) for key, value in document.items()}
+    except InvalidParameter as error:
+        raise InvalidParameter(f"unable to configure the Docker daemon with file {path}: {error}") from error
+    for key, value in flags.items():
+        if key != "config-file":
+            values[_field(by_key(key))] = value
+    values = {name: value for name, value in values.items() if name in Settings.__struct_fields__}
+    values["config_file"] = path
+    return _checked(msgspec.convert(values, Settings))
+
+
+def _document(named: str | None, read: Read) -> tuple[str, dict[str, Any]]:
+    """(path, content) of the configuration file; content is empty when none is there."""
+    candidates = [named] if named else [str(paths.CONFIG_FILE), str(paths.DOCKER_CONFIG_FILE)]
+    for path in candidates:
+        try:
+            raw = read(path)
+        except NotFound:
+            if named:
+                raise InvalidParameter(
+                    f"unable to configure the Docker daemon with file {path}: "
+                    f"open {path}: no such file or directory"
+                )
+            continue
+        if not raw.strip():
+            return path, {}
+        try:
+            document = msgspec.json.decode(raw, type=dict[str, Any])
+        except msgspec.MsgspecError as error:
+            raise InvalidParameter(f"unable to configure the Docker daemon with file {path}: {error}")
+        return path, document
+    return candidates[0], {}
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise NotFound(path)
+    except OSError as error:
+        raise InvalidParameter(f"cannot read {path}: {error.strerror}") from error
+
+
+def _field(option: Option) -> str:
+    return option.key.replace("-", "_")
+
+
+def _refuse_unknown(document: dict[str, Any]) -> None:
+    known = {option.key for option in OPTIONS} | NOT_YET.keys()
+    unknown = [key for key in document if key not in known or key == "config-file"]
+    if unknown:
+        raise InvalidParameter(
+            f"the following directives don't match any configuration option: {', '.join(unknown)}"
+        )
+
+
+def _refuse_both(flags: Flags, document: dict[str, Any]) -> None:
+    both = [
+        f"{key}: (from flag: {_shown(flags[key])}, from file: {_shown(value)})"
+        for key, value in document.items()
+        if key in flags
+    ]
+    if both:
+        raise InvalidParameter(
+            "the following directives are specified both as a flag and in the configuration file: "
+            + ", ".join(both)
+        )
+
+
+def _refuse_not_yet(document: dict[str, Any]) -> None:
+    for key, value in document.items():
+        if key in NOT_YET and value not in NOT_YET[key]:
+            raise InvalidParameter(f"skiff does not do {key} yet")
+
+
+def _shown(value: Any) -> str:
+    """A value as Go prints it: `[a b]`, `map[k:v]`, `true`."""
+    if isinstance(value, (list, tuple)):
+        return "[" + " ".join(_shown(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "map[" + " ".join(f"{key}:{_shown(item)}" for key, item in sorted(value.items())) + "]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def _typed(option: Option, value: Any) -> Any:
+    """A value of the file, which must be of the kind its option holds."""
+    if option.key in NOT_YET:
+        return value
+    try:
+        return msgspec.convert(value, _KINDS[option.kind])
+    except msgspec.ValidationError as error:
+        raise InvalidParameter(f"invalid value for {option.key}: {error}")
+
+
+_KINDS: Final[dict[str, Any]] = {
+    "text": str,
+    "number": int,
+    "bytes": int | str,
+    "truth": bool,
+    "texts": list[str],
+    "pairs": dict[str, str],
+    "runtimes": dict[str, Runtime],
+    "ulimits": dict[str, Ulimit],
+}
+
+
+def _checked(asked: Settings) -> Settings:
+    """InvalidParameter for values that cannot mean anything."""
+    if asked.log_level not in LEVELS:
+        raise InvalidParameter(f"invalid logging level: {asked.log_level}")
+    for label in asked.labels:
+        key, equals, _ = label.partition("=")
+        if not key or not equals:
+            raise InvalidParameter(f"bad attribute format: {label}")
+    for mirror in asked.registry_mirrors:
+        if not re.fullmatch(r"https?://[^/?#@\s]+/?[^?#\s]*", mirror):
+            raise InvalidParameter(
+                f'invalid mirror: "{mirror}": expected http:// or https:// and a host, without user or query'
+            )
+    for registry in asked.insecure_registries:
+        if "://" in registry or not re.fullmatch(r"[^\s]+", registry):
+            raise InvalidParameter(f"insecure registry {registry} should not contain '://' or spaces")
+    for host in asked.hosts:
+        if not host.startswith(("unix://", "tcp://", "fd://")):
+            raise InvalidParameter(f"invalid bind address format: {host}")
+    for name, least in (
+        ("max_concurrent_downloads", 1),
+        ("max_concurrent_uploads", 1),
+        ("max_download_attempts", 1),
+    ):
+        if getattr(asked, name) < least:
+            raise InvalidParameter(f"invalid {name.replace('_', ' ')}: {getattr(asked, name)}")
+    if asked.default_runtime not in {"skiff", "runc", "io.containerd.runc.v2", *asked.runtimes}:
+        raise InvalidParameter(f"specified default runtime '{asked.default_runtime}' does not exist")
+    if asked.storage_driver not in {"", "overlay2", "overlay"}:
+        raise InvalidParameter(f"unknown storage driver {asked.storage_driver}: expected overlay2")
+    if asked.log_driver not in {"json-file", "local", "none"}:
+        raise InvalidParameter(
+            f"skiff has no log driver {asked.log_driver}: expected json-file, local or none"
+        )
+    return asked

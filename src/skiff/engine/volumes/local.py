@@ -1,0 +1,108 @@
+"""The local volume driver: a directory, or whatever mount(2) can put over one.
+
+Options are those of mount(8), all three or none: type (`none`, `tmpfs`, `nfs`, `ext4`…), device, and o, the
+comma-separated rest. Such a mount is made when the first container starts and undone after the last.
+"""
+
+import ipaddress
+import os
+import re
+import shutil
+import socket
+from collections.abc import Mapping
+from typing import Final
+
+from skiff.docker.volume import Volume
+from skiff.errors import InvalidParameter, SkiffError
+from skiff.linux import mounts
+from skiff.paths import DataPaths
+
+NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+NEEDS: Final = {"device": ("type",), "type": ("device",), "o": ("device", "type")}
+RESOLVED: Final = ("nfs", "nfs4", "cifs")  # the kernel wants addr= as a number
+
+
+class LocalDriver:
+    """See VolumeDriver."""
+
+    name = "local"
+
+    def __init__(self, data: DataPaths) -> None:
+        self.root = str(data.volumes)
+
+    def check(self, name: str, options: Mapping[str, str]) -> None:
+        if len(name) == 1:
+            raise InvalidParameter(
+                "volume name is too short, names should be at least two alphanumeric characters"
+            )
+        if not NAME.fullmatch(name):
+            raise InvalidParameter(
+                f'"{name}" includes invalid characters for a local volume name, only '
+                '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, '
+                "use absolute path"
+            )
+        for option in options:
+            if option == "size":
+                raise InvalidParameter("quota size requested but no quota support")
+            if option not in NEEDS:
+                raise InvalidParameter(f'invalid option: "{option}"')
+        for option, needed in NEEDS.items():
+            for other in needed:
+                if options.get(option) and not options.get(other):
+                    raise InvalidParameter(f'missing required option: "{other}"')
+
+    def create(self, name: str, options: Mapping[str, str]) -> str:
+        os.makedirs(self.root, mode=0o701, exist_ok=True)
+        target = f"{self.root}/{name}/_data"
+        os.makedirs(os.path.dirname(target), mode=0o701, exist_ok=True)
+        os.makedirs(target, mode=0o755, exist_ok=True)
+        return target
+
+    def remove(self, volume: Volume) -> None:
+        self.unmount(volume)
+        shutil.rmtree(f"{self.root}/{volume.name}", ignore_errors=False, onerror=_unless_gone)
+
+    def mount(self, volume: Volume) -> str:
+        options = volume.options or {}
+        if options.get("device") and not os.path.ismount(volume.mountpoint):
+            try:
+                _mount(options, volume.mountpoint)
+            except OSError as error:
+                raise SkiffError(
+                    f"failed to mount local volume: mount {options['device']}:{volume.mountpoint}, "
+                    f"data: {options.get('o', '')}: {(error.strerror or str(error)).lower()}"
+                ) from error
+        return volume.mountpoint
+
+    def unmount(self, volume: Volume) -> None:
+        if volume.options and os.path.ismount(volume.mountpoint):
+            mounts.unmount(volume.mountpoint)
+
+
+def _mount(options: Mapping[str, str], target: str) -> None:
+    kind, device = options["type"], options["device"]
+    parsed = mounts.parse(option for option in options.get("o", "").split(",") if option)
+    data = ",".join(_resolved(entry) if kind in RESOLVED else entry for entry in parsed.data)
+    mounts.mount(device, target, kind, parsed.flags, data)
+    if parsed.flags & mounts.MS_BIND and parsed.flags & ~(mounts.MS_BIND | mounts.MS_REC):
+        # A bind takes its other flags only in a second step. mount(2), "Creating a bind mount".
+        mounts.mount(None, target, None, parsed.flags | mounts.MS_REMOUNT)
+    for propagation in parsed.propagation:
+        mounts.set_propagation(target, propagation)
+
+
+def _resolved(entry: str) -> str:
+    """`addr=server` with the server's number."""
+    key, equals, host = entry.partition("=")
+    if key != "addr" or not equals:
+        return entry
+    try:
+        return f"addr={ipaddress.ip_address(host)}"
+    except ValueError:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        return f"addr={found[0][4][0]}"
+
+
+def _unless_gone(_call: object, _path: str, failure: tuple[object, BaseException, object]) -> None:
+    if not isinstance(failure[1], FileNotFoundError):
+        raise failure[1]

@@ -1,0 +1,215 @@
+"""The front desk of volumes: create, list, inspect, remove, prune, and who has one open.
+
+It owns the volume records. It does not know containers: it asks `users`.
+"""
+
+import asyncio
+import re
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Final, Protocol
+
+from msgspec import structs
+
+from skiff.docker.filters import Filters
+from skiff.docker.volume import UsageData, Volume, VolumeCreate, VolumeList, VolumesPruneReport
+from skiff.engine.storage.state import StateStore
+from skiff.engine.volumes import copying
+from skiff.engine.volumes.driver import VolumeDriver
+from skiff.errors import Conflict, InvalidParameter, NotFound
+
+ANONYMOUS: Final = "com.docker.volume.anonymous"
+LIST_FILTERS: Final = ("dangling", "driver", "label", "name")
+PRUNE_FILTERS: Final = ("all", "label", "label!")
+
+Users = Callable[[str], Sequence[str]]
+"""Ids of the containers that have this volume in their mounts, running or not."""
+
+
+class Publish(Protocol):
+    """Tells the world that something happened to a volume: (`create`, name, {"driver": "local"})."""
+
+    def __call__(self, action: str, actor: str, attributes: Mapping[str, str]) -> None: ...
+
+
+class Volumes:
+    """Named directories with a driver."""
+
+    def __init__(
+        self, state: StateStore, drivers: Sequence[VolumeDriver], *, users: Users, publish: Publish
+    ) -> None:
+        self._table = state.table("volume", Volume)
+        self._volumes = dict(self._table.all())
+        self._drivers = {driver.name: driver for driver in drivers}
+        self._users = users
+        self._publish = publish
+        self._open: dict[str, set[str]] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def create(self, wish: VolumeCreate) -> Volume:
+        """The volume of that name, made if it is not there. Engine API, VolumeCreate."""
+        return await self.ensure(wish.name, driver=wish.driver, options=wish.driver_opts, labels=wish.labels)
+
+    async def ensure(
+        self,
+        name: str = "",
+        *,
+        driver: str = "",
+        options: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Volume:
+        """The volume of that name, made if it is not there; without a name an anonymous one.
+
+        InvalidParameter for a bad name or option, NotFound for an unknown driver, Conflict when the name
+        belongs to another driver.
+        """
+        if not name:
+            name = secrets.token_hex(32)
+            labels = {**(labels or {}), ANONYMOUS: ""}
+        async with self._lock(name):
+            there = self._volumes.get(name)
+            if there is not None:
+                if driver and driver != there.driver:
+                    raise Conflict(f"create {name}: conflict: volume name must be unique")
+                return there
+            return await self._make(name, driver or "local", dict(options or {}), labels)
+
+    async def _make(
+        self, name: str, driver: str, options: dict[str, str], labels: Mapping[str, str] | None
+    ) -> Volume:
+        maker = self._drivers.get(driver)
+        if maker is None:
+            raise NotFound(
+                f'create {name}: error looking up volume plugin {driver}: plugin "{driver}" not found'
+            )
+        try:
+            maker.check(name, options)
+        except InvalidParameter as error:
+            raise InvalidParameter(f"create {name}: {error}") from error
+        mountpoint = await asyncio.to_thread(maker.create, name, options)
+        volume = Volume(
+            created_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            driver=driver,
+            labels=dict(labels) if labels is not None else None,
+            mountpoint=mountpoint,
+            name=name,
+            options=options or None,
+        )
+        self._put(volume)
+        self._publish("create", name, {"driver": driver})
+        return volume
+
+    def inspect(self, name: str) -> Volume:
+        """NotFound, as Docker says it."""
+        volume = self._volumes.get(name)
+        if volume is None:
+            raise NotFound(f"get {name}: no such volume")
+        return volume
+
+    def list(self, filters: Filters) -> VolumeList:
+        """filters: those of LIST_FILTERS."""
+        return VolumeList(volumes=tuple(self._matching(filters)))
+
+    def usage(self) -> Sequence[Volume]:
+        """All volumes with their size and number of users. Slow: it walks every directory."""
+        return [self._measured(volume) for volume in list(self._volumes.values())]
+
+    async def remove(self, name: str, *, force: bool = False) -> None:
+        """Delete it with its content. Conflict while a container uses it; force forgives a missing one."""
+        async with self._lock(name):
+            if force and name not in self._volumes:
+                return
+            volume = self.inspect(name)
+            users = self._users(name)
+            if users:
+                raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
+            await self._delete(volume)
+        self._locks.pop(name, None)
+
+    async def prune(self, filters: Filters) -> VolumesPruneReport:
+        """Delete what no container uses: anonymous ones, and with the filter `all` named ones too."""
+        everything = bool(filters.boolean("all", False))
+        deleted: list[str] = []
+        freed = 0
+        for volume in sorted(self._volumes.values(), key=lambda volume: volume.name):
+            if not everything and ANONYMOUS not in (volume.labels or {}):
+                continue
+            # What lies behind a mount is not ours to delete.
+            if volume.options or not filters.labels(volume.labels) or self._users(volume.name):
+                continue
+            async with self._lock(volume.name):
+                if volume.name not in self._volumes or self._users(volume.name):
+                    continue
+                freed += await asyncio.to_thread(copying.size, volume.mountpoint)
+                await self._delete(volume)
+            deleted.append(volume.name)
+        self._publish("prune", "", {"reclaimed": str(freed)})
+        return VolumesPruneReport(volumes_deleted=tuple(deleted), space_reclaimed=freed)
+
+    async def open(self, name: str, user: str) -> str:
+        """The directory with the content, mounted if it needs to be. Repeating it changes nothing.
+
+        user: a container's id, to be given to `close` again.
+        """
+        async with self._lock(name):
+            volume = self.inspect(name)
+            path = await asyncio.to_thread(self._drivers[volume.driver].mount, volume)
+            if user not in self._open.setdefault(name, set()):
+                self._open[name].add(user)
+                self._publish("mount", name, {"driver": volume.driver, "container": user})
+            return path
+
+    async def close(self, name: str, user: str) -> None:
+        """Undo open. What is not open, or no longer there, is closed."""
+        async with self._lock(name):
+            users = self._open.get(name, set())
+            if user not in users:
+                return
+            users.discard(user)
+            volume = self._volumes.get(name)
+            if volume is None:
+                return
+            if not users:
+                del self._open[name]
+                await asyncio.to_thread(self._drivers[volume.driver].unmount, volume)
+            self._publish("unmount", name, {"driver": volume.driver, "container": user})
+
+    async def fill(self, name: str, source: str) -> None:
+        """First use: copy what the image has at `source` (a directory of the host) into an empty volume."""
+        async with self._lock(name):
+            target = self.inspect(name).mountpoint
+            if await asyncio.to_thread(copying.is_empty, target):
+                await asyncio.to_thread(copying.fill, target, source)
+
+    async def _delete(self, volume: Volume) -> None:
+        # The row goes last: a crash in between leaves a volume that can be removed again.
+        await asyncio.to_thread(self._drivers[volume.driver].remove, volume)
+        self._table.delete(volume.name)
+        del self._volumes[volume.name]
+        self._publish("destroy", volume.name, {"driver": volume.driver})
+
+    def _put(self, volume: Volume) -> None:
+        self._table.put(volume.name, volume)
+        self._volumes[volume.name] = volume
+
+    def _lock(self, name: str) -> asyncio.Lock:
+        return self._locks.setdefault(name, asyncio.Lock())
+
+    def _matching(self, filters: Filters) -> Iterator[Volume]:
+        dangling = filters.boolean("dangling")
+        names = [re.compile(re.escape(value)) for value in filters.values("name")]
+        for volume in self._volumes.values():
+            if dangling is not None and dangling == bool(self._users(volume.name)):
+                continue
+            if names and not any(name.search(volume.name) for name in names):
+                continue
+            if filters.exact("driver", volume.driver) and filters.labels(volume.labels):
+                yield volume
+
+    def _measured(self, volume: Volume) -> Volume:
+        usage = UsageData(
+            ref_count=len(self._users(volume.name)),
+            size=-1 if volume.options else copying.size(volume.mountpoint),
+        )
+        return structs.replace(volume, usage_data=usage)
