@@ -1,0 +1,166 @@
+"""Which images there are and what they are called. The only writer of the tables `image` and `image_name`.
+
+An image id is the digest of its config. A name is a full reference, by tag (`docker.io/library/alpine:latest`) or by
+digest (`docker.io/library/alpine@sha256:…`): the first kind are its RepoTags, the second its RepoDigests.
+Blocking, but all rows are in memory: only writing touches the disk.
+"""
+
+import re
+from collections.abc import Iterable
+from datetime import datetime
+
+from msgspec import Struct
+
+from skiff.engine.storage.state import StateStore
+from skiff.errors import NotFound
+from skiff.oci.digest import ChainID, DiffID, Digest, ImageID
+from skiff.oci.reference import Reference, parse
+
+_PREFIX = re.compile(r"(?:sha256:)?([0-9a-f]{1,64})")
+
+
+class LayerRow(Struct, frozen=True):
+    """One layer of an image. size: bytes unpacked. blob: where its compressed bytes are; None: nowhere."""
+
+    chain: ChainID
+    diff_id: DiffID
+    size: int
+    blob: Digest | None = None
+    media_type: str = ""
+    blob_size: int = 0
+
+
+class ImageRow(Struct, frozen=True):
+    """An image as stored; its config is the blob of that digest.
+
+    parent: the image it was committed or built upon, on this machine. tagged: when it last got a name.
+    """
+
+    id: ImageID
+    layers: tuple[LayerRow, ...]
+    created: datetime
+    parent: ImageID | None = None
+    tagged: datetime | None = None
+
+    @property
+    def size(self) -> int:
+        return sum(layer.size for layer in self.layers)
+
+    @property
+    def chain(self) -> ChainID | None:
+        return self.layers[-1].chain if self.layers else None
+
+
+class NameRow(Struct, frozen=True):
+    """image: what the name means. manifest: the manifest it was pulled as, when it was."""
+
+    image: ImageID
+    manifest: Digest | None = None
+
+
+class Names:
+    """The images and their names."""
+
+    def __init__(self, state: StateStore) -> None:
+        self._state = state
+        self._image_table = state.table("image", ImageRow)
+        self._name_table = state.table("image_name", NameRow)
+        self._images = {ImageID(id): row for id, row in self._image_table.all()}
+        self._names = dict(self._name_table.all())
+
+    def images(self) -> list[ImageRow]:
+        return list(self._images.values())
+
+    def image(self, id: ImageID) -> ImageRow:
+        """NotFound."""
+        try:
+            return self._images[id]
+        except KeyError:
+            raise NotFound(f"No such image: {id}") from None
+
+    def has(self, id: ImageID) -> bool:
+        return id in self._images
+
+    def put(self, row: ImageRow, names: Iterable[tuple[Reference, Digest | None]] = ()) -> None:
+        """Store an image and what it is called, at once. A name that meant another image moves."""
+        named = [(str(reference), NameRow(row.id, manifest)) for reference, manifest in names]
+        with self._state.transaction():
+            self._image_table.put(row.id, row)
+            for name, target in named:
+                self._name_table.put(name, target)
+        self._images[row.id] = row
+        self._names.update(named)
+
+    def unname(self, reference: Reference) -> None:
+        self._name_table.delete(str(reference))
+        self._names.pop(str(reference), None)
+
+    def delete(self, id: ImageID) -> None:
+        """Forget an image and all its names."""
+        gone = [name for name, row in self._names.items() if row.image == id]
+        with self._state.transaction():
+            for name in gone:
+                self._name_table.delete(name)
+            self._image_table.delete(id)
+        for name in gone:
+            del self._names[name]
+        self._images.pop(id, None)
+
+    def meaning(self, reference: Reference) -> NameRow | None:
+        """What exactly this reference means here."""
+        return self._names.get(str(reference))
+
+    def references(self, id: ImageID) -> list[Reference]:
+        """Everything the image is called: tags first, sorted."""
+        found = [parse(name) for name, row in self._names.items() if row.image == id]
+        return sorted(found, key=lambda one: (one.tag is None, one.familiar))
+
+    def tags(self, id: ImageID) -> list[str]:
+        """RepoTags: `alpine:3.20`."""
+        return [one.familiar for one in self.references(id) if one.tag]
+
+    def repo_digests(self, id: ImageID) -> list[str]:
+        """RepoDigests: `alpine@sha256:…`."""
+        return [one.familiar for one in self.references(id) if one.digest]
+
+    def manifests(self) -> set[Digest]:
+        """The manifests that names lead to."""
+        return {row.manifest for row in self._names.values() if row.manifest}
+
+    def find(self, text: str) -> tuple[ImageID, Reference | None]:
+        """The image that text means, and the reference it was found by (None: by id). NotFound, InvalidParameter.
+
+        Tried in order: a full id; a name, `latest` understood; a prefix of one id.
+        """
+        prefix = _PREFIX.fullmatch(text)
+        whole = prefix is not None and len(prefix[1]) == 64
+        if prefix and whole:
+            id = ImageID(f"sha256:{prefix[1]}")
+            if id in self._images:
+                return id, None
+            raise NotFound(f"No such image: {id}")
+        reference = None
+        if not text.startswith("sha256:"):
+            reference = parse(text).tagged()
+            row = self._by_name(reference)
+            if row is not None:
+                return row.image, reference
+        if prefix:
+            matches = [id for id in self._images if id.startswith(prefix[1], 7)]
+            if len(matches) == 1:
+                return matches[0], None
+        raise NotFound(f"No such image: {reference.familiar if reference else text}")
+
+    def by_prefix(self, text: str) -> bool:
+        """Whether text could be the beginning of an image id."""
+        return _PREFIX.fullmatch(text) is not None
+
+    def _by_name(self, reference: Reference) -> NameRow | None:
+        if reference.digest:  # name:tag@digest means the digest; the tag is a remark
+            row = self._names.get(str(reference.with_digest(reference.digest)))
+            if row is None:
+                id = ImageID(reference.digest)
+                is_ours = any(one.name == reference.name for one in self.references(id))
+                row = NameRow(id) if id in self._images and is_ours else None
+            return row
+        return self._names.get(str(reference))

@@ -1,0 +1,130 @@
+"""Layers into committed snapshots: extraction side by side, commits from the bottom up.
+
+A layer is named by its place in a stack (its chain ID). Whoever comes second for the same chain waits for the first,
+hears its progress, and takes the work over if the first gives up. Every extraction is verified against the image's
+diff ID before it is committed.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import BinaryIO, Protocol
+
+from skiff.engine.storage.apply import Draft, Layers
+from skiff.engine.storage.snapshots import Snapshotter
+from skiff.errors import AlreadyExists, DigestMismatch, NotFound
+from skiff.oci.digest import ChainID, DiffID
+
+AT_ONCE = max(2, os.cpu_count() or 2)  # extractions; they are bound by the processor
+REPORT_SECONDS = 0.1
+
+
+class Listener(Protocol):
+    """Hears of one layer's progress: status, current and total bytes (0, 0: no measure)."""
+
+    def __call__(self, status: str, current: int = 0, total: int = 0) -> None: ...
+
+
+class _Work:
+    """A layer somebody is busy with."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.listeners: list[Listener] = []
+
+    def tell(self, status: str, current: int = 0, total: int = 0) -> None:
+        for listener in self.listeners:
+            listener(status, current, total)
+
+
+class Unpacker:
+    """Makes committed snapshots of layers."""
+
+    def __init__(self, layers: Layers, snapshots: Snapshotter) -> None:
+        self._layers = layers
+        self._snapshots = snapshots
+        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="extract")
+        self._works: dict[ChainID, _Work] = {}
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=True)
+
+    def is_committed(self, chain: ChainID) -> bool:
+        try:
+            return self._snapshots.info(chain).kind == "committed"
+        except NotFound:
+            return False
+
+    @asynccontextmanager
+    async def turn(self, chain: ChainID, listener: Listener) -> AsyncIterator[Listener]:
+        """Be the only one busy with that layer. Yields whom to tell: everyone who waits for it, and listener."""
+        work = self._works.setdefault(chain, _Work())
+        work.listeners.append(listener)
+        try:
+            async with work.lock:
+                yield work.tell
+        finally:
+            work.listeners.remove(listener)
+            if not work.listeners:
+                self._works.pop(chain, None)
+
+    async def extract(
+        self, open_blob: Callable[[], BinaryIO], diff_id: DiffID, size: int, tell: Listener
+    ) -> Draft:
+        """Extract a layer and check it. size: of the blob, in bytes. DigestMismatch, HostileArchive.
+
+        When cancelled the extraction goes on in its thread, and its result is dropped there.
+        """
+        blob = await asyncio.to_thread(open_blob)
+        future = self._threads.submit(self._extract, blob)
+        try:
+            draft = await self._watched(future, blob, size, tell)
+        except asyncio.CancelledError:
+            future.add_done_callback(self._drop)
+            raise
+        if draft.applied.diff_id != diff_id:
+            await asyncio.to_thread(self._layers.discard, draft)
+            raise DigestMismatch(
+                f"layers from manifest don't match image configuration: {draft.applied.diff_id}, expected {diff_id}"
+            )
+        return draft
+
+    async def commit(self, draft: Draft, chain: ChainID, parent: ChainID | None) -> None:
+        """Give the layer its place on parent, which must be committed."""
+        try:
+            await asyncio.to_thread(self._layers.commit, draft, chain, parent)
+        except AlreadyExists:
+            await asyncio.to_thread(self._layers.discard, draft)
+
+    async def discard(self, draft: Draft) -> None:
+        await asyncio.to_thread(self._layers.discard, draft)
+
+    def _extract(self, blob: BinaryIO) -> Draft:
+        with blob:
+            return self._layers.extract(blob)
+
+    def _drop(self, future: Future[Draft]) -> None:
+        if not future.cancelled() and future.exception() is None:
+            self._layers.discard(future.result())
+
+    async def _watched(self, future: Future[Draft], blob: BinaryIO, size: int, tell: Listener) -> Draft:
+        waiting = asyncio.wrap_future(future)
+        try:
+            while True:
+                done, _ = await asyncio.wait({waiting}, timeout=REPORT_SECONDS)
+                if done:
+                    return waiting.result()
+                tell("Extracting", _position(blob), size)
+        except asyncio.CancelledError:
+            waiting.add_done_callback(lambda late: late.cancelled() or late.exception())
+            raise
+
+
+def _position(blob: BinaryIO) -> int:
+    """How far the reader of this blob has come: readers share the offset of the open file."""
+    try:
+        return blob.tell()
+    except ValueError:  # closed this instant
+        return 0

@@ -1,0 +1,335 @@
+"""The OCI distribution protocol, from the client's side: manifests, blobs, tags.
+
+It asks the endpoints of a registry in turn (mirrors first), tries again with growing pauses what may yet
+succeed, and checks every manifest against its digest. Blobs are checked by whoever stores them.
+OCI distribution-spec 1.1.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
+from urllib.parse import quote, urljoin
+
+import msgspec
+from msgspec import Struct
+
+from skiff.engine.registry.auth import ANONYMOUS, Authorisation, Credentials
+from skiff.engine.registry.hosts import Endpoint, Hosts
+from skiff.engine.registry.transport import RegistryRequest, RegistryResponse, RegistryTransport
+from skiff.errors import DigestMismatch, NotFound, SkiffError, Unauthorized, Unavailable
+from skiff.oci import digest as digests
+from skiff.oci import manifest as manifests
+from skiff.oci.manifest import Descriptor
+from skiff.oci.reference import Reference
+
+ATTEMPTS = 5
+FIRST_PAUSE = 0.25  # seconds; doubles, up to
+LONGEST_PAUSE = 8.0
+LARGEST_ERROR = 64 << 10  # bytes of an error's body we read
+LARGEST_TAGS = 16 << 20  # bytes of one page of tags
+_PASSING = {408, 425, 429, 500, 502, 503, 504}  # may succeed when asked again
+
+T = TypeVar("T")
+
+
+class Denied(NotFound):
+    """The registry will not show this repository to us; whether it exists it does not say."""
+
+
+class TryAgain(Unavailable):
+    """The same request may succeed later."""
+
+
+class Fetched(Struct, frozen=True):
+    """A manifest or index with the exact bytes that its digest names."""
+
+    descriptor: Descriptor
+    data: bytes
+
+
+class _Problem(Struct, frozen=True):
+    code: str = ""
+    message: str = ""
+
+
+class _Problems(Struct, frozen=True):
+    errors: tuple[_Problem, ...] | None = None
+
+
+class _Tags(Struct, frozen=True):
+    tags: tuple[str, ...] | None = None
+
+
+class Registries:
+    """Every registry, for every user. pause: waits that many seconds; tests pass one that does not."""
+
+    def __init__(
+        self,
+        transport: RegistryTransport,
+        hosts: Hosts,
+        *,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._transport = transport
+        self._hosts = hosts
+        self._pause = pause
+        self._tokens: dict[tuple[str, str, Credentials], tuple[str, float]] = {}
+
+    def repository(self, reference: Reference, credentials: Credentials | None = None) -> "Repository":
+        """The repository of that reference, to read from."""
+        scope = f"repository:{reference.path}:pull"
+        asked = []
+        for endpoint in self._hosts.endpoints(reference.domain):
+            who = ANONYMOUS if endpoint.is_mirror or credentials is None else credentials
+            asked.append((endpoint, Authorisation(self._transport, who, scope, self._tokens)))
+        return Repository(reference, asked, self._pause)
+
+    async def login(self, domain: str, credentials: Credentials) -> None:
+        """Return when the registry accepts the credentials. Unauthorized, Unavailable."""
+        problem: SkiffError | None = None
+        for endpoint in self._hosts.endpoints(domain):
+            if endpoint.is_mirror:
+                continue
+            door = Authorisation(self._transport, credentials, "", {})
+            request = _request(endpoint, f"{endpoint.url}/v2/")
+            try:
+                async with door.send(request) as response:
+                    if response.status == 200:
+                        return
+                    raise await _refusal(response, request)
+            except Unavailable as error:
+                problem = problem or error
+        raise problem or Unavailable(f"no registry answers for {domain}")
+
+
+class Repository:
+    """One repository, seen by one user. The endpoint that answered is asked first from then on."""
+
+    def __init__(
+        self,
+        reference: Reference,
+        endpoints: list[tuple[Endpoint, Authorisation]],
+        pause: Callable[[float], Awaitable[None]],
+    ) -> None:
+        self._reference = reference
+        self._endpoints = endpoints
+        self._pause = pause
+
+    async def resolve(self, identifier: str) -> Fetched:
+        """The manifest of a tag or digest. NotFound and Denied in Docker's words; DigestMismatch."""
+        try:
+            return await self._somewhere(lambda endpoint, door: self._manifest(endpoint, door, identifier))
+        except Denied as error:
+            raise Denied(
+                f"pull access denied for {self._reference.familiar_name}, repository does not exist"
+                f" or may require 'docker login': {error}"
+            ) from error
+        except NotFound as error:
+            raise NotFound(f"manifest for {self._named(identifier)} not found: {error}") from error
+
+    async def blob(self, descriptor: Descriptor, offset: int = 0) -> AsyncIterator[bytes]:
+        """The bytes of a blob from offset on. A cut connection is taken up again where it broke.
+
+        NotFound, Unavailable. The bytes are not verified here.
+        """
+        position, failures = offset, 0
+        while True:
+            before = position
+            try:
+                async for chunk in self._blob_once(descriptor, position):
+                    position += len(chunk)
+                    yield chunk
+                if position >= descriptor.size:
+                    return
+                raise TryAgain(f"blob {descriptor.digest}: unexpected EOF after {position} bytes")
+            except NotFound:
+                raise
+            except Unavailable:
+                failures = 1 if position > before else failures + 1  # progress earns new patience
+                if failures >= ATTEMPTS:
+                    raise
+            await self._pause(_delay(failures))
+
+    async def tags(self) -> list[str]:
+        """Every tag of the repository."""
+        try:
+            return await self._somewhere(self._tags)
+        except Denied as error:
+            raise Denied(
+                f"pull access denied for {self._reference.familiar_name}, repository does not exist"
+                f" or may require 'docker login': {error}"
+            ) from error
+        except NotFound as error:
+            raise NotFound(f"repository {self._reference.familiar_name} not found: {error}") from error
+
+    def _named(self, identifier: str) -> str:
+        return f"{self._reference.familiar_name}{'@' if ':' in identifier else ':'}{identifier}"
+
+    async def _manifest(self, endpoint: Endpoint, door: Authorisation, identifier: str) -> Fetched:
+        request = _request(
+            endpoint,
+            f"{endpoint.url}/v2/{self._reference.path}/manifests/{identifier}",
+            {"Accept": ", ".join(manifests.ACCEPTED)},
+        )
+        async with door.send(request) as response:
+            if response.status != 200:
+                raise await _refusal(response, request)
+            data = await response.read(manifests.LARGEST)
+            media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
+        actual = digests.of(data)
+        if ":" in identifier and actual != identifier:
+            raise DigestMismatch(f"manifest verification failed for digest {identifier}")
+        if media_type not in manifests.ACCEPTED:
+            media_type = _media_type(data) or media_type
+        return Fetched(Descriptor(media_type, actual, len(data)), data)
+
+    async def _blob_once(self, descriptor: Descriptor, offset: int) -> AsyncIterator[bytes]:
+        problem: SkiffError | None = None
+        for endpoint, door in list(self._endpoints):
+            url = f"{endpoint.url}/v2/{self._reference.path}/blobs/{descriptor.digest}"
+            headers = {"Range": f"bytes={offset}-{descriptor.size - 1}"} if offset else {}
+            request = _request(endpoint, url, headers)
+            started = False
+            try:
+                async with door.send(request) as response:
+                    if response.status not in (200, 206):
+                        raise await _refusal(response, request)
+                    started = True
+                    skip = offset if response.status == 200 else 0  # it did not understand Range
+                    async for chunk in response.chunks():
+                        if skip:
+                            dropped = min(skip, len(chunk))
+                            skip -= dropped
+                            chunk = chunk[dropped:]
+                        if chunk:
+                            yield chunk
+                    return
+            except SkiffError as error:
+                if started:
+                    raise
+                problem = error if problem is None or endpoint is self._endpoints[-1][0] else problem
+        assert problem is not None
+        raise problem
+
+    async def _tags(self, endpoint: Endpoint, door: Authorisation) -> list[str]:
+        url: str | None = f"{endpoint.url}/v2/{self._reference.path}/tags/list"
+        found: list[str] = []
+        seen: set[str] = set()
+        while url and url not in seen:
+            seen.add(url)
+            request = _request(endpoint, url)
+            async with door.send(request) as response:
+                if response.status != 200:
+                    raise await _refusal(response, request)
+                body = await response.read(LARGEST_TAGS)
+                following = _next_page(response.headers.get("Link", ""))
+            try:
+                found += msgspec.json.decode(body, type=_Tags).tags or ()
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise Unavailable(f"{url}: the list of tags is not understood: {error}") from error
+            url = _within(endpoint, urljoin(url, following)) if following else None
+        return list(dict.fromkeys(found))
+
+    async def _somewhere(self, ask: Callable[[Endpoint, Authorisation], Awaitable[T]]) -> T:
+        """The first endpoint's answer; each is asked again while its failure may pass."""
+        problems: list[SkiffError] = []
+        for number, (endpoint, door) in enumerate(self._endpoints):
+            is_last = number == len(self._endpoints) - 1
+            try:
+                answer = await self._patiently(ask, endpoint, door, attempts=ATTEMPTS if is_last else 2)
+            except SkiffError as error:
+                problems.append(error)
+                if _speaks(error) and not endpoint.is_mirror:
+                    raise
+                continue
+            self._endpoints = self._endpoints[number:] + self._endpoints[:number]
+            return answer
+        real = [
+            error
+            for error, (endpoint, _) in zip(problems, self._endpoints, strict=True)
+            if not endpoint.is_mirror
+        ]
+        raise real[0]
+
+    async def _patiently(
+        self,
+        ask: Callable[[Endpoint, Authorisation], Awaitable[T]],
+        endpoint: Endpoint,
+        door: Authorisation,
+        *,
+        attempts: int,
+    ) -> T:
+        for attempt in range(1, attempts):
+            try:
+                return await ask(endpoint, door)
+            except TryAgain:
+                await self._pause(_delay(attempt))
+        return await ask(endpoint, door)
+
+
+def _speaks(error: SkiffError) -> bool:
+    """The registry itself said no: another scheme of the same host will not say yes."""
+    return isinstance(error, NotFound | Unauthorized | DigestMismatch | TryAgain)
+
+
+def _request(endpoint: Endpoint, url: str, headers: dict[str, str] | None = None) -> RegistryRequest:
+    return RegistryRequest(
+        url=url, headers=headers or {}, verify=endpoint.verify, certificates=endpoint.certificates
+    )
+
+
+async def _refusal(response: RegistryResponse, request: RegistryRequest) -> SkiffError:
+    """The error that a reply other than success stands for, in the registry's words."""
+    try:
+        body = await response.read(LARGEST_ERROR)
+        problems = msgspec.json.decode(body, type=_Problems).errors or ()
+    except (Unavailable, msgspec.DecodeError, UnicodeDecodeError):
+        problems = ()
+    text = "; ".join(_phrase(problem) for problem in problems)
+    codes = {problem.code for problem in problems}
+    status = response.status
+    if status == 401 and "DENIED" not in codes:
+        return Unauthorized(text or "unauthorized: authentication required")
+    if status in (401, 403) or "DENIED" in codes:
+        return Denied(text or "denied: requested access to the resource is denied")
+    if status == 404:
+        return NotFound(text or "not found")
+    if status == 429:
+        return TryAgain(text or "toomanyrequests: too many requests")
+    where = f'{request.method.title()} "{request.url}"'
+    text = text or f"unexpected status {status}"
+    return TryAgain(f"{where}: {text}") if status in _PASSING else Unavailable(f"{where}: {text}")
+
+
+def _phrase(problem: _Problem) -> str:
+    return f"{problem.code.lower().replace('_', ' ')}: {problem.message or problem.code.lower()}"
+
+
+def _media_type(data: bytes) -> str:
+    """What a document without a usable Content-Type says of itself, or looks like."""
+    document = manifests.parse(data)
+    if document.media_type:
+        return document.media_type
+    return manifests.OCI_INDEX if isinstance(document, manifests.Index) else manifests.OCI_MANIFEST
+
+
+def _next_page(link: str) -> str | None:
+    """The target of `<url>; rel="next"`. RFC 8288."""
+    for part in link.split(","):
+        target, _, parameters = part.strip().partition(";")
+        if target.startswith("<") and target.endswith(">") and "next" in parameters:
+            return quote(target[1:-1], safe=":/?&=%~+,@[]")
+    return None
+
+
+def _within(endpoint: Endpoint, url: str) -> str:
+    if not url.startswith(endpoint.url + "/"):
+        raise Unavailable(f"{endpoint.url}: the next page of tags is said to be elsewhere: {url}")
+    return url
+
+
+def _delay(failures: int) -> float:
+    """Seconds before the next try, spread so that many clients do not return at once."""
+    pause: float = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (failures - 1))
+    return pause * random.uniform(0.75, 1.25)

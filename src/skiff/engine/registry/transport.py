@@ -1,0 +1,216 @@
+"""One request to a registry, one streamed reply: the seam between the protocol and the network.
+
+It follows redirects, never carrying credentials to another origin, nor from https to http. It knows neither
+authorisation nor retries: those are wrapped around it (auth.py, client.py).
+"""
+
+import asyncio
+import errno
+import re
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import aiohttp
+from msgspec import Struct
+from yarl import URL
+
+from skiff.errors import Unavailable
+
+READ_BUFFER = 1 << 20  # bytes; asyncio itself reads at most 256 KiB at a time
+CONNECT_SECONDS = 15.0
+SILENCE_SECONDS = 60.0  # without a byte, the peer is taken for dead
+REDIRECTS = 10
+_REDIRECT_STATUS = {301, 302, 303, 307, 308}
+_ADDRESS = re.compile(r"\('([0-9a-fA-F.:%]+)', (\d+)")
+
+
+class RegistryRequest(Struct, frozen=True, kw_only=True):
+    """verify: check the certificate. certificates: a directory of ca *.crt and client *.cert/*.key pairs."""
+
+    url: str
+    method: str = "GET"
+    headers: Mapping[str, str] = {}
+    body: bytes | AsyncIterator[bytes] | None = None
+    verify: bool = True
+    certificates: str | None = None
+
+
+class RegistryResponse(Protocol):
+    """url: where the answer came from, after redirects."""
+
+    url: str
+    status: int
+    headers: Mapping[str, str]
+
+    def challenges(self) -> list[str]: ...  # the WWW-Authenticate values
+    async def read(self, limit: int) -> bytes: ...  # Unavailable when there is more
+    def chunks(self) -> AsyncIterator[bytes]: ...  # Unavailable when cut short
+
+
+class RegistryTransport(Protocol):
+    """Raises Unavailable when no answer came."""
+
+    def send(self, request: RegistryRequest) -> AbstractAsyncContextManager[RegistryResponse]: ...
+
+
+class HttpResponse:
+    """A RegistryResponse of aiohttp's client."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.url = str(response.url)
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+
+    def challenges(self) -> list[str]:
+        return list(self._response.headers.getall("WWW-Authenticate", []))
+
+    async def read(self, limit: int) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        async for chunk in self.chunks():
+            size += len(chunk)
+            if size > limit:
+                raise Unavailable(f"{self.url}: the answer is longer than {limit} bytes")
+            parts.append(chunk)
+        return b"".join(parts)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._response.content.iter_any():
+                yield chunk
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unavailable(f"{self.url}: {_reason(error) or 'unexpected EOF'}") from error
+
+
+class HttpTransport:
+    """A RegistryTransport on aiohttp's client. Its connections are kept until `close`."""
+
+    def __init__(self, *, user_agent: str = "skiff") -> None:
+        self._user_agent = user_agent
+        self._session: aiohttp.ClientSession | None = None
+        self._contexts: dict[str, ssl.SSLContext] = {}
+
+    async def close(self) -> None:
+        """Let go of every connection."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    @asynccontextmanager
+    async def send(self, request: RegistryRequest) -> AsyncIterator[RegistryResponse]:
+        url, headers, method = URL(request.url, encoded=True), dict(request.headers), request.method
+        body: Any = request.body
+        for _ in range(REDIRECTS):
+            async with await self._ask(method, url, headers, body, request) as response:
+                location = response.headers.get("Location")
+                if response.status not in _REDIRECT_STATUS or not location or body is not None:
+                    yield HttpResponse(response)
+                    return
+                target = url.join(URL(location, encoded=True))
+            if target.scheme not in ("http", "https") or (url.scheme == "https" and target.scheme == "http"):
+                raise Unavailable(f"{request.url}: refused a redirect to {target.scheme}://{target.host}")
+            if target.origin() != url.origin():
+                headers = {name: value for name, value in headers.items() if name.lower() != "authorization"}
+            if response.status == 303 and method != "HEAD":
+                method = "GET"
+            url = target
+        raise Unavailable(f"{request.url}: stopped after {REDIRECTS} redirects")
+
+    async def _ask(
+        self, method: str, url: URL, headers: Mapping[str, str], body: Any, request: RegistryRequest
+    ) -> aiohttp.ClientResponse:
+        try:
+            return await self._open().request(
+                method,
+                url,
+                headers=headers,
+                data=body,
+                allow_redirects=False,
+                ssl=self._trust(request),
+            )
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            # an unreachable registry is named by its root, whatever was asked of it: as Docker, which knocks first
+            where = f"{url.origin()}/v2/" if isinstance(error, aiohttp.ClientConnectorError) else url
+            raise Unavailable(f'{method.title()} "{where}": {_reason(error)}') from error
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, limit_per_host=16, ttl_dns_cache=60),
+                headers={"User-Agent": self._user_agent},
+                timeout=aiohttp.ClientTimeout(
+                    total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS
+                ),
+                read_bufsize=READ_BUFFER,
+                auto_decompress=False,  # a digest names the bytes as sent
+                trust_env=True,  # HTTP_PROXY, HTTPS_PROXY, NO_PROXY
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self._session
+
+    def _trust(self, request: RegistryRequest) -> ssl.SSLContext | bool:
+        if not request.verify:
+            return False
+        if not request.certificates:
+            return True
+        directory = Path(request.certificates)
+        if not directory.is_dir():
+            return True
+        context = self._contexts.get(request.certificates)
+        if context is None:
+            context = ssl.create_default_context()
+            for authority in sorted(directory.glob("*.crt")):
+                context.load_verify_locations(cafile=str(authority))
+            for certificate in sorted(directory.glob("*.cert")):
+                context.load_cert_chain(str(certificate), str(certificate.with_suffix(".key")))
+            self._contexts[request.certificates] = context
+        return context
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong, in the words that people search for."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
+            return f"tls: failed to verify certificate: x509: {_verification(error)}"
+        case aiohttp.ClientConnectorDNSError():
+            return f"dial tcp: lookup {error.host}: no such host"
+        case aiohttp.ClientConnectorError():
+            return f"dial tcp {_address(error)}: connect: {_connect(error.os_error)}"
+        case TimeoutError() | asyncio.TimeoutError():
+            return "net/http: request canceled (Client.Timeout exceeded while awaiting headers)"
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError():
+            return "unexpected EOF"
+        case _:
+            return str(error) or type(error).__name__
+
+
+def _address(error: aiohttp.ClientConnectorError) -> str:
+    found = _ADDRESS.search(str(error.os_error))
+    host = found[1] if found else str(error.host)
+    return f"[{host}]:{error.port}" if ":" in host else f"{host}:{error.port}"
+
+
+def _connect(error: OSError) -> str:
+    match error.errno:
+        case errno.ECONNREFUSED:
+            return "connection refused"
+        case errno.ENETUNREACH:
+            return "network is unreachable"
+        case errno.EHOSTUNREACH:
+            return "no route to host"
+        case errno.ETIMEDOUT:
+            return "connection timed out"
+        case _:
+            # several addresses were tried: asyncio joins their errors in one text
+            return "connection refused" if "Connect call failed" in str(error) else str(error)
+
+
+def _verification(error: Exception) -> str:
+    text = str(error)
+    if "self-signed" in text or "self signed" in text or "unable to get local issuer" in text:
+        return "certificate signed by unknown authority"
+    return text
