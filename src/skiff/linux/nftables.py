@@ -159,6 +159,11 @@ def look_up(name: str, *, register: int = FIRST, into: int | None = None, absent
     return _expression("lookup", *parts)
 
 
+def load_immediate(data: bytes, register: int = FIRST) -> Expression:
+    """A constant into a register."""
+    return _expression("immediate", be32(1, register), nested(2, _value(data)))
+
+
 def verdict(code: int, chain: str = "") -> Expression:
     parts = [be32(1, code & 0xFFFFFFFF)]
     if chain:

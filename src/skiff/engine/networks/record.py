@@ -1,0 +1,178 @@
+"""Network and Endpoint, as stored, and their look-up. What is live (namespaces, sockets) is in service.py."""
+
+from collections.abc import Iterator
+from ipaddress import ip_address, ip_interface, ip_network
+
+from msgspec import Struct
+
+from skiff.docker.network import IPAM, EndpointSettings
+from skiff.engine.networks.ipam import Address, Range
+from skiff.engine.networks.ruleset import Published
+from skiff.engine.storage.state import StateStore
+from skiff.errors import InvalidParameter, NotFound
+
+PREDEFINED = ("bridge", "host", "none")
+
+
+class StoredRange(Struct, frozen=True):
+    """An ipam.Range in text."""
+
+    subnet: str
+    gateway: str
+    within: str
+    reserved: tuple[str, ...] = ()
+
+    def range(self) -> Range:
+        return Range(
+            ip_network(self.subnet),
+            ip_address(self.gateway),
+            ip_network(self.within),
+            tuple(ip_address(a) for a in self.reserved),
+        )
+
+    @classmethod
+    def of(cls, scope: Range) -> "StoredRange":
+        return cls(
+            str(scope.subnet), str(scope.gateway), str(scope.within), tuple(str(a) for a in scope.reserved)
+        )
+
+
+class Network(Struct, frozen=True, kw_only=True):
+    """One network. link: the bridge, or the parent of a macvlan. asked: the IPAM as inspect shows it."""
+
+    id: str
+    name: str
+    driver: str
+    created_ns: int
+    link: str = ""
+    internal: bool = False
+    attachable: bool = False
+    ipv4: bool = True
+    ipv6: bool = False
+    ranges: tuple[StoredRange, ...] = ()
+    asked: IPAM = IPAM()
+    options: dict[str, str] = {}
+    labels: dict[str, str] = {}
+
+    @property
+    def has_resolver(self) -> bool:
+        """On the default bridge names do not resolve: Docker kept that for the sake of links."""
+        return self.name not in PREDEFINED
+
+
+class Endpoint(Struct, frozen=True, kw_only=True):
+    """A container's place in a network.
+
+    names: what it is called there. The addresses (with prefix) and the host's link are set while a sandbox is
+    open, and empty otherwise.
+    """
+
+    id: str
+    network: str
+    owner: str
+    owner_name: str
+    names: tuple[str, ...] = ()
+    settings: EndpointSettings = EndpointSettings()
+    interface: str = ""
+    link: str = ""
+    mac: str = ""
+    ipv4: str = ""
+    ipv6: str = ""
+
+    @property
+    def is_attached(self) -> bool:
+        return bool(self.interface)
+
+    def addresses(self) -> list[Address]:
+        return [ip_interface(text).ip for text in (self.ipv4, self.ipv6) if text]
+
+
+class StoredPort(Struct, frozen=True):
+    """A published port in text."""
+
+    protocol: str
+    host: str
+    host_port: int
+    container: str
+    container_port: int
+
+    def published(self) -> Published:
+        return Published(
+            self.protocol,
+            ip_address(self.host),
+            self.host_port,
+            ip_address(self.container),
+            self.container_port,
+        )
+
+
+class SandboxRecord(Struct, frozen=True):
+    """An open sandbox's published ports, for the firewall of the next engine."""
+
+    owner: str
+    ports: tuple[StoredPort, ...] = ()
+
+
+class Records:
+    """All networks and endpoints, in memory and on disk."""
+
+    def __init__(self, state: StateStore) -> None:
+        self._networks = state.table("network", Network)
+        self._endpoints = state.table("endpoint", Endpoint)
+        self._sandboxes = state.table("sandbox", SandboxRecord)
+        self.networks: dict[str, Network] = dict(self._networks.all())
+        self.endpoints: dict[str, Endpoint] = dict(self._endpoints.all())
+        self.sandboxes: dict[str, SandboxRecord] = dict(self._sandboxes.all())
+
+    def find(self, text: str) -> Network:
+        """By name, full id or unique prefix. NotFound, InvalidParameter in Docker's words."""
+        if text in self.networks:
+            return self.networks[text]
+        named = [n for n in self.networks.values() if n.name == text]
+        if len(named) == 1:
+            return named[0]
+        matches = [n for key, n in self.networks.items() if key.startswith(text)] if text else []
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise InvalidParameter(f"network {text} is ambiguous ({len(matches)} matches found on ID prefix)")
+        raise NotFound(f"network {text} not found")
+
+    def of_owner(self, owner: str) -> list[Endpoint]:
+        """In the order in which they were made."""
+        return [e for e in self.endpoints.values() if e.owner == owner]
+
+    def on_network(self, network: str) -> list[Endpoint]:
+        return [e for e in self.endpoints.values() if e.network == network]
+
+    def put_network(self, record: Network) -> Network:
+        self._networks.put(record.id, record)
+        self.networks[record.id] = record
+        return record
+
+    def delete_network(self, id: str) -> None:
+        self._networks.delete(id)
+        self.networks.pop(id, None)
+
+    def put_endpoint(self, record: Endpoint) -> Endpoint:
+        self._endpoints.put(record.id, record)
+        self.endpoints[record.id] = record
+        return record
+
+    def delete_endpoint(self, id: str) -> None:
+        self._endpoints.delete(id)
+        self.endpoints.pop(id, None)
+
+    def put_sandbox(self, record: SandboxRecord) -> SandboxRecord:
+        self._sandboxes.put(record.owner, record)
+        self.sandboxes[record.owner] = record
+        return record
+
+    def delete_sandbox(self, owner: str) -> None:
+        self._sandboxes.delete(owner)
+        self.sandboxes.pop(owner, None)
+
+    def published(self) -> Iterator[Published]:
+        for sandbox in self.sandboxes.values():
+            for port in sandbox.ports:
+                yield port.published()
