@@ -1,0 +1,90 @@
+"""Looking into a stack of layer directories without ever following a symbolic link out of it.
+
+The directories hold what images brought: every step opens one name below a descriptor, never a path.
+"""
+
+import enum
+import os
+import stat
+from collections.abc import Sequence
+
+_OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
+_STEP = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PRIVATE = ("trusted.overlay.", "user.overlay.")
+
+
+class Found(enum.Enum):
+    """What a path is when it is not a directory of some layer."""
+
+    NOTHING = enum.auto()
+    ELSEWHERE = enum.auto()  # a symbolic link is on the way: the name means another place
+
+
+def look(stack: Sequence[str], path: str) -> str | Found:
+    """The topmost layer directory of stack where path is a directory that can be seen from above."""
+    for directory in stack:
+        fd = os.open(directory, _STEP & ~os.O_NOFOLLOW)
+        try:
+            hidden = False
+            for part in path.split("/") if path else ():
+                try:
+                    status = os.stat(part, dir_fd=fd, follow_symlinks=False)
+                except FileNotFoundError:
+                    break
+                if stat.S_ISLNK(status.st_mode):
+                    return Found.ELSEWHERE
+                if not stat.S_ISDIR(status.st_mode):  # a whiteout, or a file in its place
+                    return Found.NOTHING
+                below = os.open(part, _STEP, dir_fd=fd)
+                os.close(fd)
+                fd = below
+                hidden = hidden or _is_opaque(fd)
+            else:
+                return directory
+            if hidden:
+                return Found.NOTHING
+        finally:
+            os.close(fd)
+    return Found.NOTHING
+
+
+def copy_attributes(stack: Sequence[str], path: str, own: str) -> None:
+    """Give own/path mode, owner, times and attributes of the directory that path is in stack."""
+    where = look(stack, path)
+    if isinstance(where, Found):
+        return
+    source, target = step_into(where, path), step_into(own, path)
+    try:
+        status = os.fstat(source)
+        if os.geteuid() == 0:
+            os.fchown(target, status.st_uid, status.st_gid)
+        os.fchmod(target, stat.S_IMODE(status.st_mode))
+        for name in os.listxattr(source):
+            if not name.startswith(_PRIVATE):
+                os.setxattr(target, name, os.getxattr(source, name))
+        os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+    finally:
+        os.close(source)
+        os.close(target)
+
+
+def step_into(directory: str, path: str) -> int:
+    """A descriptor of directory/path, no part of path being a symbolic link."""
+    fd = os.open(directory, _STEP & ~os.O_NOFOLLOW)
+    for part in path.split("/") if path else ():
+        try:
+            below = os.open(part, _STEP, dir_fd=fd)
+        finally:
+            os.close(fd)
+        fd = below
+    return fd
+
+
+def _is_opaque(fd: int) -> bool:
+    for name in _OPAQUE:
+        try:
+            if os.getxattr(fd, name) == b"y":
+                return True
+        except OSError:  # no such attribute, or none of that kind on this file system
+            continue
+    return False

@@ -1,0 +1,163 @@
+"""Compressed streams: tell which, decompress as chunks, compress a layer. Memory stays bounded, whatever comes in.
+
+A chunk never exceeds PIECE bytes, so a small file that inflates to terabytes costs time, not memory.
+"""
+
+import bz2
+import lzma
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal
+
+from isal import isal_zlib
+
+from skiff.errors import HostileArchive
+
+Compression = Literal["none", "gzip", "zstd", "bzip2", "xz"]
+
+PIECE = 1 << 19
+_READ = 1 << 17
+_GZIP = 31  # window bits: 15, and 16 for the gzip wrapper
+_LEVEL = 1  # isal's ratio hardly grows above; its speed falls
+
+_MAGIC: tuple[tuple[bytes, Compression], ...] = (
+    (b"\x1f\x8b\x08", "gzip"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ\0", "xz"),
+)
+
+
+def detect(head: bytes) -> Compression:
+    """Which compression a stream has, from its first bytes; "none" when unknown."""
+    for magic, name in _MAGIC:
+        if head.startswith(magic):
+            return name
+    if len(head) >= 4 and head[0] & 0xF0 == 0x50 and head[1:4] == b"\x2a\x4d\x18":
+        return "zstd"  # it begins with a skippable frame
+    return "none"
+
+
+def decompressed(read: Callable[[int], bytes]) -> Iterator[bytes]:
+    """The plain bytes of what read(size) gives, in chunks. Raises HostileArchive for a damaged stream."""
+    head = read(_READ)
+    kind = detect(head)
+    if kind == "none":
+        return _plain(head, read)
+    return _inflated(head, read, _opener(kind), kind)
+
+
+def prepare(kind: Compression) -> None:
+    """Load what kind needs, for a process that is about to lose sight of its files."""
+    if kind == "zstd":
+        _zstd()
+
+
+def gzipped(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """A gzip stream of chunks; the same bytes in give the same bytes out: the header holds no name and no time."""
+    stream = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, _GZIP)
+    for chunk in chunks:
+        if out := stream.compress(chunk):
+            yield out
+    yield stream.flush()
+
+
+def _plain(head: bytes, read: Callable[[int], bytes]) -> Iterator[bytes]:
+    while head:
+        yield head
+        head = read(PIECE)
+
+
+def _opener(kind: Compression) -> Callable[[], "_Inflater"]:
+    if kind == "gzip":
+        return _Gzip
+    if kind == "bzip2":
+        return lambda: _Standard(bz2.BZ2Decompressor())
+    if kind == "xz":
+        return lambda: _Standard(lzma.LZMADecompressor(memlimit=1 << 28))
+    zstd = _zstd()
+    return lambda: _Standard(zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: 27}))
+
+
+def _zstd() -> Any:
+    # imported only when a layer needs it: it costs more than a small layer
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
+    return zstd
+
+
+def _inflated(
+    data: bytes, read: Callable[[int], bytes], opener: Callable[[], "_Inflater"], kind: Compression
+) -> Iterator[bytes]:
+    """Streams may be concatenated; zero bytes after the last are padding."""
+    inflater = opener()
+    try:
+        while True:
+            if inflater.ended:
+                data = (inflater.rest or read(_READ)).lstrip(b"\0")
+                while not data:
+                    data = read(_READ)
+                    if not data:
+                        return
+                    data = data.lstrip(b"\0")
+                if detect(data) != kind:
+                    raise HostileArchive(f"the {kind} stream is followed by something else")
+                inflater = opener()
+            elif not data and inflater.wants_input:
+                data = read(_READ)
+                if not data:
+                    raise HostileArchive(f"the {kind} stream ends too early")
+            if out := inflater.inflate(data):
+                yield out
+            data = b""
+    except (isal_zlib.IsalError, OSError, EOFError, lzma.LZMAError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
+        raise HostileArchive(f"the {kind} stream is damaged: {error}") from error
+    except Exception as error:
+        if type(error).__name__ != "ZstdError":
+            raise
+        raise HostileArchive(f"the {kind} stream is damaged: {error}") from error
+
+
+class _Inflater:
+    """What the decompressors have in common, each with its own spelling."""
+
+    ended: bool
+    rest: bytes
+    wants_input: bool
+
+    def inflate(self, data: bytes) -> bytes:
+        raise NotImplementedError
+
+
+class _Gzip(_Inflater):
+    def __init__(self) -> None:
+        self._stream = isal_zlib.decompressobj(_GZIP)
+        self.ended = False
+        self.rest = b""
+        self.wants_input = True
+
+    def inflate(self, data: bytes) -> bytes:
+        out: bytes = self._stream.decompress(self._stream.unconsumed_tail + data, PIECE)
+        self.ended = self._stream.eof
+        self.rest = self._stream.unused_data
+        self.wants_input = not self._stream.unconsumed_tail and len(out) < PIECE
+        return out
+
+
+class _Standard(_Inflater):
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.ended = False
+        self.rest = b""
+        self.wants_input = True
+
+    def inflate(self, data: bytes) -> bytes:
+        out: bytes = self._stream.decompress(data, PIECE)
+        self.ended = self._stream.eof
+        self.rest = self._stream.unused_data if self.ended else b""
+        self.wants_input = self._stream.needs_input
+        return out

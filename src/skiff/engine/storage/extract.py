@@ -1,0 +1,246 @@
+"""The extraction helper: a small process, apart from the engine, that forks one confined child per layer.
+
+    engine ── SEQPACKET: job (JSON) + [blob, result pipe] ──► helper ── fork ──► child: chroot, inflate, untar
+       ▲                                                                           │
+       └────────────────────── result pipe: one JSON document, then the end ◄──────┘
+
+The rule: nothing is imported after the chroot, and no descriptor of a directory outside is open in a child. It is
+started without `site`; the engine hands it its module path. It leaves when the engine does, or when idle.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import queue
+import select
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from skiff.engine.storage import compression
+from skiff.engine.storage.tarstream import Source
+from skiff.engine.storage.untar import NeedsParents, Untar
+from skiff.errors import HostileArchive
+
+IDLE_SECONDS = 10.0
+LARGEST_JOB = 1 << 16
+_SMALL = 1 << 16  # below this a thread costs more than it gains
+_DEPTH = 8  # chunks between two threads
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUSER = 0x10000000
+MS_REC_PRIVATE = 0x4000 | 0x40000
+
+
+def main(fd: int) -> None:
+    """Serve jobs from the socket fd until it ends or nothing came for a while."""
+    door = socket.socket(fileno=fd)
+    children: set[int] = set()
+    while True:
+        wait = 0.2 if children else IDLE_SECONDS
+        readable, _, _ = select.select([door], [], [], wait)
+        _reap(children)
+        if not readable:
+            if not children:
+                return
+            continue
+        message, fds, _, _ = socket.recv_fds(door, LARGEST_JOB, 2)
+        if not message:
+            return
+        blob, result = fds
+        child = os.fork()
+        if child == 0:
+            door.close()
+            code = 1
+            try:
+                _answer(result, _job(json.loads(message), blob))
+                code = 0
+            finally:
+                os._exit(code)
+        children.add(child)
+        os.close(blob)
+        os.close(result)
+
+
+def _reap(children: set[int]) -> None:
+    for child in list(children):
+        if os.waitpid(child, os.WNOHANG)[0]:
+            children.discard(child)
+
+
+def _answer(fd: int, answer: dict[str, Any]) -> None:
+    data = memoryview(json.dumps(answer).encode())
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def _job(job: dict[str, Any], blob: int) -> dict[str, Any]:
+    """Run one job; errors become part of the answer."""
+    try:
+        if job["directory"] is None:
+            return _measure(blob)
+        return _extract(job, blob)
+    except NeedsParents as error:
+        return {"error": "parents", "message": str(error)}
+    except HostileArchive as error:
+        return {"error": "hostile", "message": str(error)}
+    except OSError as error:
+        return {"error": "os", "errno": error.errno or 0, "message": error.strerror or str(error)}
+
+
+def _extract(job: dict[str, Any], blob: int) -> dict[str, Any]:
+    size = os.fstat(blob).st_size
+    head = os.pread(blob, 16, 0)
+    compression.prepare(compression.detect(head))
+    keep_owners = _confine(job["directory"], job["overlay"], job["base"])
+    untar = Untar(
+        whiteouts=job["whiteouts"],
+        overlay_xattrs=b"trusted.overlay." if keep_owners else b"user.overlay.",
+        keep_owners=keep_owners,
+        max_bytes=job["max_bytes"],
+    )
+    digest = hashlib.sha256()
+    total = [0]
+
+    def count(chunks: Iterator[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            total[0] += len(chunk)
+            yield chunk
+
+    plain = count(compression.decompressed(lambda n: os.read(blob, n)))
+    if 0 < size <= _SMALL:
+        untar.run(Source(_hashed(plain, digest.update)))
+    else:
+        with contextlib.ExitStack() as threads:
+            inflating = threads.enter_context(_ahead(plain))
+            untar.run(Source(threads.enter_context(_beside(inflating, digest.update))))
+    return {
+        "diff_id": f"sha256:{digest.hexdigest()}",
+        "size": total[0],
+        "entries": untar.entries,
+        "implied": [os.fsdecode(path) for path in untar.implied],
+    }
+
+
+def _measure(blob: int) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    size = 0
+    for chunk in compression.decompressed(lambda n: os.read(blob, n)):
+        digest.update(chunk)
+        size += len(chunk)
+    return {"diff_id": f"sha256:{digest.hexdigest()}", "size": size, "entries": 0, "implied": []}
+
+
+def _confine(directory: str, overlay: str | None, base: str) -> bool:
+    """Make directory the root of this process; whether owners and devices can be made.
+
+    overlay: options of an overlay to mount on directory first, seen by this process only; paths relative to base.
+    """
+    privileged = os.geteuid() == 0
+    if not privileged:
+        owner, group = os.geteuid(), os.getegid()
+        _libc("unshare", CLONE_NEWUSER | (CLONE_NEWNS if overlay else 0))
+        _write("/proc/self/setgroups", "deny")
+        _write("/proc/self/uid_map", f"0 {owner} 1")
+        _write("/proc/self/gid_map", f"0 {group} 1")
+    elif overlay:
+        _libc("unshare", CLONE_NEWNS)
+    if overlay:
+        os.chdir(base)
+        _libc("mount", None, b"/", None, MS_REC_PRIVATE, None)
+        _libc("mount", b"overlay", os.fsencode(directory), b"overlay", 0, os.fsencode(overlay))
+    os.chdir(directory)
+    os.chroot(".")
+    os.chdir("/")
+    return privileged
+
+
+def _libc(name: str, *args: Any) -> None:
+    import ctypes  # only the rare jobs need it, and they come here before the chroot
+
+    library = ctypes.CDLL(None, use_errno=True)
+    if getattr(library, name)(*[ctypes.c_ulong(a) if isinstance(a, int) else a for a in args]):
+        error = ctypes.get_errno()
+        raise OSError(error, f"{name}: {os.strerror(error)}")
+
+
+def _write(path: str, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+def _hashed(chunks: Iterator[bytes], update: Callable[[bytes], None]) -> Iterator[bytes]:
+    for chunk in chunks:
+        update(chunk)
+        yield chunk
+
+
+@contextlib.contextmanager
+def _ahead(chunks: Iterator[bytes]) -> Iterator[Iterator[bytes]]:
+    """The same chunks, made in a thread of their own; its error is raised where they are read."""
+    ready: queue.SimpleQueue[bytes | BaseException | None] = queue.SimpleQueue()
+    room = threading.Semaphore(_DEPTH)
+    stopped = False
+
+    def produce() -> None:
+        try:
+            for chunk in chunks:
+                room.acquire()
+                if stopped:
+                    return
+                ready.put(chunk)
+            ready.put(None)
+        except BaseException as error:
+            ready.put(error)
+
+    def consume() -> Iterator[bytes]:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            room.release()
+            yield item
+
+    threading.Thread(target=produce, daemon=True).start()
+    try:
+        yield consume()
+    finally:
+        stopped = True
+        room.release()
+
+
+@contextlib.contextmanager
+def _beside(chunks: Iterator[bytes], update: Callable[[bytes], None]) -> Iterator[Iterator[bytes]]:
+    """The same chunks, hashed in a thread of its own, which is done when the last chunk has been read."""
+    waiting: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+    room = threading.Semaphore(_DEPTH)
+
+    def digest() -> None:
+        while (chunk := waiting.get()) is not None:
+            update(chunk)
+            room.release()
+
+    thread = threading.Thread(target=digest, daemon=True)
+    thread.start()
+
+    def tee() -> Iterator[bytes]:
+        for chunk in chunks:
+            room.acquire()
+            waiting.put(chunk)
+            yield chunk
+        waiting.put(None)
+        thread.join()
+
+    try:
+        yield tee()
+    finally:
+        waiting.put(None)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
