@@ -42,7 +42,7 @@ class Command:
     act:     called with (Session, Parsed); gives the exit code
     least, most: how many arguments; most = ANY for no limit
     interspersed: flags may follow the first argument (not so for run, exec, top, …)
-    kinds:   parsers of kinds this file does not know: str → value, ValueError(reason)
+    kinds:   parsers of a kind, or of one flag ("--name"): str → value, ValueError(reason)
     aliases: every full spelling ("container ls", "container list", "ps"), as help shows them
     exit_code: of errors that the command does not answer itself
     """
@@ -218,7 +218,7 @@ def _cluster(
 def _keep(parsed: Parsed, flag: Flag, text: str, kinds: Mapping[str, Callable[[str], Any]]) -> None:
     name, short, kind, _, _ = flag
     try:
-        value = (kinds.get(kind) or KINDS.get(kind) or str)(text)
+        value = (kinds.get(f"--{name}") or kinds.get(kind) or KINDS.get(kind) or str)(text)
     except ValueError as error:
         shown = f"-{short}, --{name}" if short else f"--{name}"
         quoted = text.replace("\\", "\\\\").replace('"', '\\"')
