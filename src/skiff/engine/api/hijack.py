@@ -11,7 +11,7 @@ and nowhere else.
 import asyncio
 import os
 import socket
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 from aiohttp import web
 
@@ -48,7 +48,7 @@ class Hijacked(web.Response):
 
 def hold(request: web.BaseRequest) -> None:
     """Read no more from this client until `take`: what follows the request is stream, not HTTP."""
-    transport = cast(asyncio.Transport | None, request.transport)
+    transport = request.transport
     if transport is not None and transport.is_reading():
         transport.pause_reading()
 
@@ -66,7 +66,7 @@ def upgrade_headers(request: web.BaseRequest, content_type: str) -> bytes:
 
 async def take(request: web.BaseRequest, content_type: str) -> Taken:
     """Answer with headers and take the connection. Unavailable if the client is gone already."""
-    transport = cast(asyncio.Transport | None, request.transport)
+    transport = request.transport
     if transport is None or transport.is_closing():
         raise Unavailable("the client is gone")
     hold(request)

@@ -32,9 +32,14 @@ class EventBus:
         self._history: deque[Event] = deque(maxlen=HISTORY)
         self._listeners: set[asyncio.Queue[Event | None]] = set()
 
-    def publish(self, type: str, action: str, actor: str, attributes: Mapping[str, str]) -> None:
+    def tell(self, type: str, action: str, actor: str, attributes: Mapping[str, str]) -> None:
         """Something happened just now. type: `container`; actor: its id, or the name of a volume."""
-        event = Event(type=type, action=action, actor=Actor(actor, dict(attributes)), time_ns=self._now())
+        self.publish(
+            Event(type=type, action=action, actor=Actor(actor, dict(attributes)), time_ns=self._now())
+        )
+
+    def publish(self, event: Event) -> None:
+        """To everyone who listens, and into the history."""
         self._history.append(event)
         for queue in self._listeners:
             if queue.qsize() < BACKLOG:
