@@ -1,9 +1,9 @@
-"""The records of a json-file log. Pure; light enough for a monitor.
+r"""The records of a json-file log. Pure; light enough for a monitor.
 
-    {"log":"text\\n","stream":"stdout","attrs":{…},"time":"2026-11-23T20:32:50.468743259Z"}
+    {"log":"text\n","stream":"stdout","attrs":{…},"time":"2026-11-23T20:32:50.468743259Z"}
 
-One a line. A line longer than 16 KiB is several records, of which only the last ends in a newline. Bytes that are
-no UTF-8 are written as U+FFFD, as Docker writes them.
+One a line. A line longer than 16 KiB is several records, of which only the last ends in a newline. Bytes that
+are no UTF-8 are written as U+FFFD, as Docker writes them.
 """
 
 import msgspec

@@ -1,7 +1,7 @@
-"""Container, a row: what was asked, what came of it. Its running side is a Task (engine/execution/runtime.py).
+"""Container, a row: what was asked and what came of it. Its running side is a Task (execution/runtime.py).
 
-Records hands them out by id, name or unique prefix, and is the only writer of their table. Records are frozen and
-swapped whole; all of them are in memory.
+Records hands them out by id, name or unique prefix, and is the only writer of their table. They are frozen,
+swapped whole, and all of them are in memory.
 """
 
 from collections.abc import Iterator
@@ -10,8 +10,9 @@ from typing import NewType
 from msgspec import Struct
 
 from skiff.docker.container import ContainerConfig, HostConfig
-from skiff.docker.container_view import ContainerState, MountPoint
+from skiff.docker.container_view import ContainerState
 from skiff.docker.network import NetworkingConfig
+from skiff.engine.containers.spec.mounts import MountPlan
 from skiff.engine.storage.state import StateStore
 from skiff.errors import Conflict, InvalidParameter, NotFound
 from skiff.oci.digest import ChainID, ImageID
@@ -23,7 +24,7 @@ class Container(Struct, frozen=True, kw_only=True):
     """One container, as stored.
 
     config, host: the wish merged with the image and the engine's defaults, as inspect shows them.
-    wish: what is under way (`creating`, `starting`, `removing`, empty), so that a boot can complete or undo it.
+    wish: what is under way (`creating`, `starting`, `removing`, empty), so that a boot can finish it.
     anonymous: volumes made for it alone. restarts: since the last start by a person.
     """
 
@@ -37,7 +38,7 @@ class Container(Struct, frozen=True, kw_only=True):
     config: ContainerConfig
     host: HostConfig
     networking: NetworkingConfig = NetworkingConfig()
-    mounts: tuple[MountPoint, ...] = ()
+    mounts: tuple[MountPlan, ...] = ()
     anonymous: tuple[str, ...] = ()
     driver: str = ""
     platform: str = "linux"
@@ -57,7 +58,7 @@ class Records:
         self._by_name: dict[str, ContainerID] = {c.name: c.id for c in self._by_id.values()}
 
     def find(self, text: str) -> Container:
-        """By full id, name (a leading slash is allowed) or unique prefix of the id. NotFound, InvalidParameter."""
+        """By full id, name (a leading slash is allowed) or unique prefix. NotFound, InvalidParameter."""
         found = self._by_id.get(text)
         if found is not None:
             return found

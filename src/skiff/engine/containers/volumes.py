@@ -21,12 +21,16 @@ class Volumes(Protocol):
         """
         ...
 
-    async def mount(self, name: str, user: str) -> str:
-        """The directory to bind, ready for use. user: the container's id, once per start. NotFound."""
+    async def open(self, name: str, user: str) -> str:
+        """The directory to bind, ready for use. user: the container's id; again changes nothing. NotFound."""
         ...
 
-    async def release(self, name: str, user: str) -> None:
-        """That container has ended. It is no error if it was not mounted."""
+    async def close(self, name: str, user: str) -> None:
+        """That container has ended. It is no error if it was not open."""
+        ...
+
+    async def fill(self, name: str, source: str) -> None:
+        """First use: an empty volume receives what the image has there (a directory of the host)."""
         ...
 
     async def remove(self, name: str, *, force: bool = False) -> None:
