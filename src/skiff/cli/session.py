@@ -8,12 +8,12 @@ import sys
 from skiff.client.config_file import ConfigFile, config_folder
 from skiff.client.connection import Connection
 from skiff.client.engine import EngineClient
-from skiff.client.endpoint import DEFAULT_SOCKET, Endpoint
 from skiff.client.target import target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from skiff.cli.flags import Parsed
+    from skiff.client.endpoint import Endpoint
 
 
 class Session:
@@ -42,12 +42,24 @@ class Session:
         """Connected at the first request. Starts the engine when none runs and we may (cli/autostart.py)."""
         if self._engine is None:
             endpoint = self.endpoint()
-            if endpoint.is_default and endpoint.path == DEFAULT_SOCKET:
-                from skiff.cli.autostart import ensure_engine
-
-                ensure_engine(self, endpoint)
-            self._engine = EngineClient(Connection(endpoint, user_headers=self.config().http_headers))
+            connection = Connection(
+                endpoint,
+                user_headers=self.config().http_headers,
+                version=self.env("DOCKER_API_VERSION"),
+                on_absent=self._start if endpoint.is_default else None,
+            )
+            self._engine = EngineClient(connection)
         return self._engine
+
+    def _start(self) -> bool:
+        from skiff.cli import autostart
+
+        if not autostart.wanted(self):
+            return False
+        pid = autostart.start_engine(self.endpoint())
+        if pid is not None:
+            self.err(f"skiff: started the engine (skiffd, pid {pid})")
+        return True
 
     def err(self, text: str) -> None:
         """One line for a person."""

@@ -12,12 +12,12 @@ from __future__ import annotations
 import _socket
 
 from skiff.client import json_text
-from skiff.client.endpoint import Endpoint, dial
+from skiff.client.endpoint import CannotConnect, Endpoint, dial
 from skiff.errors import SkiffError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any, Protocol
 
     class Socket(Protocol):
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 READ_SIZE = 256 * 1024
 HEAD_LIMIT = 1 << 20
 API_VERSION = "1.51"
+TOO_NEW = "Maximum supported API version is"
 
 
 class EngineError(SkiffError):
@@ -197,14 +198,22 @@ class Response:
 class Connection:
     """Requests to one endpoint. Not for threads.
 
-    user_headers: HttpHeaders of config.json. version: sent as /v1.51 before each path.
+    user_headers: HttpHeaders of config.json. version: sent as /v1.51 before each path; one that nobody pinned is
+    lowered when the engine says that it is too new. on_absent: called once when nobody listens; True: try again.
     """
 
     def __init__(
-        self, endpoint: Endpoint, *, user_headers: Mapping[str, str] | None = None, version: str = API_VERSION
+        self,
+        endpoint: Endpoint,
+        *,
+        user_headers: Mapping[str, str] | None = None,
+        version: str = "",
+        on_absent: Callable[[], bool] | None = None,
     ) -> None:
         self.endpoint = endpoint
-        self.version = version
+        self._on_absent = on_absent
+        self._pinned = bool(version)
+        self.version = version or API_VERSION
         self._user_headers = dict(user_headers or {})
         self._idle: Socket | None = None
 
@@ -225,9 +234,14 @@ class Connection:
         "1", lists repeat. Raises EngineError for 4xx and 5xx, CannotConnect, PermissionDenied, BrokenReply.
         """
         response = self._send(method, path, query, json, body, headers or {}, versioned)
-        if response.status >= 400:
-            raise engine_error(response)
-        return response
+        if response.status < 400:
+            return response
+        error = engine_error(response)
+        if self._lowers(error) and (body is None or isinstance(body, bytes)):
+            return self.request(
+                method, path, query=query, json=json, body=body, headers=headers, versioned=versioned
+            )
+        raise error
 
     def hijack(
         self,
@@ -242,7 +256,10 @@ class Connection:
         upgrade = {"Connection": "Upgrade", "Upgrade": "tcp", **(headers or {})}
         response = self._send(method, path, query, json, None, upgrade, True)
         if response.status >= 400:
-            raise engine_error(response)
+            error = engine_error(response)
+            if self._lowers(error):
+                return self.hijack(path, query=query, json=json, headers=headers, method=method)
+            raise error
         sock, response._sock = response._sock, None
         assert sock is not None
         return Stream(sock, response._buffer, response.headers.get("content-type", ""))
@@ -300,9 +317,26 @@ class Connection:
         sock = dial(self.endpoint)
         return self._exchange(sock, head + (body or b""), None, method)
 
+    def _lowers(self, error: EngineError) -> bool:
+        """Did the engine name an older version as its newest? Then that is ours from now on."""
+        newest = error.message.partition(TOO_NEW)[2].strip(" .")
+        if error.status != 400 or self._pinned or not newest or newest == self.version:
+            return False
+        self.version = newest
+        return True
+
+    def _dial(self) -> Socket:
+        try:
+            return dial(self.endpoint)
+        except CannotConnect:
+            absent, self._on_absent = self._on_absent, None
+            if absent is None or not absent():
+                raise
+        return dial(self.endpoint)
+
     def _take(self) -> tuple[Socket, bool]:
         sock, self._idle = self._idle, None
-        return (sock, True) if sock is not None else (dial(self.endpoint), False)
+        return (sock, True) if sock is not None else (self._dial(), False)
 
     def _exchange(self, sock: Socket, data: bytes, pieces: Iterator[bytes] | None, method: str) -> Response:
         sock.sendall(data)

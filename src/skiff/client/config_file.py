@@ -1,0 +1,95 @@
+"""~/.docker/config.json: what the user settled once. Read-only here; `login` writes through `save`.
+
+A missing file is an empty one. Credentials are in client/credentials.py, loaded when a registry is spoken to.
+"""
+
+from __future__ import annotations
+
+from skiff.client import json_text
+from skiff.errors import InvalidParameter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+
+class ConfigFile:
+    """`values` is the file as it stands; the properties are what commands ask for."""
+
+    def __init__(self, folder: str, values: dict[str, Any]) -> None:
+        self.folder = folder
+        self.values = values
+
+    @classmethod
+    def load(cls, folder: str) -> ConfigFile:
+        """Raises InvalidParameter when the file is no JSON object."""
+        path = f"{folder}/config.json"
+        try:
+            with open(path, "rb") as file:
+                text = file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            return cls(folder, {})
+        except OSError as error:
+            raise InvalidParameter(f"loading config file: {path}: {error.strerror}") from error
+        try:
+            values = json_text.decode(text) if text.strip() else {}
+        except ValueError as error:
+            raise InvalidParameter(f"parsing config file ({path}): {error}") from error
+        if not isinstance(values, dict):
+            raise InvalidParameter(f"parsing config file ({path}): expected an object")
+        return cls(folder, values)
+
+    @property
+    def http_headers(self) -> dict[str, str]:
+        return dict(self.values.get("HttpHeaders") or {})
+
+    @property
+    def current_context(self) -> str:
+        return str(self.values.get("currentContext") or "")
+
+    @property
+    def detach_keys(self) -> str:
+        return str(self.values.get("detachKeys") or "")
+
+    def format(self, what: str) -> str:
+        """psFormat, imagesFormat, networksFormat, volumesFormat, statsFormat: "" when unset."""
+        return str(self.values.get(f"{what}Format") or "")
+
+    def has_feature(self, name: str, *, default: bool) -> bool:
+        """features: {"name": "true"}."""
+        value = (self.values.get("features") or {}).get(name)
+        return default if value is None else str(value).lower() in ("1", "true")
+
+    def proxies(self, host: str) -> dict[str, str]:
+        """Variables for containers and builds: those of this engine's host, else of "default"."""
+        table = self.values.get("proxies") or {}
+        chosen = table.get(host) or table.get("default") or {}
+        found = {}
+        for key, name in (
+            ("httpProxy", "HTTP_PROXY"),
+            ("httpsProxy", "HTTPS_PROXY"),
+            ("ftpProxy", "FTP_PROXY"),
+            ("noProxy", "NO_PROXY"),
+            ("allProxy", "ALL_PROXY"),
+        ):
+            if chosen.get(key):
+                found[name] = found[name.lower()] = str(chosen[key])
+        return found
+
+
+def config_folder(flag: str, env: Callable[[str], str]) -> str:
+    """--config, DOCKER_CONFIG, or ~/.docker."""
+    return flag or env("DOCKER_CONFIG") or f"{home(env)}/.docker"
+
+
+def home(env: Callable[[str], str]) -> str:
+    if found := env("HOME"):
+        return found
+    import posix
+    import pwd
+
+    try:
+        return pwd.getpwuid(posix.getuid()).pw_dir
+    except KeyError:
+        return "/"
