@@ -1,14 +1,16 @@
 """Layer tars into snapshots: extraction in a confined helper process, then the commit in order.
 
 The engine never unpacks an archive itself: it has threads and sees the whole file system. A helper process
-(extract.py), started with the first layer and gone after a while without work, forks a confined child per layer.
+(extract.py), started with the first layer and gone after a while without work, forks a confined child per
+layer.
 
     draft = layers.extract(blob)                 side by side, in threads
     layers.commit(draft, name, parent)           one after the other, from the bottom up
 
 A layer is extracted without its parents wherever that comes to the same. Two things are made up for at the
-commit: directories that only lower layers describe get their attributes from there, and a layer with names that
-lead through lower layers (a hard link, a symbolic link on the way) is extracted again on the merged view.
+commit: directories that only lower layers describe get their attributes from there, and a layer with names
+that lead through lower layers (a hard link, a symbolic link on the way) is extracted again on the merged
+view.
 """
 
 import contextlib
@@ -119,7 +121,9 @@ class Layers:
         self._extractor.close()
 
     def _settle(self, draft: Draft, parent: ChainID | None) -> bool:
-        """Give implied directories the attributes of the parents' ones; False when the layer must be merged."""
+        """Give implied directories the attributes of the parents' ones; False when the layer must be
+        merged.
+        """
         if parent is None:
             return True
         stack = [self._snapshots.directory(parent), *self._snapshots.lowers(parent)]

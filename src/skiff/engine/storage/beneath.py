@@ -6,7 +6,7 @@ The directories hold what images brought: every step opens one name below a desc
 import enum
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 _OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
 _STEP = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -22,30 +22,61 @@ class Found(enum.Enum):
 
 def look(stack: Sequence[str], path: str) -> str | Found:
     """The topmost layer directory of stack where path is a directory that can be seen from above."""
-    for directory in stack:
-        fd = os.open(directory, _STEP & ~os.O_NOFOLLOW)
+    for found, fd in _layers(stack, path):
+        if fd >= 0:
+            os.close(fd)
+        return found
+    return Found.NOTHING
+
+
+def visible(stack: Sequence[str], path: str) -> bool:
+    """Whether there is anything at path when one looks at stack from above."""
+    parent, _, name = path.rpartition("/")
+    for found, fd in _layers(stack, parent):
+        if isinstance(found, Found):
+            return False
         try:
-            hidden = False
-            for part in path.split("/") if path else ():
-                try:
-                    status = os.stat(part, dir_fd=fd, follow_symlinks=False)
-                except FileNotFoundError:
-                    break
-                if stat.S_ISLNK(status.st_mode):
-                    return Found.ELSEWHERE
-                if not stat.S_ISDIR(status.st_mode):  # a whiteout, or a file in its place
-                    return Found.NOTHING
-                below = os.open(part, _STEP, dir_fd=fd)
-                os.close(fd)
-                fd = below
-                hidden = hidden or _is_opaque(fd)
-            else:
-                return directory
-            if hidden:
-                return Found.NOTHING
+            status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            return not (stat.S_ISCHR(status.st_mode) and status.st_rdev == 0)
+        except FileNotFoundError:
+            continue
         finally:
             os.close(fd)
-    return Found.NOTHING
+    return False
+
+
+def _layers(stack: Sequence[str], path: str) -> Iterator[tuple[str | Found, int]]:
+    """The layers where path is a directory, from the top, each with a descriptor that the caller closes.
+
+    Ends where a layer hides those below; a symbolic link on the way is (ELSEWHERE, -1).
+    """
+    for directory in stack:
+        fd = os.open(directory, _STEP & ~os.O_NOFOLLOW)
+        hides = False
+        complete = True
+        for part in path.split("/") if path else ():
+            try:
+                status = os.stat(part, dir_fd=fd, follow_symlinks=False)
+            except FileNotFoundError:
+                complete = False
+                break
+            if stat.S_ISLNK(status.st_mode):
+                os.close(fd)
+                yield Found.ELSEWHERE, -1
+                return
+            if not stat.S_ISDIR(status.st_mode):  # a whiteout, or a file in its place
+                os.close(fd)
+                return
+            below = os.open(part, _STEP, dir_fd=fd)
+            os.close(fd)
+            fd = below
+            hides = hides or _is_opaque(fd)
+        if complete:
+            yield directory, fd
+        else:
+            os.close(fd)
+        if hides:
+            return
 
 
 def copy_attributes(stack: Sequence[str], path: str, own: str) -> None:

@@ -1,4 +1,4 @@
-"""Compressed streams: tell which, decompress as chunks, compress a layer. Memory stays bounded, whatever comes in.
+"""Compressed streams: tell which, decompress as chunks, compress a layer. Memory stays bounded.
 
 A chunk never exceeds PIECE bytes, so a small file that inflates to terabytes costs time, not memory.
 """
@@ -19,6 +19,8 @@ PIECE = 1 << 19
 _READ = 1 << 17
 _GZIP = 31  # window bits: 15, and 16 for the gzip wrapper
 _LEVEL = 1  # isal's ratio hardly grows above; its speed falls
+
+_DAMAGED: Any = (isal_zlib.error, lzma.LZMAError, OSError, EOFError, ValueError)
 
 _MAGIC: tuple[tuple[bytes, Compression], ...] = (
     (b"\x1f\x8b\x08", "gzip"),
@@ -54,7 +56,9 @@ def prepare(kind: Compression) -> None:
 
 
 def gzipped(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """A gzip stream of chunks; the same bytes in give the same bytes out: the header holds no name and no time."""
+    """A gzip stream of chunks; the same bytes in give the same bytes out: the header holds no name and no
+    time.
+    """
     stream = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, _GZIP)
     for chunk in chunks:
         if out := stream.compress(chunk):
@@ -112,7 +116,7 @@ def _inflated(
             if out := inflater.inflate(data):
                 yield out
             data = b""
-    except (isal_zlib.IsalError, OSError, EOFError, lzma.LZMAError, ValueError) as error:
+    except _DAMAGED as error:
         if isinstance(error, OSError) and error.errno:
             raise
         raise HostileArchive(f"the {kind} stream is damaged: {error}") from error

@@ -1,11 +1,12 @@
 """Immutable blobs named by their digest, and blobs on their way in.
 
-Not a cache: nothing leaves unless deleted. The rule: a blob is visible whole or not at all. On disk this is an
-OCI image layout: `oci-layout`, `blobs/sha256/<hex>`, and beside it `ingest/<hex of ref>`.
+Not a cache: nothing leaves unless deleted. The rule: a blob is visible whole or not at all. On disk this is
+an OCI image layout: `oci-layout`, `blobs/sha256/<hex>`, and beside it `ingest/<hex of ref>`.
 
-Durability: `commit` renames without fsync, because a flush per blob costs more than fetching a small one. Whoever
-records a name that leads to blobs calls `sync()` once before; a blob that a power failure cut short is then one
-that no name leads to, and is found by its size: callers who know the size (a descriptor) compare it with `info`.
+Durability: `commit` renames without fsync, because a flush per blob costs more than fetching a small one.
+Whoever records a name that leads to blobs calls `sync()` once before; a blob that a power failure cut short
+is then one that no name leads to, and is found by its size: callers who know the size (a descriptor) compare
+it with `info`.
 """
 
 import fcntl
@@ -39,7 +40,9 @@ class Ingest(Protocol):
     def write(self, chunk: bytes | memoryview) -> None: ...
 
     def commit(self, expected: Digest | None = None, size: int | None = None) -> Digest:
-        """Make the blob visible; DigestMismatch, and the held bytes are gone, when it is not the one expected."""
+        """Make the blob visible; DigestMismatch, and the held bytes are gone, when it is not the one
+        expected.
+        """
         ...
 
     def abort(self) -> None:
@@ -47,7 +50,9 @@ class Ingest(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go, keeping the held bytes for a later ingest of the same ref. Does nothing after commit or abort."""
+        """Let go, keeping the held bytes for a later ingest of the same ref. Does nothing after commit or
+        abort.
+        """
         ...
 
 
@@ -170,7 +175,9 @@ class FileContent:
 
 
 class FileIngest:
-    """An Ingest in a file. The file is the state: its length is the offset, its lock says that someone writes."""
+    """An Ingest in a file. The file is the state: its length is the offset, its lock says that someone
+    writes.
+    """
 
     def __init__(self, path: str, blobs: str, ref: str) -> None:
         self._path = path

@@ -4,8 +4,9 @@
        ▲                                                                           │
        └────────────────────── result pipe: one JSON document, then the end ◄──────┘
 
-The rule: nothing is imported after the chroot, and no descriptor of a directory outside is open in a child. It is
-started without `site`; the engine hands it its module path. It leaves when the engine does, or when idle.
+The rule: nothing is imported after the chroot, and no descriptor of a directory outside is open in a child.
+It is started without `site`; the engine hands it its module path. It leaves when the engine does, or when
+idle.
 """
 
 import contextlib
@@ -121,7 +122,7 @@ def _extract(job: dict[str, Any], blob: int) -> dict[str, Any]:
         "diff_id": f"sha256:{digest.hexdigest()}",
         "size": total[0],
         "entries": untar.entries,
-        "implied": [os.fsdecode(path) for path in untar.implied],
+        "implied": [path.decode("latin-1") for path in untar.implied],  # JSON takes no arbitrary bytes,
     }
 
 
@@ -137,7 +138,8 @@ def _measure(blob: int) -> dict[str, Any]:
 def _confine(directory: str, overlay: str | None, base: str) -> bool:
     """Make directory the root of this process; whether owners and devices can be made.
 
-    overlay: options of an overlay to mount on directory first, seen by this process only; paths relative to base.
+    overlay: options of an overlay to mount on directory first, seen by this process only; paths relative to
+    base.
     """
     privileged = os.geteuid() == 0
     if not privileged:

@@ -1,4 +1,6 @@
-"""The engine's end of the extraction helper: starts it, hands it jobs, reads results. Blocking, from any thread."""
+"""The engine's end of the extraction helper: starts it, hands it jobs, reads results. Blocking, from any
+thread.
+"""
 
 import contextlib
 import os
@@ -9,15 +11,22 @@ import threading
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from skiff.engine.storage.untar import Whiteouts
 from skiff.errors import HostileArchive, SkiffError
 
-_START = "import sys; sys.path[:] = sys.argv[2:]; from skiff.engine.storage import extract; extract.main(int(sys.argv[1]))"
+_START = """import sys
+sys.path[:] = sys.argv[2:]
+from skiff.engine.storage import extract
+extract.main(int(sys.argv[1]))
+"""
 
 
 class Job(Struct, frozen=True):
-    """directory: where to extract; None: only measure. overlay: mount it there first, options relative to base."""
+    """directory: where to extract; None: only measure. overlay: mount it there first, options relative to
+    base.
+    """
 
     directory: str | None
     whiteouts: Whiteouts = "overlay"
@@ -118,7 +127,9 @@ class Extractor:
 def _judged(result: Result) -> Result:
     match result.error:
         case "":
-            return result
+            # the helper spells the bytes of a path as latin-1
+            implied = tuple(os.fsdecode(path.encode("latin-1")) for path in result.implied)
+            return replace(result, implied=implied)
         case "hostile":
             raise HostileArchive(result.message)
         case "parents":

@@ -1,8 +1,8 @@
-"""Leases keep work in progress from the collector: a pull holds one over what it has fetched but not yet named.
+"""Leases keep work in progress from the collector: what a pull has fetched but not yet named.
 
-The rule: a resource is added to a lease before the resource exists. Resources are the strings the collector sees:
-digests of blobs, chain IDs, snapshot keys. A lease lives in the state store, so it outlives the engine that took
-it; the boot releases those (`release_all`).
+The rule: a resource is added to a lease before the resource exists. Resources are the strings the collector
+sees: digests of blobs, chain IDs, snapshot keys. A lease lives in the state store, so it outlives the engine
+that took it; the boot releases those (`release_all`).
 """
 
 import secrets

@@ -1,10 +1,11 @@
-"""Snapshots as rows and small numbered directories: what the overlay and the copying snapshotter have in common.
+"""Snapshots as rows and numbered directories: what the overlay and the copying snapshotter share.
 
     snapshots/<n>/fs        the files of snapshot n
     snapshots/<n>/work      overlay's own
     snapshots/removed/<n>   on its way out
 
-The rule: directories come before their row and go after it, so a crash leaves only directories that no row knows.
+The rule: directories come before their row and go after it, so a crash leaves only directories that no row
+knows.
 """
 
 import contextlib
@@ -24,7 +25,9 @@ from skiff.oci.digest import ChainID
 
 
 class Row(Struct, frozen=True):
-    """As stored. lowers: directories below its own, topmost first; relative ones are in the snapshots' root."""
+    """As stored. lowers: directories below its own, topmost first; relative ones are in the snapshots'
+    root.
+    """
 
     number: int
     kind: Kind

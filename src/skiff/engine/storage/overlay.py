@@ -1,7 +1,7 @@
-"""The overlayfs snapshotter: a snapshot is one directory of changes on top of its parents' directories.
+r"""The overlayfs snapshotter: a snapshot is one directory of changes on top of its parents' directories.
 
-It mounts nothing: it says what to mount. Options are written as for mount(8), with `\\`, `:` and `,` in paths
-escaped by `\\`; together they may exceed the 4095 bytes of mount(2) when an image has very many layers, so the
+It mounts nothing: it says what to mount. Options are written as for mount(8), with `\`, `:` and `,` in paths
+escaped by `\`; together they may exceed the 4095 bytes of mount(2) when an image has very many layers, so the
 runtime then gives each (unescaped) lower directory to fsconfig(2) as `lowerdir+`.
 
 https://docs.kernel.org/filesystems/overlayfs.html
@@ -73,7 +73,7 @@ class OverlaySnapshots(NumberedSnapshots):
     def register_external(
         self, name: ChainID, directories: Sequence[str], hidden: Sequence[str] = ()
     ) -> None:
-        """A committed snapshot whose files are directories of the host, topmost first, read-only and in place.
+        """A committed snapshot whose files are directories of the host, topmost first, in place.
 
         hidden: paths inside it that are not to be seen: a directory becomes empty, anything else disappears.
         Overlayfs does not look into file systems mounted below a directory; they appear as empty directories.

@@ -3,8 +3,8 @@
     prepare(key, parent) ── active ──commit(name, key)──► committed ◄── parent of others
     view(key, parent)    ── view, read-only
 
-`key` names an active snapshot or a view, `name` a committed one. Calls are short and touch no network; they are
-not async and safe from several threads.
+`key` names an active snapshot or a view, `name` a committed one. Calls are short and touch no network; they
+are not async and safe from several threads.
 """
 
 from collections.abc import Iterator
@@ -40,8 +40,8 @@ class SnapshotInfo(Struct, frozen=True):
 class Snapshotter(Protocol):
     """File-system states. `key` names an active snapshot or view, `name` a committed one.
 
-    Mounts have destination "/": the root of the container. volatile: nothing needs to survive a power failure,
-    so the kernel skips every flush (a container that is removed when it ends).
+    Mounts have destination "/": the root of the container. volatile: nothing needs to survive a power
+    failure, so the kernel skips every flush (a container that is removed when it ends).
     """
 
     driver: str  # as `docker info` calls it: overlay2, vfs
@@ -60,11 +60,15 @@ class Snapshotter(Protocol):
         ...
 
     def commit(self, name: ChainID, key: SnapshotKey, *, parent: ChainID | None = None) -> None:
-        """key is gone afterwards. parent: given only where `stacks_late` and the key was prepared on None."""
+        """The key is gone afterwards. parent: given only where `stacks_late` and the key was prepared on
+        None.
+        """
         ...
 
     def remove(self, snapshot: SnapshotKey | ChainID) -> None:
-        """Out of sight at once; the files go at the next `sweep`. NotFound; Conflict while it has children."""
+        """Out of sight at once; the files go at the next `sweep`. NotFound; Conflict while it has
+        children.
+        """
         ...
 
     def sweep(self) -> None:
@@ -84,7 +88,9 @@ class Snapshotter(Protocol):
         ...
 
     def lowers(self, snapshot: SnapshotKey | ChainID) -> list[str]:
-        """The directories it is stacked on, topmost first: its parents' (overlay), or none's (plain). NotFound."""
+        """The directories it is stacked on, topmost first: its parents' (overlay), or none's (plain).
+        NotFound.
+        """
         ...
 
     def reconcile(self) -> None:

@@ -1,7 +1,8 @@
 """Records on disk: typed tables of msgspec structs. Knows no noun.
 
-A row is one JSON document under an id. A write outside `transaction()` is a transaction of its own; all of them
-survive a crash of the engine at once, and a power failure after at most a few seconds (WAL, synchronous=NORMAL).
+A row is one JSON document under an id. A write outside `transaction()` is a transaction of its own; all of
+them survive a crash of the engine at once, and a power failure after at most a few seconds (WAL,
+synchronous=NORMAL).
 """
 
 import sqlite3
@@ -72,7 +73,8 @@ class SqliteState:
             raise ValueError(f"invalid table name {kind!r}")
         with self._lock:
             self._db.execute(
-                f'CREATE TABLE IF NOT EXISTS "{kind}" (id TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID'
+                f'CREATE TABLE IF NOT EXISTS "{kind}" (id TEXT PRIMARY KEY, record BLOB NOT NULL)'
+                " WITHOUT ROWID"
             )
         return SqliteTable(self._db, self._lock, kind, of)
 

@@ -86,7 +86,9 @@ class Source:
 
 
 class Entry:
-    """One entry, names as they stand in the archive. type: REGULAR … FIFO. mtime in ns. size: bytes of data."""
+    """One entry, names as they stand in the archive. type: REGULAR … FIFO. mtime in ns. size: bytes of
+    data.
+    """
 
     __slots__ = ("device", "gid", "link", "mode", "mtime", "name", "size", "type", "uid", "xattrs")
 
@@ -211,7 +213,7 @@ def number(field: bytes) -> int:
 def pax_records(body: bytes) -> dict[bytes, bytes]:
     """The records of an extended header; of equal keys the last one.
 
-    records := {length " " key "=" value "\\n"}      length: decimal, of the whole record
+    records := {length " " key "=" value LF}      length: decimal, of the whole record
     """
     records: dict[bytes, bytes] = {}
     at = 0
@@ -230,7 +232,8 @@ def pax_records(body: bytes) -> dict[bytes, bytes]:
 
 
 def _verify(header: bytes, field: bytes) -> None:
-    # the checksum is the sum of the bytes with its own field as spaces; adler32's lower half is a sum modulo 65521
+    # the checksum is the sum of the bytes with its own field as spaces; adler32's lower half is a sum modulo
+    # 65521
     blanked = header[:148] + b"        " + header[156:]
     expected = number(field)
     if (expected + 1) % 65521 == zlib.adler32(blanked) & 0xFFFF and 0 <= expected <= 255 * BLOCK:

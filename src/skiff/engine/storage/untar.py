@@ -1,8 +1,8 @@
 """Archive entries into the current directory, which must be the root of the process: no path can leave it.
 
 Two ways to treat whiteouts. "overlay": the directory is one layer, whiteouts become what overlayfs reads (a
-character device 0:0, an opaque attribute); whatever needs a look into lower layers raises NeedsParents. "delete":
-the directory holds the parents' files, or a merged mount of them, and whiteouts delete.
+character device 0:0, an opaque attribute); whatever needs a look into lower layers raises NeedsParents.
+"delete": the directory holds the parents' files, or a merged mount of them, and whiteouts delete.
 """
 
 import errno
@@ -32,11 +32,13 @@ _NAME_ERRORS = (errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL, errno.EMLINK, err
 
 
 class NeedsParents(Exception):
-    """This layer cannot be extracted on its own: a name leads through a directory of a lower layer."""
+    """The layer cannot be extracted on its own: a name leads through a directory of a lower layer."""
 
 
 class Untar:
-    """One extraction. Results: entries, written (bytes of files), implied (directories no entry described)."""
+    """One extraction. Results: entries, written (bytes of files), implied (directories no entry
+    described).
+    """
 
     def __init__(
         self,
@@ -61,7 +63,9 @@ class Untar:
 
     @property
     def implied(self) -> list[bytes]:
-        """Directories made on the way to an entry, parents first; b"" is the root when no entry described it."""
+        """Directories made on the way to an entry, parents first; b"" is the root when no entry described
+        it.
+        """
         return sorted(self._implied)
 
     def run(self, source: Source) -> None:

@@ -1,0 +1,269 @@
+"""What a snapshot changed: as a list, and as a layer tar. It writes nothing to disk.
+
+Trees may belong to running containers: every step opens one name below a descriptor and follows no symbolic
+link. The same tree gives the same bytes: entries are sorted by name, depth first. OCI image-spec 1.1,
+layer.md.
+"""
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from msgspec import Struct
+
+from skiff.engine.storage import tarwriter
+from skiff.engine.storage.beneath import Found, look, visible
+from skiff.engine.storage.tarstream import BLOCK
+from skiff.errors import SkiffError
+from skiff.oci import layer
+
+Kind = Literal["A", "C", "D"]
+
+_PIECE = 1 << 18
+_STEP = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
+_UNREADABLE = (
+    "trusted.overlay.redirect",
+    "trusted.overlay.metacopy",
+    "user.overlay.redirect",
+    "user.overlay.metacopy",
+)
+
+
+class Change(Struct, frozen=True):
+    """kind: added, changed, deleted. path: absolute inside the snapshot."""
+
+    kind: Kind
+    path: str
+
+
+class _Node(Struct, frozen=True):
+    """One name in a tree while it is visited: fd is its parent's, name its last part, path the whole."""
+
+    fd: int
+    name: str
+    path: str
+    status: os.stat_result
+
+    @property
+    def is_directory(self) -> bool:
+        return stat.S_ISDIR(self.status.st_mode)
+
+    @property
+    def is_whiteout(self) -> bool:
+        return stat.S_ISCHR(self.status.st_mode) and self.status.st_rdev == 0
+
+    @property
+    def where(self) -> str:
+        """A path for calls that take no descriptor; only its last part is not resolved yet."""
+        return f"/proc/self/fd/{self.fd}/{self.name}"
+
+
+def changes(upper: str, lowers: Sequence[str]) -> list[Change]:
+    """What an overlay's upper directory changes on lowers (topmost first), sorted by path."""
+    found = []
+    for node in _visit(upper):
+        if node.is_whiteout:
+            found.append(Change("D", node.path))
+        elif visible(lowers, node.path[1:]):
+            found.append(Change("C", node.path))
+        else:
+            found.append(Change("A", node.path))
+        if node.is_directory and _is_opaque(node):
+            found += _replaced(upper, lowers, node)
+    return sorted(found, key=lambda change: change.path)
+
+
+def tree_changes(new: str, old: str) -> list[Change]:
+    """What differs between two whole trees, sorted by path. Changed parents of a change are listed too."""
+    before = {node.path: _identity(node) for node in _visit(old)}
+    found = []
+    for node in _visit(new):
+        identity = before.pop(node.path, None)
+        if identity is None:
+            found.append(Change("A", node.path))
+        elif identity != _identity(node):
+            found.append(Change("C", node.path))
+    gone = set(before)
+    found += [Change("D", path) for path in before if path.rpartition("/")[0] not in gone]
+    return sorted(found, key=lambda change: change.path)
+
+
+def upper_layer(upper: str, lowers: Sequence[str]) -> Iterator[bytes]:
+    """The layer tar of an overlay's upper directory on lowers (topmost first), in chunks."""
+    links: dict[int, bytes] = {}
+    for node in _visit(upper):
+        name = os.fsencode(node.path[1:])
+        if node.is_whiteout:
+            yield tarwriter.header(b"0", layer.whiteout(name), mode=0)
+            continue
+        yield from _entry(node, name, links)
+        # overlayfs marks every directory made in a merged one; where nothing is below, the mark says nothing
+        if node.is_directory and _is_opaque(node) and visible(lowers, node.path[1:]):
+            yield tarwriter.header(b"0", layer.opaque(name), mode=0)
+    yield tarwriter.END
+
+
+def tree_layer(new: str, old: str | None = None) -> Iterator[bytes]:
+    """The layer tar that makes the tree old into new; without old, all of new."""
+    wanted = None
+    deleted: list[str] = []
+    if old is not None:
+        differing = tree_changes(new, old)
+        wanted = {change.path for change in differing if change.kind != "D"}
+        deleted = [change.path for change in differing if change.kind == "D"]
+    links: dict[int, bytes] = {}
+    for path in deleted:  # before the rest: a whiteout spares what its own layer brings
+        yield tarwriter.header(b"0", layer.whiteout(os.fsencode(path[1:])), mode=0)
+    for node in _visit(new):
+        if wanted is None or node.path in wanted:
+            yield from _entry(node, os.fsencode(node.path[1:]), links)
+    yield tarwriter.END
+
+
+def _visit(root: str) -> Iterator[_Node]:
+    """Everything below root, parents first, siblings by name."""
+    fd = os.open(root, _STEP & ~os.O_NOFOLLOW)
+    try:
+        yield from _visit_below(fd, "")
+    finally:
+        os.close(fd)
+
+
+def _visit_below(fd: int, prefix: str) -> Iterator[_Node]:
+    for name in sorted(os.listdir(fd)):
+        try:
+            status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        except FileNotFoundError:  # a running container deleted it
+            continue
+        node = _Node(fd, name, f"{prefix}/{name}", status)
+        yield node
+        if node.is_directory:
+            try:
+                below = os.open(name, _STEP, dir_fd=fd)
+            except (FileNotFoundError, NotADirectoryError):  # deleted, or replaced by something else
+                continue
+            try:
+                yield from _visit_below(below, node.path)
+            finally:
+                os.close(below)
+
+
+def _entry(node: _Node, name: bytes, links: dict[int, bytes]) -> Iterator[bytes]:
+    status = node.status
+    mode, kind = stat.S_IMODE(status.st_mode), stat.S_IFMT(status.st_mode)
+    if kind == stat.S_IFSOCK:  # nobody listens on an unpacked one
+        return
+    if status.st_nlink > 1 and kind != stat.S_IFDIR:
+        first = links.setdefault(status.st_ino, name)
+        if first is not name:
+            yield _header(node, b"1", name, mode, link=first)
+            return
+    if kind == stat.S_IFREG:
+        yield from _file(node, name, mode)
+    elif kind == stat.S_IFDIR:
+        yield _header(node, b"5", name + b"/", mode, xattrs=_xattrs(node))
+    elif kind == stat.S_IFLNK:
+        target = os.fsencode(os.readlink(node.name, dir_fd=node.fd))
+        yield _header(node, b"2", name, 0o777, link=target, xattrs=_xattrs(node))
+    else:
+        flag = {stat.S_IFCHR: b"3", stat.S_IFBLK: b"4", stat.S_IFIFO: b"6"}[kind]
+        device = (0, 0) if flag == b"6" else (os.major(status.st_rdev), os.minor(status.st_rdev))
+        yield _header(node, flag, name, mode, device=device, xattrs=_xattrs(node))
+
+
+def _file(node: _Node, name: bytes, mode: int) -> Iterator[bytes]:
+    try:
+        fd = os.open(node.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=node.fd)
+    except OSError:
+        if os.path.lexists(node.where):
+            raise
+        return  # a running container deleted it
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            return  # replaced between the look and the open
+        size = status.st_size
+        yield _header(node, b"0", name, mode, size=size, xattrs=_xattrs(node))
+        left = size
+        while left and (data := os.read(fd, min(left, _PIECE))):
+            left -= len(data)
+            yield data
+        while left:  # it became shorter while we read; its header is out
+            yield bytes(min(left, _PIECE))
+            left -= min(left, _PIECE)
+        if size % BLOCK:
+            yield tarwriter.padding(size)
+    finally:
+        os.close(fd)
+
+
+def _header(
+    node: _Node,
+    kind: bytes,
+    name: bytes,
+    mode: int,
+    *,
+    size: int = 0,
+    link: bytes = b"",
+    device: tuple[int, int] = (0, 0),
+    xattrs: tuple[tuple[bytes, bytes], ...] = (),
+) -> bytes:
+    status = node.status
+    return tarwriter.header(
+        kind,
+        name,
+        mode=mode,
+        uid=status.st_uid,
+        gid=status.st_gid,
+        mtime_ns=status.st_mtime_ns,
+        size=size,
+        link=link,
+        device=device,
+        xattrs=xattrs,
+    )
+
+
+def _xattrs(node: _Node) -> tuple[tuple[bytes, bytes], ...]:
+    """Those that belong to the file. Labels of this host's policy and overlay's own notes stay here."""
+    names = os.listxattr(node.where, follow_symlinks=False)
+    if not names:
+        return ()
+    if any(name in names for name in _UNREADABLE):
+        raise SkiffError(
+            f"{node.path} is stored in a form that only overlayfs reads: mount without redirects"
+        )
+    return tuple(
+        (os.fsencode(name), os.getxattr(node.where, name, follow_symlinks=False))
+        for name in sorted(names)
+        if not name.startswith(("trusted.overlay.", "user.overlay.", "security.selinux", "system."))
+    )
+
+
+def _is_opaque(node: _Node) -> bool:
+    names = os.listxattr(node.where, follow_symlinks=False)
+    return any(
+        name in names and os.getxattr(node.where, name, follow_symlinks=False) == b"y" for name in _OPAQUE
+    )
+
+
+def _replaced(upper: str, lowers: Sequence[str], directory: _Node) -> list[Change]:
+    """Deletions that an opaque directory stands for: names of lowers that upper has not."""
+    names: set[str] = set()
+    for lower in lowers:
+        if not isinstance(look([lower], directory.path[1:]), Found):
+            names.update(os.listdir(f"{lower}{directory.path}"))
+    paths = [f"{directory.path}/{name}" for name in sorted(names)]
+    return [
+        Change("D", path)
+        for path in paths
+        if visible(lowers, path[1:]) and not os.path.lexists(f"{upper}{path}")
+    ]
+
+
+def _identity(node: _Node) -> tuple[object, ...]:
+    status = node.status
+    link = os.readlink(node.name, dir_fd=node.fd) if stat.S_ISLNK(status.st_mode) else ""
+    content = () if node.is_directory else (status.st_size, status.st_mtime_ns)
+    return (status.st_mode, status.st_uid, status.st_gid, status.st_rdev, link, content, _xattrs(node))
