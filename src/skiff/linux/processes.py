@@ -1,0 +1,93 @@
+"""Processes: clone3, process descriptors, and what prctl(2) says about oneself. No policy."""
+
+import ctypes
+import os
+import signal
+import struct
+from typing import Final
+
+from skiff.linux.libc import check, locked_libc, prctl, syscall
+
+CLONE_PIDFD: Final = 0x1000
+CLONE_INTO_CGROUP: Final = 0x200000000
+SYS_CLONE3: Final = 435
+SYS_PIDFD_SEND_SIGNAL: Final = 424
+
+PR_SET_PDEATHSIG: Final = 1
+PR_SET_DUMPABLE: Final = 4
+PR_SET_NAME: Final = 15
+PR_SET_CHILD_SUBREAPER: Final = 36
+
+_ARGS: Final = struct.Struct("=11Q")
+
+
+def clone(flags: int = 0, *, cgroup: int = -1) -> tuple[int, int]:
+    """Fork with namespace flags: (pid, pidfd) in the parent, (0, -1) in the child. clone3(2).
+
+    cgroup: descriptor of a cgroup v2 directory to be born in. Only for a process without threads. The pidfd is
+    close-on-exec; SIGCHLD tells the exit.
+    """
+    pidfd = ctypes.c_int(-1)
+    into = 0
+    if cgroup >= 0:
+        flags |= CLONE_INTO_CGROUP
+        into = cgroup
+    args = ctypes.create_string_buffer(
+        _ARGS.pack(flags | CLONE_PIDFD, ctypes.addressof(pidfd), 0, 0, signal.SIGCHLD, 0, 0, 0, 0, 0, into),
+        _ARGS.size,
+    )
+    ctypes.pythonapi.PyOS_BeforeFork()
+    pid: int = locked_libc.syscall(ctypes.c_long(SYS_CLONE3), args, ctypes.c_long(_ARGS.size))
+    if pid == 0:
+        ctypes.pythonapi.PyOS_AfterFork_Child()
+        return 0, -1
+    number = ctypes.get_errno()
+    ctypes.pythonapi.PyOS_AfterFork_Parent()
+    if pid < 0:
+        raise OSError(number, f"clone3: {os.strerror(number)}")
+    return pid, pidfd.value
+
+
+def pidfd_signal(pidfd: int, number: int) -> None:
+    """Send a signal by descriptor; ProcessLookupError once it is gone. pidfd_send_signal(2)."""
+    check(syscall(SYS_PIDFD_SEND_SIGNAL, pidfd, number, 0, 0), "pidfd_send_signal")
+
+
+def reap(pid: int) -> int:
+    """Wait for a child and take it away: its wait status."""
+    return os.waitpid(pid, 0)[1]
+
+
+def exit_code(status: int) -> tuple[int, int]:
+    """(code as a shell says it, signal or 0) of a wait status."""
+    if os.WIFSIGNALED(status):
+        return 128 + os.WTERMSIG(status), os.WTERMSIG(status)
+    return os.WEXITSTATUS(status), 0
+
+
+def become_subreaper() -> None:
+    """Orphans below us become our children."""
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_with_parent(number: int = signal.SIGKILL) -> None:
+    """Get that signal when the parent thread ends. The caller checks that it has not ended already."""
+    prctl(PR_SET_PDEATHSIG, number)
+
+
+def set_dumpable(dumpable: bool) -> None:
+    """Whether /proc/self belongs to us (and may be traced), or to root only."""
+    prctl(PR_SET_DUMPABLE, int(dumpable))
+
+
+def set_name(name: str) -> None:
+    """What ps shows as the command's name, at most 15 bytes."""
+    buffer = ctypes.create_string_buffer(name.encode()[:15], 16)
+    prctl(PR_SET_NAME, ctypes.addressof(buffer))
+
+
+def default_signals() -> None:
+    """Give back what an interpreter changed, so that an exec'ed program starts with the defaults."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())

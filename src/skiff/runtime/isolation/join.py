@@ -1,0 +1,121 @@
+"""Exec: a further process in a running container.
+
+    clone into the pid namespace and the v2 cgroup → v1 cgroups by `tasks` → one setns for all other namespaces
+    → terminal → identity → execve
+
+The child carries nothing of the host over: every descriptor is close-on-exec, its directory and root come with the
+mount namespace, and it cannot be traced meanwhile.
+"""
+
+import os
+import socket
+from typing import NoReturn
+
+from msgspec import Struct
+
+from skiff.linux import cgroups, namespaces, processes
+from skiff.linux import fds as descriptors
+from skiff.oci.runtime import IdMapping, Process
+from skiff.runtime.isolation import handshake, program
+from skiff.runtime.isolation.create import Container, Streams, clone_inside, own_streams
+from skiff.runtime.isolation.handshake import StepFailed, step_failed
+from skiff.runtime.protocol import StepError
+
+
+class Joined(Struct):
+    """A running process. master: of its terminal, or -1."""
+
+    pid: int
+    pidfd: int
+    master: int = -1
+
+
+def join(
+    container: Container,
+    process: Process,
+    streams: Streams,
+    *,
+    mappings: tuple[IdMapping, ...] = (),
+    seccomp_program: bytes | None = None,
+    seccomp_flags: int = 0,
+) -> Joined:
+    """Returns once execve has succeeded. StepFailed; nothing is left then.
+
+    mappings: uids of the container's user namespace, to give the pipes to the right user.
+    """
+    own_streams(streams, process, mappings)
+    ours, theirs = handshake.pair()
+    inside = container.namespaces & namespaces.CLONE_NEWPID
+    tickets = container.group.tickets()
+    try:
+        with step_failed("clone"):
+            pid, pidfd = clone_inside(container.pidfd if inside else -1, cgroup=tickets.directory)
+        if pid == 0:
+            ours.close()
+            _become(container, process, streams, tickets.tasks, seccomp_program, seccomp_flags, theirs)
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        tickets.close()
+        theirs.close()
+    joined = Joined(pid, pidfd)
+    with ours:
+        try:
+            while True:
+                letter, riders = handshake.hear(ours)
+                if riders:
+                    joined.master = riders[0]
+                if not letter:
+                    return joined
+        except BaseException:
+            processes.reap(pid)
+            descriptors.close_all([pidfd, joined.master])
+            raise
+
+
+def _become(
+    container: Container,
+    process: Process,
+    streams: Streams,
+    tasks: tuple[int, ...],
+    seccomp_program: bytes | None,
+    seccomp_flags: int,
+    sync: socket.socket,
+) -> NoReturn:
+    try:
+        processes.default_signals()
+        processes.set_dumpable(False)
+        os.setsid()
+        with step_failed("join cgroup"):
+            cgroups.join(tasks)
+        others = container.namespaces & ~namespaces.CLONE_NEWPID
+        with step_failed("join namespaces"):
+            if others:
+                namespaces.setns(container.pidfd, others)
+            if others & namespaces.CLONE_NEWUSER:
+                os.setresgid(0, 0, 0)
+                os.setresuid(0, 0, 0)
+                processes.set_dumpable(False)
+        slave = -1
+        if process.terminal:
+            master, slave = program.terminal(process, "/dev/pts/ptmx")
+            handshake.say(sync, handshake.READY, b"", [master])
+            os.close(master)
+        with step_failed("stdio"):
+            program.take_streams((streams.stdin, streams.stdout, streams.stderr), slave)
+        path, environment = program.enter(process, seccomp_program, seccomp_flags)
+        program.execute(path, process, environment, sync)
+    except StepFailed as failure:
+        _tell(sync, failure.error)
+    except BaseException as error:
+        _tell(sync, StepError("exec", 0, f"{type(error).__name__}: {error}"))
+    finally:
+        os._exit(1)
+
+
+def _tell(sync: socket.socket, error: StepError) -> None:
+    try:
+        handshake.say(sync, handshake.ERROR, handshake.error_body(error))
+    except OSError:
+        pass  # nobody listens
