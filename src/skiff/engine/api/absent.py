@@ -1,4 +1,4 @@
-"""What the API has and skiff has not. Swarm answers as an engine that is in none, the rest with a sentence."""
+"""What the API has and skiff has not: swarm answers as an engine in none, the rest with a sentence."""
 
 from collections.abc import Iterator
 

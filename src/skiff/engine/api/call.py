@@ -57,6 +57,13 @@ class Call:
         except ValueError:
             raise InvalidParameter(f'strconv.Atoi: parsing "{value}": invalid syntax')
 
+    def window(self) -> tuple[int, int]:
+        """(rows, columns) of a resize. InvalidParameter."""
+        rows, columns = self.number("h", 0) or 0, self.number("w", 0) or 0
+        if not (0 <= rows <= 65535 and 0 <= columns <= 65535):
+            raise InvalidParameter(f"invalid window size {rows}x{columns}: expected 0–65535")
+        return rows, columns
+
     async def body(self, kind: type[T], *, required: bool = True) -> T | None:
         """The JSON body as a value of `kind`; None when it is empty and not required."""
         raw = await self.request.read()

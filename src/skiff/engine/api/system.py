@@ -1,7 +1,7 @@
 """/_ping /version /info /events /auth /system/df. Engine API, tag System."""
 
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import msgspec
 from aiohttp import web
@@ -12,19 +12,22 @@ from skiff.engine.api.app import Route, get, head, json, post
 from skiff.engine.api.call import Call, encode
 from skiff.engine.api.headers import PING
 from skiff.engine.api.instants import nanoseconds
+from skiff.engine.registry.auth import Credentials
 from skiff.engine.system.events import FILTERS, EventBus
 from skiff.engine.system.info import Info
 from skiff.engine.system.usage import Usage
-from skiff.errors import InvalidParameter, NotImplementedHere
+from skiff.errors import InvalidParameter
 
-__all__ = ["SystemRoutes"]
+Login = Callable[[str, Credentials], Awaitable[None]]
+"""Ask a registry whether it accepts the credentials. Unauthorized."""
 
 
 class SystemRoutes:
-    def __init__(self, info: Info, events: EventBus, usage: Usage) -> None:
+    def __init__(self, info: Info, events: EventBus, usage: Usage, login: Login) -> None:
         self.about = info
         self.bus = events
         self.usage = usage
+        self.login = login
         self.encoded_version = encode(info.version) + b"\n"
 
     def routes(self) -> Iterator[Route]:
