@@ -22,7 +22,7 @@ _BPF: Final = syscalls.number("bpf") if syscalls.architecture() in syscalls.ARCH
 
 
 def load_device_program(program: bytes) -> int:
-    """A descriptor of the loaded program (close-on-exec). OSError(EACCES or EINVAL): the verifier refused it."""
+    """A descriptor of the loaded program (close-on-exec). OSError: the verifier refused it."""
     code = ctypes.create_string_buffer(program, len(program))
     license_name = ctypes.create_string_buffer(b"Apache-2.0")
     attributes = struct.pack(
@@ -42,7 +42,7 @@ def load_device_program(program: bytes) -> int:
 
 
 def attach(cgroup: int, program: int, *, replacing: int = -1) -> None:
-    """Attach to the group behind this directory descriptor; atomically in place of another one (Linux 5.6)."""
+    """Attach to the group behind this directory descriptor; in place of another one, atomically."""
     flags = _F_ALLOW_MULTI | (_F_REPLACE if replacing >= 0 else 0)
     attributes = struct.pack("IIIII", cgroup, program, _ATTACH_CGROUP_DEVICE, flags, max(replacing, 0))
     check(syscall(_BPF, _PROG_ATTACH, attributes, len(attributes)), "attach device program")

@@ -1,7 +1,7 @@
 """Capability sets of the calling thread, as masks: bit n is capability n. capabilities(7).
 
-Called between pivot and exec, so nothing here is read or imported late: the highest capability of this kernel is
-read once, when the module is.
+Called between pivot and exec, so nothing here is read or imported late: the highest capability of this kernel
+is read once, when the module is.
 """
 
 import ctypes
@@ -13,7 +13,7 @@ from skiff.linux.libc import check, libc
 
 NAMES: Final = tuple(
     "CAP_" + name
-    for name in (
+    for name in (  # noqa: SIM905
         "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE "
         "NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT "
         "SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE "
@@ -44,7 +44,7 @@ ALL: Final = (1 << (LAST + 1)) - 1
 
 
 def mask(names: Iterable[str]) -> int:
-    """The set of these names. What this kernel does not have is left out; KeyError for no capability at all."""
+    """The set of these names. What this kernel lacks is left out; KeyError for no capability at all."""
     bits = 0
     for name in names:
         bits |= 1 << NUMBERS[name]

@@ -1,7 +1,7 @@
 """Which control-group hierarchies are here — v2, v1 or both (hybrid) — behind one interface.
 
-No policy: what to write is decided in runtime/isolation/cgroup.py. A group is a path such as `/skiff/<id>`, the
-same in every hierarchy. Nobody's pid is ever written by somebody else: that waits for an RCU grace period.
+No policy: what to write is decided in runtime/isolation/cgroup.py. A group is a path such as `/skiff/<id>`,
+the same in every hierarchy. Nobody's pid is ever written by somebody else: that waits for an RCU grace period.
 """
 
 import os
@@ -23,7 +23,7 @@ Write = tuple[str, str, str]  # controller (or "unified"), file, value
 class Layout(NamedTuple):
     """Where the hierarchies are mounted.
 
-    v1: controller → mount point; a named hierarchy as `name=systemd`. Controllers mounted together share a point.
+    v1: controller → mount point; named hierarchies as `name=systemd`. Controllers may share a point.
     v2: mount point of cgroup2, or "". v2_controllers: those v2 offers to its children.
     """
 
@@ -45,7 +45,8 @@ class Layout(NamedTuple):
 class Tickets(NamedTuple):
     """How a child gets into a group.
 
-    tasks: descriptors into which the child itself writes b"0" (v1). directory: for CLONE_INTO_CGROUP, or -1 (v2).
+    tasks: descriptors into which the child itself writes b"0" (v1).
+    directory: for CLONE_INTO_CGROUP, or -1 (v2).
     """
 
     tasks: tuple[int, ...]
@@ -157,7 +158,7 @@ class Group:
     def apply(self, writes: Iterable[Write]) -> None:
         """Write values in this order.
 
-        InvalidParameter when a controller is not here; OSError with the file when the kernel refuses the value.
+        InvalidParameter when a controller is not here; OSError with the file when the kernel refuses a value.
         """
         opened, fd = "", -1
         try:
@@ -209,7 +210,7 @@ class Group:
         return found
 
     def freeze(self, *, patience: float = 10.0) -> None:
-        """Stop every process. Returns once all stand still; TimeoutError (and thawed again) when they do not."""
+        """Stop every process. Returns once all stand still; else TimeoutError, and all thawed."""
         freezer = self._freezer()
         deadline = time.monotonic() + patience
         pause = 0.0005
@@ -281,7 +282,7 @@ class Group:
         return found
 
     def oom_kills(self) -> int:
-        """How many processes the kernel has killed here for want of memory; 0 without the memory controller."""
+        """How many processes the kernel killed here for want of memory; 0 without the controller."""
         if self.v1 and "memory" in self.v1.by_controller:
             return self.v1.oom_kills()
         return self.v2.oom_kills() if self.v2 else 0
@@ -297,8 +298,8 @@ class Group:
     def destroy(self, *, patience: float = 2.0) -> None:
         """Remove the group everywhere, with groups below it. Nothing there is fine.
 
-        A dead process leaves its group a moment after it is reaped, so a busy one is tried again for `patience`
-        seconds; then OSError(EBUSY).
+        A dead process leaves its group a moment after it is reaped, so a busy one is tried again for
+        `patience` seconds; then OSError(EBUSY).
         """
         deadline = time.monotonic() + patience
         failed: OSError | None = None
@@ -343,7 +344,7 @@ class OomWatch:
 def join(tasks: Iterable[int]) -> None:
     """Move the calling task into the groups of these `tasks` descriptors (Tickets.tasks).
 
-    OSError says so when the task is scheduled in real time: a v1 cpu group without real-time budget refuses it.
+    OSError says so when the task is scheduled in real time: a v1 cpu group without budget refuses it.
     """
     for fd in tasks:
         try:

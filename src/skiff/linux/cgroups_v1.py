@@ -8,7 +8,7 @@ import os
 from typing import Final
 
 CONTROLLERS: Final = frozenset(
-    "cpu cpuacct cpuset memory devices freezer blkio pids net_cls net_prio hugetlb perf_event rdma misc".split()
+    ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "net_cls", "net_prio", "hugetlb", "perf_event", "rdma", "misc")
 )
 
 FIGURES: Final[dict[str, tuple[str, ...]]] = {

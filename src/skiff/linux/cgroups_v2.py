@@ -1,7 +1,7 @@
-"""Control groups, version 2: one hierarchy, controllers switched on from the top down. admin-guide/cgroup-v2.rst.
+"""Control groups, version 2: one hierarchy, controllers given from the top down. admin-guide/cgroup-v2.rst.
 
-On a hybrid host this hierarchy may have no controllers at all; freezing and killing work nevertheless. A child
-enters by CLONE_INTO_CGROUP on the directory.
+On a hybrid host this hierarchy may have no controllers at all; freezing and killing work nevertheless. A
+child enters by CLONE_INTO_CGROUP on the directory.
 """
 
 import ctypes
@@ -53,8 +53,8 @@ class Group:
     def _delegate(self) -> None:
         """Switch the controllers on in every ancestor.
 
-        One that an ancestor cannot give (it holds processes itself, EBUSY) stays missing: a limit that needs it
-        is refused when it is written, because its file does not exist.
+        One that an ancestor cannot give (it holds processes itself, EBUSY) stays missing: a limit that needs
+        it is refused when it is written, because its file does not exist.
         """
         above = self.point
         for part in self.path.strip("/").split("/"):

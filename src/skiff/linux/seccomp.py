@@ -1,4 +1,4 @@
-"""Load a compiled seccomp filter into the calling task. What it says is runtime/isolation/seccomp.py's matter.
+"""Load a compiled seccomp filter into the calling task. What it says is made in runtime/isolation.
 
 seccomp(2), SECCOMP_SET_MODE_FILTER.
 """
@@ -26,7 +26,7 @@ _SECCOMP: Final = syscalls.number("seccomp") if syscalls.architecture() in sysca
 def load(program: bytes, flags: int = 0) -> None:
     """Put the calling task under the filter (an array of struct sock_filter).
 
-    OSError(EACCES) when the task neither has CAP_SYS_ADMIN nor has set no_new_privs; EINVAL: not a valid program.
+    OSError(EACCES) when the task has neither CAP_SYS_ADMIN nor no_new_privs; EINVAL: not a valid program.
     """
     code = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(code))

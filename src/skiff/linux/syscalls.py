@@ -30,7 +30,7 @@ _MACHINES: Final = {
 
 
 def architecture() -> str:
-    """This machine's: one of ARCHITECTURES, or uname's own word for one that is not known here."""
+    """What this machine is: one of ARCHITECTURES, or uname's own word for one that is not known here."""
     machine = os.uname().machine
     if machine.startswith(("armv", "armhf")):
         return "arm"

@@ -31,12 +31,15 @@ class MemoryNow(NamedTuple):
     swap: int = UNLIMITED
 
 
+NO_LIMITS: Final = MemoryNow()
+
+
 def plan(
     resources: Resources,
     *,
     v1: Collection[str],
     v2: Collection[str] | None = None,
-    now: MemoryNow = MemoryNow(),
+    now: MemoryNow = NO_LIMITS,
 ) -> Plan:
     """What to write where, given the controllers of each version (cgroups.Layout.v1 and .v2_controllers).
 

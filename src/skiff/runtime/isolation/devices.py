@@ -15,7 +15,7 @@ _BITS: Final = {"m": 1, "r": 2, "w": 4}  # BPF_DEVCG_ACC_*
 _TYPES: Final = {"b": 1, "c": 2}  # BPF_DEVCG_DEV_*
 _EVERY_ACCESS: Final = 7
 
-# What every container may use, whatever its rules say: making nodes (not opening them), and the standard ones.
+# What every container may use, whatever its rules say: making nodes (not opening them), the standard ones.
 # OCI runtime-spec, config-linux.md § Default Devices; 5:2 and 136 are ptmx and the pts.
 STANDARD: Final = (
     DeviceRule(allow=True, type="c", access="m"),
@@ -28,7 +28,7 @@ STANDARD: Final = (
 
 
 def with_standard(rules: Sequence[DeviceRule]) -> tuple[DeviceRule, ...]:
-    """The rules plus STANDARD, unless all is allowed in the end anyway; without any rule, nothing is restricted."""
+    """The rules plus STANDARD, unless all is allowed in the end anyway. No rule at all restricts nothing."""
     if not rules or (rules[-1].allow and _is_everything(rules[-1])):
         return tuple(rules)
     return (*rules, *(rule for rule in STANDARD if rule not in rules))
@@ -48,7 +48,8 @@ def lines(rules: Iterable[DeviceRule]) -> list[tuple[str, str]]:
             continue
         # `a` is everything to the kernel whatever follows it, so both kinds are named instead.
         for kind in ("b", "c") if rule.type == "a" else (rule.type,):
-            written.append((name, f"{kind} {_number(rule.major)}:{_number(rule.minor)} {rule.access}"))
+            word = "c" if kind == "u" else kind
+            written.append((name, f"{word} {_number(rule.major)}:{_number(rule.minor)} {rule.access}"))
     return written
 
 

@@ -61,7 +61,7 @@ def apply_identity(
 
 
 def become(user: User, wanted: Capabilities) -> None:
-    """Take on user, groups and capabilities. What we do not have ourselves cannot be given, and is left out."""
+    """Take on user, groups and capabilities. What we do not have cannot be given, and is left out."""
     mask = capabilities.mask
     _, have, _ = capabilities.get_sets()
     capabilities.drop_bounding(mask(wanted.bounding))

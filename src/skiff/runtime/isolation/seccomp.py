@@ -76,15 +76,15 @@ def compile(profile: Seccomp, native: str | None = None) -> bytes:
     return b"".join(struct.pack("<HBBI", *instruction) for instruction in code)
 
 
-# -- what the profile says --------------------------------------------------------------------------------------
+# -- what the profile says -----------------------------------------------------------------------------------
 
 
 def tables(profile: Seccomp, native: str) -> list[Table]:
     """One table per audit architecture, the native one first.
 
-    Of the rules for one system call those with arguments are asked first, in their order, then the first without.
-    A rule that names one argument twice means either comparison, as runc reads it. When the default is an error,
-    system calls newer than all that the profile names fail with ENOSYS: programs then try an older one.
+    Of the rules for one system call those with arguments are asked first, in their order, then the first
+    without. A rule that names one argument twice means either comparison, as runc reads it. When the default
+    is an error, system calls newer than all that the profile names fail with ENOSYS: programs then try an older one.
     """
     default = action(profile.default_action, profile.default_errno_ret)
     arches = [native, *(_architecture(name) for name in profile.architectures)]
@@ -102,21 +102,19 @@ def tables(profile: Seccomp, native: str) -> list[Table]:
                 number = numbers.get(name)
                 if number is not None:
                     table.setdefault(number, []).extend(cases)
-                    plain = number & ~syscalls.X32_BIT
-                    newest[syscalls.AUDIT[arch]] = max(plain, newest.get(syscalls.AUDIT[arch], 0))
+                    newest[arch] = max(number, newest.get(arch, 0))
+    beyond = ERRNO | ENOSYS if default >> 16 == ERRNO >> 16 and newest else default
     built = []
     for audit, table in found.items():
-        beyond = ERRNO | ENOSYS if default >> 16 == ERRNO >> 16 and table else default
-        first_unknown = newest.get(audit, 0) + 1
-        marks: dict[int, Fate] = {0: (((), default),), first_unknown: (((), beyond),)}
+        marks: dict[int, Fate] = {0: (((), KILL_THREAD),)}
         if audit == syscalls.AUDIT["x32"]:
-            x32 = syscalls.X32_BIT
-            if "x32" in wanted:
-                marks[x32] = (((), default),)
-                marks[x32 + first_unknown] = (((), beyond),)
-            else:
-                marks[x32] = (((), KILL_THREAD),)
-        marks[_LAST_NUMBER] = (((), default),)
+            marks[syscalls.X32_BIT] = (((), KILL_THREAD),)
+        for arch in wanted:
+            if syscalls.AUDIT[arch] == audit:
+                first = syscalls.X32_BIT if arch == "x32" else 0
+                marks[first] = (((), default),)
+                marks[newest.get(arch, first) + 1] = (((), beyond),)
+        marks[_LAST_NUMBER] = (((), beyond),)
         built.append(Table(audit, _ranges(table, marks)))
     return built
 
@@ -182,7 +180,7 @@ def _fate(cases: list[Case], background: Fate) -> Fate:
     return (*kept, last)
 
 
-# -- instructions -----------------------------------------------------------------------------------------------
+# -- instructions --------------------------------------------------------------------------------------------
 
 _LOAD, _JEQ, _JGT, _JGE, _JUMP, _RETURN, _AND = 0x20, 0x15, 0x25, 0x35, 0x05, 0x06, 0x54
 _NR, _ARCH, _ARGS = 0, 4, 16  # offsets in struct seccomp_data

@@ -98,15 +98,9 @@ args_ = st.builds(
     op=st.sampled_from(["SCMP_CMP_" + op for op in ("EQ", "NE", "LT", "LE", "GT", "GE", "MASKED_EQ")]),
 )
 actions = st.sampled_from(
-    [("SCMP_ACT_ALLOW", None), ("SCMP_ACT_ERRNO", None), ("SCMP_ACT_ERRNO", 38), ("SCMP_ACT_KILL", None)]
-    + [
-        ("SCMP_ACT_KILL_PROCESS", None),
-        ("SCMP_ACT_TRAP", None),
-        ("SCMP_ACT_LOG", None),
-        ("SCMP_ACT_TRACE", 7),
-    ]
+    [("SCMP_ACT_ALLOW", None), ("SCMP_ACT_ERRNO", None), ("SCMP_ACT_ERRNO", 38), ("SCMP_ACT_KILL", None), ("SCMP_ACT_KILL_PROCESS", None), ("SCMP_ACT_TRAP", None), ("SCMP_ACT_LOG", None), ("SCMP_ACT_TRACE", 7)]
 )
-NAMES = sorted(n for n in syscalls.numbers("x86_64") if n in syscalls.numbers("aarch64"))[:60] + ["nonsense"]
+NAMES = [*sorted(n for n in syscalls.numbers("x86_64") if n in syscalls.numbers("aarch64"))[:60], "nonsense"]
 rules = st.builds(
     lambda names, act, args: SyscallRule(tuple(names), act[0], act[1], tuple(args)),
     st.lists(st.sampled_from(NAMES), max_size=8),
@@ -167,7 +161,7 @@ ALLOW_READ = Seccomp(
         (X86_64, X32_BIT, ALLOW),
         (X86_64, X32_BIT + 1, ERRNO | 1),
         (X86_64, X32_BIT + 438, ERRNO | ENOSYS),
-        (X86_64, 0xFFFFFFFF, ERRNO | 1),
+        (X86_64, 0xFFFFFFFF, ERRNO | ENOSYS),
         (ARM64, 63, KILL_THREAD),
     ],
 )
