@@ -1,7 +1,7 @@
 """Which images there are and what they are called. The only writer of the tables `image` and `image_name`.
 
-An image id is the digest of its config. A name is a full reference, by tag (`docker.io/library/alpine:latest`) or by
-digest (`docker.io/library/alpine@sha256:…`): the first kind are its RepoTags, the second its RepoDigests.
+An image id is the digest of its config. A name is a full reference, by tag (`docker.io/library/busybox:1`) or
+by digest (`docker.io/library/busybox@sha256:…`): the first are its RepoTags, the second its RepoDigests.
 Blocking, but all rows are in memory: only writing touches the disk.
 """
 
@@ -123,12 +123,20 @@ class Names:
         """RepoDigests: `alpine@sha256:…`."""
         return [one.familiar for one in self.references(id) if one.digest]
 
+    def layer_size(self, chain: ChainID) -> int | None:
+        """The unpacked size of a layer that some image has, in bytes."""
+        for row in self._images.values():
+            for layer in row.layers:
+                if layer.chain == chain:
+                    return layer.size
+        return None
+
     def manifests(self) -> set[Digest]:
         """The manifests that names lead to."""
         return {row.manifest for row in self._names.values() if row.manifest}
 
     def find(self, text: str) -> tuple[ImageID, Reference | None]:
-        """The image that text means, and the reference it was found by (None: by id). NotFound, InvalidParameter.
+        """The image that text means and the name it was found by, None by id. NotFound, InvalidParameter.
 
         Tried in order: a full id; a name, `latest` understood; a prefix of one id.
         """

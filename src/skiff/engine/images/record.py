@@ -34,6 +34,6 @@ InUse = Callable[[ImageID], Sequence[ImageUse]]
 
 
 class Publish(Protocol):
-    """Tells the world that something happened to an image: (`pull`, `busybox:latest`, {"name": "busybox"})."""
+    """Tells the world what happened to an image: (`pull`, `busybox:latest`, {"name": "busybox"})."""
 
     def __call__(self, action: str, actor: str, attributes: Mapping[str, str]) -> None: ...

@@ -1,25 +1,211 @@
-"""The front desk of images: find, list, inspect, tag, remove, prune, and the ways in and out.
+"""The front desk of images: find, list, inspect, tag, remove, prune, and the ways in.
 
-It owns the names and the ids. It does not know containers: it asks `in_use`.
+It owns the names and the ids. It does not know containers: it asks `in_use`. What is slow, it lets others do:
+Puller, Loader, Remover.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 
+from msgspec.structs import replace
+
+from skiff.docker.filters import Filters
+from skiff.docker.image import (
+    DeleteResponse,
+    GraphDriverData,
+    HistoryItem,
+    ImageInspect,
+    ImagesPruneReport,
+    ImageSummary,
+)
+from skiff.docker.units import parse_time
+from skiff.engine.images import views
+from skiff.engine.images.archive import Loader
+from skiff.engine.images.assemble import Assembler
+from skiff.engine.images.host import HostImage
+from skiff.engine.images.names import ImageRow, Names
 from skiff.engine.images.progress import Progress
-from skiff.engine.images.record import Image
+from skiff.engine.images.pull import Puller
+from skiff.engine.images.record import Image, InUse, Publish
+from skiff.engine.images.removal import Remover
+from skiff.engine.images.reporting import Emit, reported
+from skiff.engine.images.unpack import Unpacker
 from skiff.engine.registry.auth import Credentials
-from skiff.oci.digest import ImageID
+from skiff.engine.registry.client import Registries
+from skiff.engine.storage.apply import Layers
+from skiff.engine.storage.content import ContentStore
+from skiff.engine.storage.leases import Leases
+from skiff.engine.storage.snapshots import Snapshotter
+from skiff.engine.storage.state import StateStore
+from skiff.errors import Conflict, InvalidParameter, NotFound
+from skiff.oci.digest import Digest, ImageID
+from skiff.oci.image import ImageConfig
+from skiff.oci.image import parse as parse_config
 from skiff.oci.platform import Platform
+from skiff.oci.reference import Reference, parse
 
-Filters = Mapping[str, Sequence[str]]
+LIST_FILTERS = ("dangling", "label", "label!", "before", "since", "reference", "until")
+PRUNE_FILTERS = ("dangling", "label", "label!", "until")
 
 
 class Images:
-    """Images(...): built in assembly; see __init__."""
+    """Every image of this engine."""
+
+    def __init__(
+        self,
+        *,
+        state: StateStore,
+        content: ContentStore,
+        snapshots: Snapshotter,
+        layers: Layers,
+        leases: Leases,
+        registries: Registries,
+        host: HostImage,
+        platform: Platform,
+        in_use: InUse,
+        publish: Publish,
+    ) -> None:
+        """platform: of this machine."""
+        self._names = Names(state)
+        self._content = content
+        self._snapshots = snapshots
+        self._host = host
+        self._platform = platform
+        self._in_use = in_use
+        self._publish = publish
+        self._configs: dict[ImageID, ImageConfig] = {}
+        self._unpacker = Unpacker(layers, snapshots)
+        self._puller = Puller(self._names, registries, content, leases, self._unpacker, platform)
+        self.assembler = Assembler(self._names, content, leases, self._unpacker, platform)
+        self._loader = Loader(self._names, content, leases, self._unpacker, self.assembler, platform)
+        self._remover = Remover(self._names, content, snapshots, leases, in_use, publish)
+
+    def close(self) -> None:
+        """Wait for what threads are extracting."""
+        self._unpacker.close()
+
+    # -- finding
 
     async def resolve(self, name: str) -> Image:
         """The image called so: a reference, an id or its prefix, `host`. NotFound: `No such image: x`."""
-        raise NotImplementedError
+        if self._host.is_named(name):
+            return await self._host.image()
+        id, reference = self._names.find(name)
+        row = self._names.image(id)
+        return Image(
+            id=id,
+            config=self.config(id),
+            chain=row.chain,
+            name=reference.familiar if reference else id,
+        )
+
+    def config(self, id: ImageID) -> ImageConfig:
+        """The config of an image that is here. NotFound."""
+        known = self._configs.get(id)
+        if known is None:
+            with self._content.open(Digest(id)) as blob:
+                known = self._configs[id] = parse_config(blob.read())
+        return known
+
+    def names_of(self, id: ImageID) -> Sequence[str]:
+        """The familiar tags of an image, sorted."""
+        return self._names.tags(id) if self._names.has(id) else []
+
+    def descendants(self, id: ImageID) -> set[ImageID]:
+        """The image and those built upon its layers: what the filter `ancestor` selects."""
+        if not self._names.has(id):
+            return {id}
+        base = [layer.chain for layer in self._names.image(id).layers]
+        return {id} | {
+            row.id
+            for row in self._names.images()
+            if base and [layer.chain for layer in row.layers[: len(base)]] == base
+        }
+
+    async def list(
+        self, filters: Filters | None = None, *, all: bool = False, shared_size: bool = False
+    ) -> list[ImageSummary]:
+        """ImageList, newest first; `host` is not stored, so not listed. all: intermediate ones too."""
+        wanted = self._selected(filters or Filters(), all=all)
+        uses = self._shares() if shared_size else {}
+        found = []
+        for row, config in wanted:
+            shared = sum(one.size for one in row.layers if uses.get(one.chain, 0) > 1) if shared_size else -1
+            tags, digests = self._names.tags(row.id), self._names.repo_digests(row.id)
+            patterns = filters.values("reference") if filters else ()
+            if patterns:
+                tags = [tag for tag in tags if _matches(tag, patterns)]
+                digests = [one for one in digests if _matches(one, patterns)]
+                if not tags and not digests:
+                    continue
+            found.append(views.summary(row, config, tags, digests, shared=shared, users=-1))
+        return sorted(found, key=lambda one: (-one.created, one.id))
+
+    async def inspect(self, name: str) -> ImageInspect:
+        """ImageInspect."""
+        if self._host.is_named(name):
+            image = await self._host.image()
+            row = ImageRow(image.id, (), datetime.now(UTC))
+            return views.inspection(row, image.config, [image.name], [], GraphDriverData(name="host"))
+        id, _ = self._names.find(name)
+        row = self._names.image(id)
+        graph = await asyncio.to_thread(self._graph, row)
+        return views.inspection(
+            row, self.config(id), self._names.tags(id), self._names.repo_digests(id), graph
+        )
+
+    async def history(self, name: str) -> Sequence[HistoryItem]:
+        """ImageHistory, newest first."""
+        if self._host.is_named(name):
+            image = await self._host.image()
+            return views.history(ImageRow(image.id, (), datetime.now(UTC)), image.config, [image.name])
+        id, _ = self._names.find(name)
+        return views.history(self._names.image(id), self.config(id), self._names.tags(id))
+
+    # -- naming and removing
+
+    async def tag(self, name: str, repository: str, tag: str = "") -> None:
+        """ImageTag. Conflict for the name `host`."""
+        if self._host.is_named(name):
+            raise Conflict("conflict: the image host is this machine: it cannot get another name")
+        id, _ = self._names.find(name)
+        await self.name(id, _target(repository, tag))
+
+    async def name(self, id: ImageID, reference: Reference) -> None:
+        """Give an image a name, taking it from whoever had it."""
+        if reference.digest:
+            raise InvalidParameter("refusing to create a tag with a digest reference")
+        self._refuse_host(reference)
+        row = replace(self._names.image(id), tagged=datetime.now(UTC))
+        self._names.put(row, [(reference, None)])
+        self._publish("tag", id, {"name": reference.familiar})
+
+    async def remove(
+        self, name: str, *, force: bool = False, prune_parents: bool = True
+    ) -> Sequence[DeleteResponse]:
+        """ImageDelete: what was untagged and deleted. NotFound, Conflict."""
+        if self._host.is_named(name):
+            raise Conflict("conflict: unable to remove host (cannot be forced) - it is this machine itself")
+        done = await self._remover.remove(name, force=force, prune_parents=prune_parents)
+        self._forget_configs()
+        return done
+
+    async def prune(self, filters: Filters | None = None) -> ImagesPruneReport:
+        """ImagePrune: dangling images, or with dangling=false all that no container uses."""
+        filters = filters or Filters()
+        only_dangling = filters.boolean("dangling", True)
+        selected = self._selected(
+            Filters({k: v for k, v in filters.fields.items() if k != "dangling"}), all=True
+        )
+        ids = [row.id for row, _ in selected if not (only_dangling and self._names.references(row.id))]
+        done, freed = await self._remover.prune(ids)
+        self._forget_configs()
+        return ImagesPruneReport(images_deleted=tuple(done) or None, space_reclaimed=freed)
+
+    # -- the ways in
 
     def pull(
         self,
@@ -34,13 +220,27 @@ class Images:
         The first `anext` raises what failed before anything was said; later failures are raised too, and the
         door ends its stream with `progress.failure(str(error))`.
         """
-        raise NotImplementedError
+
+        async def work(emit: Emit) -> None:
+            wanted = _target(reference, tag)
+            if self._host.is_named(wanted.tagged().familiar):
+                emit(Progress(status="Status: host is this machine: there is nothing to pull"))
+                return
+            for one in await self._puller.pull(wanted, platform, credentials, emit):
+                self._publish("pull", one.familiar, {"name": one.familiar_name})
+
+        return reported(work)
 
     def load(
         self, stream: AsyncIterator[bytes], *, quiet: bool = False, platform: Platform | None = None
     ) -> AsyncIterator[Progress]:
         """ImageLoad: a docker-archive or OCI layout as tar, perhaps compressed, from the request's body."""
-        raise NotImplementedError
+
+        async def work(emit: Emit) -> None:
+            for id in await self._loader.load(stream, platform, emit, quiet=quiet):
+                self._publish("load", id, {"name": id})
+
+        return reported(work)
 
     def import_tar(
         self,
@@ -53,16 +253,100 @@ class Images:
         platform: Platform | None = None,
     ) -> AsyncIterator[Progress]:
         """ImageCreate with fromSrc=-: a root file system becomes an image of one layer."""
-        raise NotImplementedError
 
-    async def tag(self, name: str, repository: str, tag: str = "") -> None:
-        """ImageTag."""
-        raise NotImplementedError
+        async def work(emit: Emit) -> None:
+            name = _target(reference, tag).tagged() if reference else None
+            if name:
+                self._refuse_host(name)
+            id = await self._loader.import_tar(stream, name, message, changes, platform)
+            self._publish("import", id, {"name": name.familiar if name else id})
+            emit(Progress(status=id))
 
-    def names_of(self, id: ImageID) -> list[str]:
-        """The familiar tags of an image, sorted."""
-        raise NotImplementedError
+        return reported(work)
 
-    def descendants(self, id: ImageID) -> set[ImageID]:
-        """The image and those built upon its layers: what the filter `ancestor` selects."""
-        raise NotImplementedError
+    # -- inside
+
+    def _selected(self, filters: Filters, *, all: bool) -> Sequence[tuple[ImageRow, ImageConfig]]:
+        before, since = self._bounds(filters)
+        dangling = filters.boolean("dangling")
+        parents = {row.parent for row in self._names.images() if row.parent}
+        found = []
+        for row in self._names.images():
+            try:
+                config = self.config(row.id)
+            except NotFound:  # its config was lost: it can only be removed
+                config = parse_config(b'{"rootfs":{"type":"layers"}}')
+            nameless = not self._names.references(row.id)
+            if nameless and row.id in parents and not all:
+                continue
+            if dangling is not None and dangling != (not self._names.tags(row.id)):
+                continue
+            made = views.created(config) or datetime.fromtimestamp(0, UTC)
+            if (before and made >= before) or (since and made <= since):
+                continue
+            if not filters.labels(config.run.labels):
+                continue
+            found.append((row, config))
+        return found
+
+    def _bounds(self, filters: Filters) -> tuple[datetime | None, datetime | None]:
+        """Made before, made after: from `before` and `since` (images) and `until` (instants)."""
+        befores = [self._made(name) for name in filters.values("before")]
+        befores += [_until(text) for text in filters.values("until")]
+        sinces = [self._made(name) for name in filters.values("since")]
+        return (min(befores) if befores else None, max(sinces) if sinces else None)
+
+    def _made(self, name: str) -> datetime:
+        id, _ = self._names.find(name)
+        return views.created(self.config(id)) or datetime.fromtimestamp(0, UTC)
+
+    def _shares(self) -> Mapping[str, int]:
+        counts: dict[str, int] = {}
+        for row in self._names.images():
+            for layer in row.layers:
+                counts[layer.chain] = counts.get(layer.chain, 0) + 1
+        return counts
+
+    def _graph(self, row: ImageRow) -> GraphDriverData:
+        if row.chain is None or not self._unpacker.is_committed(row.chain):
+            return GraphDriverData(name=self._snapshots.driver)
+        data = {"UpperDir": self._snapshots.directory(row.chain)}
+        lowers = self._snapshots.lowers(row.chain)
+        if lowers:
+            data["LowerDir"] = ":".join(lowers)
+        return GraphDriverData(name=self._snapshots.driver, data=data)
+
+    def _refuse_host(self, reference: Reference) -> None:
+        if self._host.is_named(reference.tagged().familiar):
+            raise Conflict("conflict: the name host:latest belongs to this machine's own image")
+
+    def _forget_configs(self) -> None:
+        self._configs = {id: config for id, config in self._configs.items() if self._names.has(id)}
+
+
+def _target(repository: str, tag: str) -> Reference:
+    """`alpine` and `3.20`, `alpine:3.20` and ``, `alpine` and `sha256:…`. InvalidParameter."""
+    reference = parse(repository)
+    if not tag:
+        return reference
+    if ":" in tag:
+        return parse(f"{reference.name}@{tag}")
+    return reference.with_tag(tag)
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    """A shell pattern over the whole name or over its repository; `*` stops at a slash."""
+    repository = name.partition("@")[0]
+    if ":" in repository.rpartition("/")[2]:
+        repository = repository.rpartition(":")[0]
+    return any(_glob(pattern).fullmatch(text) for pattern in patterns for text in (name, repository))
+
+
+def _glob(pattern: str) -> re.Pattern[str]:
+    parts = re.split(r"(\*|\?)", pattern)
+    return re.compile("".join({"*": "[^/]*", "?": "[^/]"}.get(part, re.escape(part)) for part in parts))
+
+
+def _until(text: str) -> datetime:
+    """An instant: RFC 3339, unix seconds, or a span back from now such as 24h. InvalidParameter."""
+    return datetime.fromtimestamp(parse_time(text, time.time_ns()) / 1e9, UTC)

@@ -1,8 +1,8 @@
 """Layers into committed snapshots: extraction side by side, commits from the bottom up.
 
-A layer is named by its place in a stack (its chain ID). Whoever comes second for the same chain waits for the first,
-hears its progress, and takes the work over if the first gives up. Every extraction is verified against the image's
-diff ID before it is committed.
+A layer is named by its place in a stack (its chain ID). Whoever comes second for the same chain waits for the
+first, hears its progress, and takes the work over if the first gives up. Every extraction is verified against
+the image's diff ID before it is committed.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from typing import BinaryIO, Protocol
 
 from skiff.engine.storage.apply import Draft, Layers
 from skiff.engine.storage.snapshots import Snapshotter
-from skiff.errors import AlreadyExists, DigestMismatch, NotFound
+from skiff.errors import NotFound
 from skiff.oci.digest import ChainID, DiffID
 
 AT_ONCE = max(2, os.cpu_count() or 2)  # extractions; they are bound by the processor
@@ -57,9 +57,13 @@ class Unpacker:
         except NotFound:
             return False
 
+    def size(self, chain: ChainID) -> int:
+        """Bytes that a committed layer occupies."""
+        return self._snapshots.usage(chain).bytes
+
     @asynccontextmanager
     async def turn(self, chain: ChainID, listener: Listener) -> AsyncIterator[Listener]:
-        """Be the only one busy with that layer. Yields whom to tell: everyone who waits for it, and listener."""
+        """Be the only one busy with that layer. Yields whom to tell: listener and everyone who waits."""
         work = self._works.setdefault(chain, _Work())
         work.listeners.append(listener)
         try:
@@ -71,39 +75,32 @@ class Unpacker:
                 self._works.pop(chain, None)
 
     async def extract(
-        self, open_blob: Callable[[], BinaryIO], diff_id: DiffID, size: int, tell: Listener
+        self, open_blob: Callable[[], BinaryIO], diff_id: DiffID | None, size: int, tell: Listener
     ) -> Draft:
-        """Extract a layer and check it. size: of the blob, in bytes. DigestMismatch, HostileArchive.
+        """Extract a layer and check it against diff_id. size: of the blob, in bytes.
 
+        DigestMismatch, HostileArchive.
         When cancelled the extraction goes on in its thread, and its result is dropped there.
         """
         blob = await asyncio.to_thread(open_blob)
-        future = self._threads.submit(self._extract, blob)
+        future = self._threads.submit(self._extract, blob, diff_id)
         try:
             draft = await self._watched(future, blob, size, tell)
         except asyncio.CancelledError:
             future.add_done_callback(self._drop)
             raise
-        if draft.applied.diff_id != diff_id:
-            await asyncio.to_thread(self._layers.discard, draft)
-            raise DigestMismatch(
-                f"layers from manifest don't match image configuration: {draft.applied.diff_id}, expected {diff_id}"
-            )
         return draft
 
     async def commit(self, draft: Draft, chain: ChainID, parent: ChainID | None) -> None:
         """Give the layer its place on parent, which must be committed."""
-        try:
-            await asyncio.to_thread(self._layers.commit, draft, chain, parent)
-        except AlreadyExists:
-            await asyncio.to_thread(self._layers.discard, draft)
+        await asyncio.to_thread(self._layers.commit, draft, chain, parent)
 
     async def discard(self, draft: Draft) -> None:
         await asyncio.to_thread(self._layers.discard, draft)
 
-    def _extract(self, blob: BinaryIO) -> Draft:
+    def _extract(self, blob: BinaryIO, diff_id: DiffID | None) -> Draft:
         with blob:
-            return self._layers.extract(blob)
+            return self._layers.extract(blob, diff_id)
 
     def _drop(self, future: Future[Draft]) -> None:
         if not future.cancelled() and future.exception() is None:

@@ -1,0 +1,200 @@
+"""Load and import: images out of tar streams, straight into the content store.
+
+Two layouts, told apart when the stream has ended: `docker save` (manifest.json names configs and layers) and
+OCI (index.json, blobs by digest). Archives list their parts in any order, so every file becomes a blob first;
+those that no image uses are deleted again.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+from msgspec import Struct
+
+from skiff.engine.images import changes as change_lines
+from skiff.engine.images.assemble import Assembler
+from skiff.engine.images.names import LayerRow, Names
+from skiff.engine.images.progress import Progress, layer, moving
+from skiff.engine.images.reporting import Emit
+from skiff.engine.images.spool import Entries, spool, spool_one
+from skiff.engine.images.unpack import Listener, Unpacker
+from skiff.engine.storage.content import ContentStore
+from skiff.engine.storage.leases import Leases
+from skiff.errors import InvalidParameter, NotFound
+from skiff.oci import image as images
+from skiff.oci import manifest as manifests
+from skiff.oci.digest import DiffID, Digest, ImageID
+from skiff.oci.image import History, ImageConfig, RootFS, RunConfig
+from skiff.oci.manifest import Descriptor, Index
+from skiff.oci.platform import Platform
+from skiff.oci.reference import Reference, parse
+
+_LARGEST_DOCUMENT = 16 << 20  # bytes of manifest.json
+
+
+class _Saved(Struct, frozen=True, rename="pascal"):
+    """One image of manifest.json. layers: paths within the archive, the lowest first."""
+
+    config: str
+    repo_tags: tuple[str, ...] | None = None
+    layers: tuple[str, ...] | None = None
+
+
+class Loader:
+    def __init__(
+        self,
+        names: Names,
+        content: ContentStore,
+        leases: Leases,
+        unpacker: Unpacker,
+        assembler: Assembler,
+        platform: Platform,
+    ) -> None:
+        self._names = names
+        self._content = content
+        self._leases = leases
+        self._unpacker = unpacker
+        self._assembler = assembler
+        self._platform = platform
+
+    async def load(
+        self, stream: AsyncIterator[bytes], platform: Platform | None, emit: Emit, *, quiet: bool
+    ) -> list[ImageID]:
+        """The images of the archive, in its order. InvalidParameter, HostileArchive, DigestMismatch."""
+        with self._leases.hold() as lease:
+            held = await spool(stream, self._content, lease.add)
+            try:
+                document = held.get("manifest.json")
+                if document is not None:
+                    return await self._docker(held, self._read(document), emit, quiet=quiet)
+                document = held.get("index.json")
+                if document is not None:
+                    return await self._layout(
+                        self._read(document), platform or self._platform, emit, quiet=quiet
+                    )
+                raise InvalidParameter("invalid archive: expected a manifest.json or an index.json in it")
+            finally:
+                await asyncio.to_thread(self._drop_unused, held)
+
+    async def import_tar(
+        self,
+        stream: AsyncIterator[bytes],
+        name: Reference | None,
+        message: str,
+        changes: Sequence[str],
+        platform: Platform | None,
+    ) -> ImageID:
+        """An image of one layer out of a file system's tar."""
+        run = change_lines.apply(RunConfig(), changes)
+        with self._leases.hold() as lease:
+            blob = await spool_one(stream, self._content, lease.add)
+            row = await self._assembler.layer(blob, ())
+            now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+            where = platform or self._platform
+            comment = message or "Imported from -"
+            config = ImageConfig(
+                architecture=where.architecture,
+                os=where.os,
+                variant=where.variant,
+                created=now,
+                comment=comment,
+                config=run,
+                rootfs=RootFS(),
+                history=(History(created=now, comment=comment),),
+            )
+            return await self._assembler.image(config, [row], names=[name] if name else ())
+
+    async def _docker(self, held: Entries, document: bytes, emit: Emit, *, quiet: bool) -> list[ImageID]:
+        try:
+            saved = msgspec.json.decode(document, type=tuple[_Saved, ...])
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise InvalidParameter(f"invalid manifest.json: {error}") from error
+        found = []
+        for one in saved:
+            names = [parse(tag) for tag in one.repo_tags or ()]
+            config = self._read(held.must(one.config))
+            layers = [held.must(path) for path in one.layers or ()]
+            found.append(await self._store(config, layers, names, emit, quiet=quiet))
+        return found
+
+    async def _layout(self, document: bytes, platform: Platform, emit: Emit, *, quiet: bool) -> list[ImageID]:
+        index = manifests.parse(document, manifests.OCI_INDEX)
+        assert isinstance(index, Index)
+        found = []
+        for descriptor in index.manifests:
+            if descriptor.is_attestation:
+                continue
+            manifest = manifests.parse(self._read(descriptor.digest), descriptor.media_type)
+            if isinstance(manifest, Index):
+                chosen = manifests.choose(manifest, platform)
+                manifest = manifests.parse(self._read(chosen.digest), chosen.media_type)
+                if isinstance(manifest, Index):
+                    raise InvalidParameter(f"manifest {chosen.digest} is an index within an index")
+            config = self._read(manifest.config.digest)
+            layers = [one.digest for one in manifest.layers]
+            found.append(await self._store(config, layers, _names(descriptor), emit, quiet=quiet))
+        return found
+
+    async def _store(
+        self, data: bytes, blobs: Sequence[Digest], names: Sequence[Reference], emit: Emit, *, quiet: bool
+    ) -> ImageID:
+        config = images.parse(data)
+        if len(config.diff_ids) != len(blobs):
+            raise InvalidParameter(
+                f"invalid manifest, layers length mismatch: expected {len(config.diff_ids)}, got {len(blobs)}"
+            )
+        rows: list[LayerRow] = []
+        for number, (diff_id, blob) in enumerate(zip(config.diff_ids, blobs, strict=True)):
+            below = config.diff_ids[:number]
+            rows.append(await self._assembler.layer(blob, below, diff_id, _listener(emit, diff_id, quiet)))
+        id = await self._assembler.image(data, rows, names=names)
+        for name in names:
+            emit(Progress(stream=f"Loaded image: {name.familiar}\n"))
+        if not names:
+            emit(Progress(stream=f"Loaded image ID: {id}\n"))
+        return id
+
+    def _read(self, digest: Digest) -> bytes:
+        try:
+            if self._content.info(digest).size > _LARGEST_DOCUMENT:
+                raise InvalidParameter(f"invalid archive: {digest} is too large for a document")
+            with self._content.open(digest) as blob:
+                return blob.read()
+        except NotFound as error:
+            raise InvalidParameter(f"invalid archive: {digest} is missing") from error
+
+    def _drop_unused(self, held: Entries) -> None:
+        used: set[str] = set()
+        for row in self._names.images():
+            used |= {row.id, *(one.blob for one in row.layers if one.blob)}
+        for digest in held.digests - used:
+            try:
+                self._content.delete(digest)
+            except NotFound:
+                pass
+
+
+def _listener(emit: Emit, diff_id: DiffID, quiet: bool) -> Listener:
+    def tell(status: str, current: int = 0, total: int = 0) -> None:
+        if quiet:
+            return
+        id = diff_id[7:19]
+        emit(moving("Loading layer", id, current, total) if total else layer("Loading layer", id))
+
+    return tell
+
+
+def _names(descriptor: Descriptor) -> list[Reference]:
+    """What an OCI layout calls an image: containerd's annotation, or a reference name that is a whole one."""
+    notes = descriptor.annotations or {}
+    text = notes.get(manifests.CONTAINERD_NAME, "")
+    if not text:
+        text = notes.get(manifests.REFERENCE_NAME, "")
+        if "/" not in text and ":" not in text:  # a bare tag names no repository
+            return []
+    try:
+        reference = parse(text)
+    except InvalidParameter:
+        return []
+    return [reference.tagged()] if reference.digest is None else []

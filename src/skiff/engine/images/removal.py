@@ -1,0 +1,195 @@
+"""Removing images: names first, then what nothing leads to. Docker's conflicts, word for word.
+
+a tag of several      untag only
+the last tag, an id   untag, delete the image, its layers from the top down, its parents that nobody names
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from skiff.docker.image import DeleteResponse
+from skiff.engine.images.names import ImageRow, Names
+from skiff.engine.images.record import ImageUse, InUse, Publish
+from skiff.engine.storage.content import ContentStore
+from skiff.engine.storage.leases import Leases
+from skiff.engine.storage.snapshots import Snapshotter
+from skiff.errors import Conflict, NotFound
+from skiff.oci.digest import ChainID, Digest, ImageID
+from skiff.oci.reference import Reference
+
+Done = list[DeleteResponse]
+
+
+class Remover:
+    def __init__(
+        self,
+        names: Names,
+        content: ContentStore,
+        snapshots: Snapshotter,
+        leases: Leases,
+        in_use: InUse,
+        publish: Publish,
+    ) -> None:
+        self._names = names
+        self._content = content
+        self._snapshots = snapshots
+        self._leases = leases
+        self._in_use = in_use
+        self._publish = publish
+
+    async def remove(self, name: str, *, force: bool, prune_parents: bool) -> Done:
+        """What was done, in order. NotFound, Conflict."""
+        id, reference = self._names.find(name)
+        done: Done = []
+        if reference is not None:
+            others = self._others(id, reference)
+            if others:
+                self._untag(id, reference, done)
+                return done
+            self._check_named(id, reference, force=force)
+            if self._uses(id) or self._children(id):
+                # a forced removal of an image that a stopped container, or a child image, still needs
+                for one in self._names.references(id):
+                    self._untag(id, one, done)
+                return done
+        else:
+            self._check_id(id, force=force)
+        await self._delete(id, done, prune_parents=prune_parents)
+        return done
+
+    async def prune(self, ids: Sequence[ImageID]) -> tuple[Done, int]:
+        """Remove those of the images that nothing needs. What was done, and the bytes that came free."""
+        done: Done = []
+        freed = 0
+        for id in ids:
+            if not self._names.has(id) or self._uses(id) or self._children(id):
+                continue
+            freed += await self._delete(id, done, prune_parents=True)
+        return done, freed
+
+    def _others(self, id: ImageID, reference: Reference) -> bool:
+        """Whether the image keeps a name when this goes; digests of a repository go with its last tag."""
+        rest = [one for one in self._names.references(id) if str(one) != str(_kept(reference))]
+        if reference.digest:
+            return bool(rest)
+        same = [one for one in rest if one.name == reference.name]
+        tags = [one for one in same if one.tag]
+        return bool(tags) or any(one.name != reference.name for one in rest)
+
+    def _untag(self, id: ImageID, reference: Reference, done: Done) -> None:
+        goes = [_kept(reference)]
+        rest = [one for one in self._names.references(id) if str(one) != str(goes[0])]
+        if reference.tag and not any(one.tag for one in rest if one.name == reference.name):
+            goes += [one for one in rest if one.name == reference.name]
+        for one in goes:
+            if self._names.meaning(one) is None:
+                continue
+            self._names.unname(one)
+            done.append(DeleteResponse(untagged=one.familiar))
+            self._publish("untag", id, {"name": id})
+
+    async def _delete(self, id: ImageID, done: Done, *, prune_parents: bool) -> int:
+        row = self._names.image(id)
+        for reference in self._names.references(id):
+            self._names.unname(reference)
+            done.append(DeleteResponse(untagged=reference.familiar))
+            self._publish("untag", id, {"name": id})
+        freed = await self._forget(row, done)
+        parent = row.parent
+        while prune_parents and parent and self._names.has(parent):
+            above = self._names.image(parent)
+            if self._names.references(parent) or self._children(parent) or self._uses(parent):
+                break
+            freed += await self._forget(above, done)
+            parent = above.parent
+        await asyncio.to_thread(self._snapshots.sweep)
+        return freed
+
+    async def _forget(self, row: ImageRow, done: Done) -> int:
+        """Delete a nameless image and whatever only it needed. The bytes that came free."""
+        self._names.delete(row.id)
+        done.append(DeleteResponse(deleted=row.id))
+        self._publish("delete", row.id, {"name": row.id})
+        rest = self._names.images()
+        chains = {layer.chain for one in rest for layer in one.layers}
+        blobs: set[str] = {layer.blob for one in rest for layer in one.layers if layer.blob}
+        held = self._leases.held()
+        freed = 0
+        for layer in reversed(row.layers):
+            if layer.chain not in chains | held and await asyncio.to_thread(self._remove_layer, layer.chain):
+                done.append(DeleteResponse(deleted=layer.chain))
+                freed += layer.size
+            if layer.blob and layer.blob not in blobs | held:
+                await asyncio.to_thread(self._remove_blob, layer.blob)
+        if row.id not in held:
+            await asyncio.to_thread(self._remove_blob, Digest(row.id))
+        return freed
+
+    def _remove_layer(self, chain: ChainID) -> bool:
+        try:
+            self._snapshots.remove(chain)
+        except (NotFound, Conflict):  # Conflict: a container or a draft stands on it; the collector comes by
+            return False
+        return True
+
+    def _remove_blob(self, digest: Digest) -> None:
+        try:
+            self._content.delete(digest)
+        except NotFound:
+            pass
+
+    def _uses(self, id: ImageID) -> Sequence[ImageUse]:
+        return self._in_use(id)
+
+    def _children(self, id: ImageID) -> bool:
+        return any(row.parent == id for row in self._names.images())
+
+    def _check_named(self, id: ImageID, reference: Reference, *, force: bool) -> None:
+        uses = self._uses(id)
+        running = next((use for use in uses if use.is_running), None)
+        if running and force:
+            raise Conflict(
+                f"conflict: unable to delete {reference.familiar} (cannot be forced)"
+                f" - container {_short(running.container)} is using its referenced image {_short(id)}"
+            )
+        if uses and not force:
+            use = running or uses[0]
+            raise Conflict(
+                f'conflict: unable to remove repository reference "{reference.familiar}" (must force)'
+                f" - container {_short(use.container)} is using its referenced image {_short(id)}"
+            )
+
+    def _check_id(self, id: ImageID, *, force: bool) -> None:
+        short = _short(id)
+        if self._children(id):
+            raise Conflict(
+                f"conflict: unable to delete {short} (cannot be forced) - image has dependent child images"
+            )
+        uses = self._uses(id)
+        for use in uses:
+            if use.is_running:
+                raise Conflict(
+                    f"conflict: unable to delete {short} (cannot be forced)"
+                    f" - image is being used by running container {_short(use.container)}"
+                )
+        if force:
+            return
+        repositories = {one.name for one in self._names.references(id)}
+        if len(repositories) > 1 or len(self._names.tags(id)) > 1:
+            raise Conflict(
+                f"conflict: unable to delete {short} (must be forced)"
+                " - image is referenced in multiple repositories"
+            )
+        for use in uses:
+            raise Conflict(
+                f"conflict: unable to delete {short} (must be forced)"
+                f" - image is being used by stopped container {_short(use.container)}"
+            )
+
+
+def _kept(reference: Reference) -> Reference:
+    return reference.with_digest(reference.digest) if reference.digest else reference
+
+
+def _short(id: str) -> str:
+    return id.removeprefix("sha256:")[:12]
