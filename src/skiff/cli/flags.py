@@ -105,7 +105,7 @@ class Parsed:
 
 
 def parse(command: Command, path: str, argv: Sequence[str]) -> Parsed:
-    """argv (without the command's own words) → Parsed. Raises FlagError, ArgumentError, HelpWanted."""
+    """Argv (without the command's own words) → Parsed. Raises FlagError, ArgumentError, HelpWanted."""
     parsed = parse_flags(command.flags, argv, interspersed=command.interspersed, kinds=command.kinds)
     parsed.path = path
     check_count(command, path, len(parsed.args))

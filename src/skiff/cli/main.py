@@ -11,7 +11,7 @@ import sys
 
 from skiff.cli.flags import ArgumentError, Command, FlagError, HelpWanted, parse, parse_flags
 from skiff.cli.session import Session
-from skiff.errors import SkiffError
+from skiff.errors import NotImplementedHere, SkiffError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -187,16 +187,25 @@ def _spelling(words: list[str]) -> tuple[str, list[str]]:
 
 
 def load(path: str) -> Command:
-    """The command spelled so, from its module."""
+    """The command spelled so, from its module. Raises NotImplementedHere."""
     module_name, key = SPELLINGS[path]
     name = f"skiff.cli.{module_name}"
-    __import__(name)
-    command: Command = sys.modules[name].COMMANDS[key]
+    try:
+        __import__(name)
+        command: Command = sys.modules[name].COMMANDS[key]
+    except (ModuleNotFoundError, KeyError) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name != name:
+            raise
+        raise NotImplementedHere(f"skiff: 'skiff {path}' is not implemented yet") from error
     return command
 
 
 def dispatch(session: Session, path: str, argv: Sequence[str]) -> int:
-    command = load(path)
+    try:
+        command = load(path)
+    except NotImplementedHere as error:
+        print(error, file=sys.stderr)
+        return 1
     try:
         parsed = parse(command, path, argv)
     except HelpWanted:

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
         """What a unix, tcp, TLS or ssh connection can do."""
 
         def sendall(self, data: bytes | bytearray | memoryview, /) -> None: ...
+        def send(self, data: bytes, flags: int, /) -> int: ...
         def recv(self, size: int, /) -> bytes: ...
+        def recv_into(self, buffer: bytearray, /) -> int: ...
         def fileno(self) -> int: ...
         def shutdown(self, how: int, /) -> None: ...
         def close(self) -> None: ...
@@ -73,12 +75,25 @@ class Stream:
             return data
         return self.sock.recv(size)
 
-    def sendall(self, data: bytes | memoryview) -> None:
-        self.sock.sendall(data)
+    def recv_into(self, buffer: bytearray) -> int:
+        """0 at the end. Once `early` is read."""
+        return self.sock.recv_into(buffer)
+
+    def send_some(self, data: bytes) -> int:
+        """As much as fits at once; -1 when the other side reads no more."""
+        try:
+            return self.sock.send(data, _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            return 0
+        except (BrokenPipeError, ConnectionResetError):
+            return -1
 
     def close_write(self) -> None:
         """Half-close: the other side reads the end of our input."""
-        self.sock.shutdown(_socket.SHUT_WR)
+        try:
+            self.sock.shutdown(_socket.SHUT_WR)
+        except OSError:
+            pass  # it is gone altogether; reading tells
 
     def close(self) -> None:
         self.sock.close()

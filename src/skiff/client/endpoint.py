@@ -145,7 +145,7 @@ def _dial_tcp(endpoint: Endpoint) -> Socket:
 
 
 def _dial_ssh(endpoint: Endpoint) -> Socket:
-    """ssh as a child whose stdin and stdout are our socket; over there, `dial-stdio` joins it to the engine."""
+    """Ssh as a child whose stdin and stdout are our socket; over there, `dial-stdio` joins it to the engine."""
     words = ["ssh"]
     if endpoint.user:
         words += ["-l", endpoint.user]

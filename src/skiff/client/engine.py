@@ -161,7 +161,7 @@ class EngineClient:
         details: bool = False,
         tail: str = "all",
     ) -> Response:
-        """stdcopy frames, or raw bytes with a tty: read `.chunks()`."""
+        """Stdcopy frames, or raw bytes with a tty: read `.chunks()`."""
         query = {
             "stdout": stdout or None,
             "stderr": stderr or None,

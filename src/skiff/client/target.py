@@ -74,7 +74,7 @@ def tls_files(flags: Flags, env: Callable[[str], str], config: Callable[[], Conf
 
 
 def contexts(folder: str) -> Mapping[str, tuple[str, dict[str, Any]]]:
-    """name → (the store's id of it, its meta.json)."""
+    """Name → (the store's id of it, its meta.json)."""
     found = {}
     try:
         ids = posix.listdir(f"{folder}/contexts/meta")

@@ -7,9 +7,21 @@ import ssl
 from skiff.client.endpoint import CannotConnect, TlsFiles
 
 
+class TlsSocket(ssl.SSLSocket):
+    """Takes flags that TLS has no use for. Sends whole: a TLS stream cannot be half-sent and left."""
+
+    def send(self, data: bytes, flags: int = 0) -> int:
+        return super().send(data)
+
+    def shutdown(self, how: int) -> None:
+        """Only the write side: `close_notify` tells the engine that no more input comes."""
+        super().shutdown(how)
+
+
 def wrap(sock: _socket.socket, name: str, files: TlsFiles) -> ssl.SSLSocket:
     """Takes `sock` over. Raises CannotConnect."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.sslsocket_class = TlsSocket
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname = files.verify
     context.verify_mode = ssl.CERT_REQUIRED if files.verify else ssl.CERT_NONE
