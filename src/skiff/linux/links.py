@@ -4,7 +4,6 @@ Each function makes a Message for NetlinkSocket.request, so that several go to t
 rtnetlink(7), <linux/if_link.h>, <linux/rtnetlink.h>.
 """
 
-import os
 import socket
 import struct
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
@@ -35,12 +34,14 @@ RTM_NEWROUTE: Final = 24
 RTM_GETROUTE: Final = 26
 RTM_NEWNEIGH: Final = 28
 
+AF_BRIDGE: Final = 7
 IFF_UP: Final = 0x1
 IFLA_ADDRESS: Final = 1
 IFLA_IFNAME: Final = 3
 IFLA_MTU: Final = 4
 IFLA_LINK: Final = 5
 IFLA_MASTER: Final = 10
+IFLA_PROTINFO: Final = 12
 IFLA_LINKINFO: Final = 18
 IFLA_NET_NS_FD: Final = 28
 IFLA_INFO_KIND: Final = 1
@@ -49,6 +50,7 @@ VETH_INFO_PEER: Final = 1
 IFLA_MACVLAN_MODE: Final = 1
 IFLA_IPVLAN_MODE: Final = 1
 IFLA_VLAN_ID: Final = 1
+IFLA_BRPORT_ISOLATED: Final = 33
 IFA_ADDRESS: Final = 1
 IFA_LOCAL: Final = 2
 IFA_BROADCAST: Final = 4
@@ -167,6 +169,12 @@ def dummy(name: str) -> Message:
 
 def up(index: int) -> Message:
     return Message(RTM_NEWLINK, 0, _link(index, IFF_UP, IFF_UP))
+
+
+def isolated(index: int) -> Message:
+    """The port of a bridge speaks to no other isolated port. <linux/if_link.h>, IFLA_BRPORT_ISOLATED."""
+    body = _IFINFO.pack(AF_BRIDGE, 0, index, 0, 0)
+    return Message(RTM_SETLINK, 0, body + nested(IFLA_PROTINFO, attribute(IFLA_BRPORT_ISOLATED, b"\1")))
 
 
 def renamed(index: int, name: str) -> Message:
@@ -289,10 +297,12 @@ def destinations(netlink: NetlinkSocket) -> list[Network]:
     return found
 
 
-def write_sysctl(path: str, value: str) -> None:
-    """Write /proc/sys/net/<path> of the calling thread's network namespace."""
-    descriptor = os.open(f"/proc/sys/net/{path}", os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, value.encode())
-    finally:
-        os.close(descriptor)
+def raise_sysctl(name: str) -> None:
+    """Set /proc/sys/net/<name> of the thread's network namespace to 1, unless it is.
+
+    ip-sysctl.rst: switching forwarding on changes other settings too, so it is not done twice.
+    """
+    with open(f"/proc/sys/net/{name}", "r+b", buffering=0) as file:
+        if file.read().strip() == b"0":
+            file.seek(0)
+            file.write(b"1")

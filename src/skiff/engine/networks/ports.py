@@ -1,7 +1,7 @@
 """Host ports: which one a container gets, and a socket that keeps it from everybody else.
 
-A published port is led to its container by the firewall; the socket bound here never hears a packet. It makes the
-kernel refuse the port to other programs, and tells us when another program has it already.
+A published port is led to its container by the firewall; the socket bound here never hears a packet. It makes
+the kernel refuse the port to other programs, and tells us when another program has it already.
 """
 
 import errno

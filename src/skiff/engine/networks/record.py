@@ -5,7 +5,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 from msgspec import Struct
 
-from skiff.docker.network import IPAM, EndpointSettings
+from skiff.docker.network import IPAM, EndpointSettings, PortMap
 from skiff.engine.networks.ipam import Address, Range
 from skiff.engine.networks.ruleset import Published
 from skiff.engine.storage.state import StateStore
@@ -87,6 +87,25 @@ class Endpoint(Struct, frozen=True, kw_only=True):
         return [ip_interface(text).ip for text in (self.ipv4, self.ipv6) if text]
 
 
+class Owner(Struct, frozen=True, kw_only=True):
+    """What networks must know of a container.
+
+    settings: the endpoints it was created with, by the name or id of their network. ports: what to publish;
+    exposed: what --publish-all publishes besides. dns…: overrides of the host's resolv.conf.
+    """
+
+    id: str
+    name: str
+    hostname: str = ""
+    mac_address: str = ""
+    settings: dict[str, EndpointSettings] = {}
+    ports: PortMap = {}
+    exposed: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+
+
 class StoredPort(Struct, frozen=True):
     """A published port in text."""
 
@@ -123,6 +142,14 @@ class Records:
         self.networks: dict[str, Network] = dict(self._networks.all())
         self.endpoints: dict[str, Endpoint] = dict(self._endpoints.all())
         self.sandboxes: dict[str, SandboxRecord] = dict(self._sandboxes.all())
+        self._by_owner: dict[str, dict[str, None]] = {}  # owner → ids of its endpoints, in order
+        self._by_network: dict[str, dict[str, None]] = {}
+        for endpoint in self.endpoints.values():
+            self._index(endpoint)
+
+    def _index(self, endpoint: Endpoint) -> None:
+        self._by_owner.setdefault(endpoint.owner, {})[endpoint.id] = None
+        self._by_network.setdefault(endpoint.network, {})[endpoint.id] = None
 
     def find(self, text: str) -> Network:
         """By name, full id or unique prefix. NotFound, InvalidParameter in Docker's words."""
@@ -140,10 +167,10 @@ class Records:
 
     def of_owner(self, owner: str) -> list[Endpoint]:
         """In the order in which they were made."""
-        return [e for e in self.endpoints.values() if e.owner == owner]
+        return [self.endpoints[id] for id in self._by_owner.get(owner, ())]
 
     def on_network(self, network: str) -> list[Endpoint]:
-        return [e for e in self.endpoints.values() if e.network == network]
+        return [self.endpoints[id] for id in self._by_network.get(network, ())]
 
     def put_network(self, record: Network) -> Network:
         self._networks.put(record.id, record)
@@ -156,12 +183,20 @@ class Records:
 
     def put_endpoint(self, record: Endpoint) -> Endpoint:
         self._endpoints.put(record.id, record)
+        if record.id not in self.endpoints:
+            self._index(record)
         self.endpoints[record.id] = record
         return record
 
     def delete_endpoint(self, id: str) -> None:
         self._endpoints.delete(id)
-        self.endpoints.pop(id, None)
+        gone = self.endpoints.pop(id, None)
+        if gone is None:
+            return
+        for index, key in ((self._by_owner, gone.owner), (self._by_network, gone.network)):
+            index[key].pop(id)
+            if not index[key]:
+                del index[key]
 
     def put_sandbox(self, record: SandboxRecord) -> SandboxRecord:
         self._sandboxes.put(record.owner, record)

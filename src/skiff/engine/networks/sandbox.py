@@ -1,8 +1,8 @@
 """A container's network namespace: made, entered for a moment, and let go.
 
-The engine enters a namespace only between two statements, never across an await, so its own thread is where it
-was whenever anything else runs. Sockets made inside stay inside. The namespace lives as long as the container's
-processes or the descriptor held here; nothing has to be deleted.
+The engine enters a namespace only between two statements, never across an await, so its own thread is where
+it was whenever anything else runs. Sockets made inside stay inside. The namespace lives as long as the
+container's processes or the descriptor held here; nothing has to be deleted.
 """
 
 import os
@@ -75,8 +75,8 @@ class Namespace:
         """Where another process of ours can open it, as long as this object is not closed."""
         return f"/proc/{os.getpid()}/fd/{self.descriptor}"
 
-    def resolver_sockets(self) -> tuple[socket.socket, socket.socket]:
-        """UDP and TCP sockets on 127.0.0.11, with port 53 led to them."""
+    def resolver_sockets(self, *, again: bool) -> tuple[socket.socket, socket.socket]:
+        """UDP and TCP sockets on 127.0.0.11, port 53 led to them; again: in place of an earlier engine's."""
         with entered(self.descriptor):
             udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -85,7 +85,7 @@ class Namespace:
             tcp.listen(64)
             nftables = Nftables()
         try:
-            nftables.commit(_to_resolver(udp.getsockname()[1], tcp.getsockname()[1]))
+            nftables.commit(_to_resolver(udp.getsockname()[1], tcp.getsockname()[1], replace=again))
         finally:
             nftables.close()
         return udp, tcp
@@ -95,10 +95,12 @@ class Namespace:
         os.close(self.descriptor)
 
 
-def _to_resolver(udp_port: int, tcp_port: int) -> list[Message]:
-    """The table that leads 127.0.0.11:53 to the resolver; replaced when an engine comes back."""
+def _to_resolver(udp_port: int, tcp_port: int, *, replace: bool) -> list[Message]:
+    """The table that leads 127.0.0.11:53 to the resolver. Replacing one costs an RCU grace period: 15 ms."""
     chain = Chain("output", "nat", "output", -100)
-    messages = [new_table(_RESOLVER_TABLE), delete_table(_RESOLVER_TABLE), new_table(_RESOLVER_TABLE)]
+    messages = [new_table(_RESOLVER_TABLE)]
+    if replace:
+        messages += [delete_table(_RESOLVER_TABLE), new_table(_RESOLVER_TABLE)]
     messages.append(new_chain(_RESOLVER_TABLE, chain))
     address = socket.inet_aton(ADDRESS)
     for protocol, port in ((socket.IPPROTO_UDP, udp_port), (socket.IPPROTO_TCP, tcp_port)):

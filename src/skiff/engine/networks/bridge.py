@@ -1,0 +1,150 @@
+"""The bridge driver: one Linux bridge a network, one veth pair an endpoint."""
+
+import errno
+import os
+from collections.abc import Iterator
+from ipaddress import IPv4Interface, IPv6Interface, ip_interface
+from typing import Final
+
+from skiff.engine.networks.ipam import Address
+from skiff.engine.networks.record import Endpoint, Network
+from skiff.engine.networks.sandbox import Namespace
+from skiff.errors import InvalidParameter
+from skiff.linux import links
+from skiff.linux.netlink import Message, NetlinkSocket
+
+PREFIX: Final = "com.docker.network.bridge."
+NAME: Final = PREFIX + "name"
+ICC: Final = PREFIX + "enable_icc"
+MASQUERADE: Final = PREFIX + "enable_ip_masquerade"
+HOST_BINDING: Final = PREFIX + "host_binding_ipv4"
+DEFAULT_BRIDGE: Final = PREFIX + "default_bridge"
+MTU: Final = "com.docker.network.driver.mtu"
+_BOOLEANS: Final = (ICC, MASQUERADE, DEFAULT_BRIDGE)
+_KNOWN: Final = {NAME, MTU, HOST_BINDING, *_BOOLEANS}
+_LONGEST_LINK_NAME: Final = 15
+
+
+def enabled(network: Network, option: str, *, default: bool = True) -> bool:
+    text = network.options.get(option, "")
+    return default if not text else text.lower() in ("1", "t", "true")
+
+
+class BridgeDriver:
+    name = "bridge"
+
+    def __init__(self) -> None:
+        self._netlink = NetlinkSocket()
+        self._indices: dict[str, int] = {}
+
+    def close(self) -> None:
+        self._netlink.close()
+
+    def check(self, network: Network) -> None:
+        for key, value in network.options.items():
+            if not key.startswith("com.docker.network."):
+                continue
+            if key not in _KNOWN:
+                raise InvalidParameter(f"the bridge driver does not know the option {key}")
+            if key in _BOOLEANS and value.lower() not in ("", "0", "1", "t", "f", "true", "false"):
+                raise InvalidParameter(f"invalid value for {key}: {value!r}: expected true or false")
+            if key == MTU and not (value.isdigit() and 68 <= int(value) <= 65535):
+                raise InvalidParameter(f"invalid MTU {value!r}: expected 68–65535")
+        if len(network.link) > _LONGEST_LINK_NAME or "/" in network.link or not network.link:
+            raise InvalidParameter(
+                f"invalid bridge name {network.link!r}: expected 1–15 characters, no slash"
+            )
+
+    def link_name(self, id: str, options: dict[str, str]) -> str:
+        return options.get(NAME) or f"br-{id[:12]}"
+
+    def create(self, network: Network) -> None:
+        index = self._index(network)
+        wanted = [links.address(index, i) for i in gateways(network)]
+        self._netlink.request(*wanted, links.up(index), what=network.link)
+        self._switch_on_forwarding(network)
+
+    def _index(self, network: Network) -> int:
+        """The bridge's number, made when it is not there: a reboot takes bridges away."""
+        found = links.find(self._netlink, network.link)
+        if found is None:
+            self._netlink.request(links.bridge(network.link, mtu=_mtu(network)), what=network.link)
+            found = links.find(self._netlink, network.link)
+            if found is None:
+                raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), network.link)
+        elif found.kind != "bridge":
+            raise OSError(errno.EEXIST, f"a link of that name is no bridge but {found.kind}", network.link)
+        self._indices[network.id] = found.number
+        return found.number
+
+    def _switch_on_forwarding(self, network: Network) -> None:
+        links.raise_sysctl("ipv4/ip_forward")
+        # So that 127.0.0.1 of the host can be led to a container; the ruleset guards the way back.
+        links.raise_sysctl(f"ipv4/conf/{network.link}/route_localnet")
+        if network.ipv6:
+            links.raise_sysctl("ipv6/conf/all/forwarding")
+
+    def delete(self, network: Network) -> None:
+        self._indices.pop(network.id, None)
+        found = links.find(self._netlink, network.link)
+        if found is not None and found.kind == "bridge":
+            self._netlink.request(links.deleted(found.number), what=network.link)
+
+    def attach(self, network: Network, endpoint: Endpoint, namespace: Namespace, *, default: bool) -> None:
+        index = self._indices.get(network.id)
+        if index is None:
+            self.create(network)
+            index = self._indices[network.id]
+        pair = links.veth(
+            endpoint.link,
+            master=index,
+            peer=endpoint.interface,
+            peer_netns=namespace.descriptor,
+            peer_mac=endpoint.mac,
+            mtu=_mtu(network),
+        )
+        self._netlink.request(pair, what=endpoint.link)
+        if not enabled(network, ICC):
+            port = links.find(self._netlink, endpoint.link)
+            if port is not None:
+                self._netlink.request(links.isolated(port.number), what=endpoint.link)
+        inside = links.find(namespace.netlink, endpoint.interface)
+        if inside is None:
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), endpoint.interface)
+        wanted = [
+            links.address(inside.number, ip_interface(text))
+            for text in (endpoint.ipv4, endpoint.ipv6)
+            if text
+        ]
+        wanted.append(links.up(inside.number))
+        if default:
+            wanted += default_routes(network, endpoint)
+        namespace.netlink.request(*wanted, what=endpoint.interface)
+
+    def detach(self, network: Network, endpoint: Endpoint, namespace: Namespace) -> None:
+        found = links.find(self._netlink, endpoint.link)
+        if found is not None:
+            self._netlink.request(links.deleted(found.number), what=endpoint.link)
+
+
+def default_routes(network: Network, endpoint: Endpoint) -> Iterator[Message]:
+    """Through the network's gateway, for each family that the endpoint has."""
+    families = {4: endpoint.ipv4, 6: endpoint.ipv6}
+    for stored in network.ranges:
+        scope = stored.range()
+        if families[scope.subnet.version]:
+            yield links.route(None, gateway=scope.gateway)
+
+
+def gateways(network: Network) -> list[IPv4Interface | IPv6Interface]:
+    """The bridge's own addresses."""
+    return [_with_prefix(s.range().gateway, s.range().subnet.prefixlen) for s in network.ranges]
+
+
+def _with_prefix(address: Address, length: int) -> IPv4Interface | IPv6Interface:
+    return ip_interface(f"{address}/{length}")
+
+
+def _mtu(network: Network) -> int:
+    text = network.options.get(MTU, "")
+    return int(text) if text else 0

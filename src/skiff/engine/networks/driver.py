@@ -1,0 +1,34 @@
+"""NetworkDriver: how a kind of network becomes links in the kernel. Plain blocking code."""
+
+from typing import Protocol
+
+from skiff.engine.networks.record import Endpoint, Network
+from skiff.engine.networks.sandbox import Namespace
+
+
+class NetworkDriver(Protocol):
+    name: str
+
+    def check(self, network: Network) -> None:
+        """May such a network be? InvalidParameter for options that it cannot honour."""
+        ...
+
+    def link_name(self, id: str, options: dict[str, str]) -> str:
+        """What a new network's link on the host will be called."""
+        ...
+
+    def create(self, network: Network) -> None:
+        """Make the link, or find that it is there. OSError."""
+        ...
+
+    def delete(self, network: Network) -> None:
+        """Remove the link; nothing happens when it is gone already."""
+        ...
+
+    def attach(self, network: Network, endpoint: Endpoint, namespace: Namespace, *, default: bool) -> None:
+        """Give the namespace an interface with the endpoint's addresses; default: and the default route."""
+        ...
+
+    def detach(self, network: Network, endpoint: Endpoint, namespace: Namespace) -> None:
+        """Take it away again, while the namespace lives on."""
+        ...

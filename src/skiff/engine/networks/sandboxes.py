@@ -1,0 +1,299 @@
+"""Open sandboxes: the live side of endpoints. Addresses, interfaces, ports, resolver, from open to close.
+
+The records come first: an address is stored before the kernel has it, and cleared after the sandbox is gone,
+so that an engine killed in between finds at boot what it must undo. The firewall is applied from the records.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from ipaddress import IPv4Address, ip_address, ip_interface
+from typing import Final
+
+from msgspec.structs import replace
+
+from skiff.docker.network import EndpointIPAMConfig
+from skiff.engine.networks import resolv
+from skiff.engine.networks.bridge import HOST_BINDING, MASQUERADE, BridgeDriver, enabled
+from skiff.engine.networks.driver import NetworkDriver
+from skiff.engine.networks.firewall import Firewall
+from skiff.engine.networks.ipam import Address, mac_for, reserve
+from skiff.engine.networks.names import Names
+from skiff.engine.networks.nameserver import ADDRESS, PORT, NameServer
+from skiff.engine.networks.ports import Claim, PortAllocator, Wish, wishes
+from skiff.engine.networks.record import Endpoint, Network, Owner, Records, SandboxRecord, StoredPort
+from skiff.engine.networks.ruleset import Wall, ruleset
+from skiff.engine.networks.sandbox import Namespace
+from skiff.errors import SkiffError
+
+ANY: Final = IPv4Address(0)
+
+
+class Sandbox:
+    """One container's open namespace."""
+
+    def __init__(self, owner: Owner, namespace: Namespace) -> None:
+        self.owner = owner
+        self.namespace = namespace
+        self.nameserver: NameServer | None = None
+        self.claims: list[Claim] = []
+
+
+class Sandboxes:
+    """host_resolv: reads the host's resolv.conf. drivers: by name."""
+
+    def __init__(
+        self,
+        records: Records,
+        drivers: Mapping[str, NetworkDriver],
+        firewall: Firewall,
+        host_resolv: Callable[[], str],
+    ) -> None:
+        self._records = records
+        self._drivers = drivers
+        self._firewall = firewall
+        self._host_resolv = host_resolv
+        self._ports = PortAllocator()
+        self._open: dict[str, Sandbox] = {}
+        self._last: dict[str, Address] = {}  # by subnet: the address given last
+
+    def is_open(self, owner: str) -> bool:
+        return owner in self._open
+
+    def namespace_path(self, owner: str) -> str:
+        return self._open[owner].namespace.path
+
+    # -- open and close ---------------------------------------------------------------------------------
+
+    async def open(self, owner: Owner) -> Sandbox:
+        """Attach every endpoint of the owner, publish its ports. All or nothing."""
+        namespace = Namespace.new()
+        sandbox = self._open[owner.id] = Sandbox(owner, namespace)
+        try:
+            for endpoint in self._records.of_owner(owner.id):
+                await self.attach(endpoint)
+            self._publish(sandbox)
+        except BaseException:
+            await self.close(owner.id)
+            raise
+        return sandbox
+
+    async def close(self, owner: str) -> None:
+        """Let everything go; the kernel removes the links with the namespace. Closed already is no error."""
+        sandbox = self._open.pop(owner, None)
+        if sandbox is not None:
+            if sandbox.nameserver is not None:
+                await sandbox.nameserver.close()
+            self._ports.release(sandbox.claims)
+            sandbox.namespace.close()
+        self._records.delete_sandbox(owner)
+        for endpoint in self._records.of_owner(owner):
+            if endpoint.is_attached:
+                self._records.put_endpoint(detached(endpoint))
+        self.apply_firewall()
+
+    async def reopen(self, owner: Owner, pid: int) -> None:
+        """At boot: the container runs already, with its interfaces. OSError when it is gone."""
+        sandbox = self._open[owner.id] = Sandbox(owner, Namespace.of_process(pid))
+        stored = self._records.sandboxes.get(owner.id)
+        for port in stored.ports if stored else ():
+            published = port.published()
+            sandbox.claims.append(
+                Claim(published.protocol, published.host, published.host_port, published.container_port)
+            )
+        self._ports.adopt(sandbox.claims)
+        self._serve_names(sandbox, again=True)
+
+    def forget_others(self, running: Collection[str]) -> None:
+        """At boot: whatever the records say of owners that do not run is no longer so."""
+        for endpoint in list(self._records.endpoints.values()):
+            if endpoint.is_attached and endpoint.owner not in running:
+                self._records.put_endpoint(detached(endpoint))
+        for owner in list(self._records.sandboxes):
+            if owner not in running:
+                self._records.delete_sandbox(owner)
+
+    async def shut_down(self) -> None:
+        """The engine ends; containers keep their namespaces, and the firewall its rules."""
+        for sandbox in self._open.values():
+            if sandbox.nameserver is not None:
+                await sandbox.nameserver.close()
+            sandbox.namespace.close()
+        self._open.clear()
+        self._ports.close()
+        self._firewall.close()
+
+    # -- endpoints --------------------------------------------------------------------------------------
+
+    async def attach(self, endpoint: Endpoint) -> Endpoint:
+        """Give the owner's open sandbox an interface on the endpoint's network."""
+        sandbox = self._open[endpoint.owner]
+        network = self._records.networks[endpoint.network]
+        endpoint = self._records.put_endpoint(self._addressed(network, endpoint))
+        gateway = self._gateway(endpoint.owner)
+        driver = self._drivers[network.driver]
+        try:
+            driver.attach(
+                network,
+                endpoint,
+                sandbox.namespace,
+                default=gateway is not None and gateway.id == endpoint.id,
+            )
+        except OSError as error:
+            self._records.put_endpoint(detached(endpoint))
+            raise SkiffError(
+                f"failed to attach {endpoint.owner_name} to the network {network.name}: {error}"
+            ) from error
+        if network.has_resolver and sandbox.nameserver is None:
+            self._serve_names(sandbox)
+        return endpoint
+
+    async def detach(self, endpoint: Endpoint) -> None:
+        """Take the interface away while the container runs on."""
+        sandbox = self._open.get(endpoint.owner)
+        network = self._records.networks[endpoint.network]
+        if sandbox is not None and endpoint.is_attached:
+            driver = self._drivers[network.driver]
+            # The kernel waits for an RCU grace period here: some 10 ms.
+            await asyncio.to_thread(driver.detach, network, endpoint, sandbox.namespace)
+        self._records.put_endpoint(detached(endpoint))
+        if sandbox is not None:
+            self._publish(sandbox)
+
+    def _addressed(self, network: Network, endpoint: Endpoint) -> Endpoint:
+        asked = endpoint.settings.ipam_config or EndpointIPAMConfig()
+        found: dict[int, str] = {4: "", 6: ""}
+        taken = [a for e in self._records.on_network(network.id) for a in e.addresses()]
+        for stored in network.ranges:
+            scope = stored.range()
+            version = scope.subnet.version
+            if found[version]:
+                continue
+            text = asked.ipv4_address if version == 4 else asked.ipv6_address
+            wish = ip_address(text) if text else None
+            if wish is not None and wish not in scope.subnet:
+                continue
+            given = reserve(scope, taken, wish, self._last.get(stored.subnet))
+            self._last[stored.subnet] = given
+            found[version] = f"{given}/{scope.subnet.prefixlen}"
+        interface = self._free_interface(endpoint.owner)
+        mac = endpoint.settings.mac_address
+        if not mac and found[4]:
+            address = ip_interface(found[4]).ip
+            mac = mac_for(address) if isinstance(address, IPv4Address) else ""
+        return replace(
+            endpoint,
+            ipv4=found[4],
+            ipv6=found[6],
+            mac=mac,
+            interface=interface,
+            link=f"veth{os.urandom(4).hex()[:7]}",
+        )
+
+    def _free_interface(self, owner: str) -> str:
+        taken = {e.interface for e in self._records.of_owner(owner)}
+        return next(name for n in range(len(taken) + 1) if (name := f"eth{n}") not in taken)
+
+    def _gateway(self, owner: str) -> Endpoint | None:
+        """The endpoint that gives the default route: by priority, then by the network's name."""
+        candidates = []
+        for endpoint in self._records.of_owner(owner):
+            network = self._records.networks[endpoint.network]
+            if not network.internal:
+                candidates.append((-endpoint.settings.gw_priority, network.name, endpoint))
+        return min(candidates, key=lambda c: c[:2])[2] if candidates else None
+
+    # -- ports ------------------------------------------------------------------------------------------
+
+    def _publish(self, sandbox: Sandbox) -> None:
+        """Bring the published ports to what the owner's gateway endpoint and wishes say now."""
+        gateway = self._gateway(sandbox.owner.id)
+        claims: list[Claim] = []
+        if gateway is not None and self._records.endpoints[gateway.id].is_attached:
+            wanted = self._wishes(sandbox.owner, gateway)
+            if sandbox.claims and len(sandbox.claims) == len(wanted):
+                claims = sandbox.claims
+            else:
+                self._ports.release(sandbox.claims)
+                claims = self._ports.claim(wanted)
+        else:
+            self._ports.release(sandbox.claims)
+        sandbox.claims = claims
+        self._store_ports(sandbox, gateway)
+        self.apply_firewall()
+
+    def _wishes(self, owner: Owner, gateway: Endpoint) -> list[Wish]:
+        network = self._records.networks[gateway.network]
+        default = ip_address(network.options.get(HOST_BINDING) or str(ANY))
+        ipv6 = bool(self._records.endpoints[gateway.id].ipv6)
+        found = wishes(owner.ports, owner.exposed, default, ipv6=ipv6)
+        return [w for w in found if w.host.version == 4 or ipv6]
+
+    def _store_ports(self, sandbox: Sandbox, gateway: Endpoint | None) -> None:
+        owner = sandbox.owner.id
+        if gateway is None or not sandbox.claims:
+            self._records.delete_sandbox(owner)
+            return
+        endpoint = self._records.endpoints[gateway.id]
+        inside = {a.version: str(a) for a in endpoint.addresses()}
+        ports = tuple(
+            StoredPort(c.protocol, str(c.host), c.host_port, inside[c.host.version], c.container_port)
+            for c in sandbox.claims
+        )
+        self._records.put_sandbox(SandboxRecord(owner, ports))
+
+    def published(self, owner: str) -> Sequence[StoredPort]:
+        record = self._records.sandboxes.get(owner)
+        return record.ports if record is not None else ()
+
+    def apply_firewall(self) -> None:
+        """From the records to the kernel. SkiffError when the kernel refuses."""
+        used = {e.network for e in self._records.endpoints.values() if e.is_attached}
+        walls = [
+            Wall(
+                network.link,
+                tuple(s.range().subnet for s in network.ranges),
+                internal=network.internal,
+                masquerade=enabled(network, MASQUERADE),
+            )
+            for network in self._records.networks.values()
+            if network.driver == BridgeDriver.name and network.id in used
+        ]
+        try:
+            self._firewall.apply(ruleset(walls, self._records.published()))
+        except OSError as error:
+            raise SkiffError(f"the kernel refused the firewall: {error}") from error
+
+    # -- names ------------------------------------------------------------------------------------------
+
+    def _serve_names(self, sandbox: Sandbox, *, again: bool = False) -> None:
+        networks = [self._records.networks[e.network] for e in self._records.of_owner(sandbox.owner.id)]
+        if not any(network.has_resolver for network in networks):
+            return
+        udp, tcp = sandbox.namespace.resolver_sockets(again=again)
+        names = Names(self._records, sandbox.owner.id, lambda: self._servers(sandbox.owner))
+        sandbox.nameserver = NameServer(names, udp, tcp)
+
+    def _servers(self, owner: Owner) -> list[tuple[str, int]]:
+        """Where the resolver passes other questions; nowhere from internal networks."""
+        if self._gateway(owner.id) is None:
+            return []
+        conf = self._wanted_conf(owner)
+        return [(server, PORT) for server in conf.servers]
+
+    def _wanted_conf(self, owner: Owner) -> resolv.ResolvConf:
+        host = resolv.parse(self._host_resolv())
+        return resolv.overridden(host, owner.dns, owner.dns_search, owner.dns_options)
+
+    def resolv_conf(self, owner: Owner) -> str:
+        """The text of the container's resolv.conf."""
+        wanted = self._wanted_conf(owner)
+        networks = [self._records.networks[e.network] for e in self._records.of_owner(owner.id)]
+        if any(network.has_resolver for network in networks):
+            return resolv.rendered(resolv.through_resolver(wanted, ADDRESS))
+        return resolv.rendered(resolv.reachable(wanted))
+
+
+def detached(endpoint: Endpoint) -> Endpoint:
+    """The same endpoint without what only an open sandbox has."""
+    return replace(endpoint, ipv4="", ipv6="", mac="", interface="", link="")
