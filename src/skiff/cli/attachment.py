@@ -98,7 +98,7 @@ class Attachment:
             pass  # it may have ended already; its size matters to nobody then
 
     def pump(self) -> str:
-        """terminal.ENDED or terminal.DETACHED. Without a stream: signals only, for a container nobody watches."""
+        """terminal.ENDED or terminal.DETACHED. ENDED at once without a stream."""
         if self._stream is None:
             return terminal.ENDED
         sink: Raw | Demultiplexer | None = None

@@ -356,9 +356,7 @@ def parse_csv(text: str) -> list[str]:
             while True:
                 quote = rest.find('"', at)
                 if quote < 0:
-                    raise ValueError(
-                        f'parse error on line 1, column {len(text) + 1}: extraneous or missing " in quoted-field'
-                    )
+                    raise _stray_quote(len(text) + 1)
                 field += rest[at:quote]
                 at = quote + 1
                 if rest[at : at + 1] != '"':
@@ -366,9 +364,7 @@ def parse_csv(text: str) -> list[str]:
                 field += '"'
                 at += 1
             if at < len(rest) and rest[at] != ",":
-                raise ValueError(
-                    f'parse error on line 1, column {len(text) - len(rest) + at}: extraneous or missing " in quoted-field'
-                )
+                raise _stray_quote(len(text) - len(rest) + at)
             fields.append(field)
             more, rest = at < len(rest), rest[at + 1 :]
         else:
@@ -381,6 +377,10 @@ def parse_csv(text: str) -> list[str]:
             more = bool(comma)
         if not more:
             return fields
+
+
+def _stray_quote(column: int) -> ValueError:
+    return ValueError(f'parse error on line 1, column {column}: extraneous or missing " in quoted-field')
 
 
 KINDS: dict[str, Callable[[str], Any]] = {

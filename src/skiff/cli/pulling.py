@@ -1,4 +1,4 @@
-"""Pull an image and show it as plain lines on one descriptor. For a command that needs an image on its way."""
+"""Pull an image and show it as plain lines on one descriptor, for a command that needs it on its way."""
 
 from __future__ import annotations
 

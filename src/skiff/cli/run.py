@@ -16,7 +16,8 @@ from skiff.cli.flags import Command
 from skiff.cli.outcome import refused, start_code
 from skiff.cli.pulling import pull, with_tag
 from skiff.cli.run_flag_rows import CREATE_FLAGS, RUN_FLAGS
-from skiff.cli.run_flags import PARSERS, RunError, RunWish, Surroundings, wish
+from skiff.cli.run_flags import PARSERS, RunError, RunWish, wish
+from skiff.cli.run_values import Surroundings
 from skiff.client.config_file import home
 from skiff.client.connection import EngineError
 from skiff.errors import InvalidParameter, SkiffError
@@ -31,7 +32,7 @@ def run(session: Session, flags: Parsed) -> int:
     detach = flags["detach"]
     if detach and flags["attach"]:
         session.err("conflicting options: cannot specify both --attach and --detach")
-        return 125
+        return 1
     try:
         asked = _asked(session, flags, detach=detach)
         keys = terminal.detach_keys(_keys(session, flags))
@@ -139,7 +140,7 @@ def _start_all(session: Session, flags: Parsed) -> int:
         else:
             print(name, flush=True)
     if failed:
-        session.err(f"failed to start containers: {', '.join(failed)}")
+        session.err(f"Error: failed to start containers: {', '.join(failed)}")
     return 1 if failed else 0
 
 

@@ -1,6 +1,6 @@
 """The flags of `run` and `create`, as data. What they mean is in cli/run_flags.py.
 
-Kinds are the words that help shows; a flag whose values need parsing of their own has it in run_flags.PARSERS.
+Kinds are the words that help shows; values with a grammar of their own are parsed by run_flags.PARSERS.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ CREATE_FLAGS: tuple[Flag, ...] = (
         "",
         "string",
         "",
-        "Cgroup namespace to use (host|private)\n'host':    Run the container in the Docker host's cgroup namespace\n'private': Run the container in its own private cgroup namespace\n'':        Use the cgroup namespace as configured by the\n           default-cgroupns-mode option on the daemon (default)",
+        "Cgroup namespace to use (host|private)\n"
+        "'host':    Run the container in the Docker host's cgroup namespace\n"
+        "'private': Run the container in its own private cgroup namespace\n"
+        "'':        Use the cgroup namespace as configured by the\n"
+        "           default-cgroupns-mode option on the daemon (default)",
     ),
     ("cidfile", "", "string", "", "Write the container ID to the file"),
     ("cpu-period", "", "int", 0, "Limit CPU CFS (Completely Fair Scheduler) period"),

@@ -14,10 +14,28 @@ if TYPE_CHECKING:
     from typing import Any
 
 ULIMITS = frozenset(
-    ["as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime", "sigpending", "stack"]
+    [
+        "as",
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
+    ]
 )
 KERNEL_SYSCTLS = frozenset(
-    f"kernel.{name}" for name in ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced"]
+    f"kernel.{name}"
+    for name in ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced"]
 )
 
 
@@ -52,7 +70,7 @@ def parse_cpus(text: str) -> int:
     divisor = 10 ** len(fraction) * int(bottom or "1")
     if scaled % divisor:
         raise ValueError("value is too precise")
-    return scaled // divisor
+    return int(scaled // divisor)
 
 
 def parse_swap(text: str) -> int:

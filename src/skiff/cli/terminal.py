@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
-    from typing import Protocol
+    from typing import Any, Protocol
 
     from skiff.client.connection import Stream
 
@@ -84,7 +84,7 @@ class RawMode:
     def __enter__(self) -> RawMode:
         old = termios.tcgetattr(self._fd)
         self._old = old
-        new = [part[:] if isinstance(part, list) else part for part in old]
+        new: list[Any] = [part[:] if isinstance(part, list) else part for part in old]
         new[0] &= ~(
             termios.IGNBRK
             | termios.BRKINT

@@ -157,7 +157,7 @@ def _dial_ssh(endpoint: Endpoint) -> Socket:
         words += [f"docker --host {quoted} system dial-stdio"]
     else:
         words += ["docker system dial-stdio"]
-    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)  # type: ignore[attr-defined]
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
     child = posix.fork()
     if child == 0:
         try:

@@ -7,6 +7,8 @@ Names and ids of containers, images, networks and volumes may be given as users 
 
 from __future__ import annotations
 
+# What JSON gives is Any; the shapes named here are the wire's.
+# mypy: disable-error-code="no-any-return"
 from skiff.client.connection import Connection, Response, Stream, quote
 
 TYPE_CHECKING = False

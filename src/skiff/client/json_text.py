@@ -1,6 +1,6 @@
 """JSON ↔ Python values through the C scanner and encoder alone.
 
-`import json` costs more than a whole `ps` (it brings `re`); the C halves of it are enough. Not for typed data.
+`import json` costs more than a whole `ps` (it brings `re`); the C halves of it are enough.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _refuse(value: object) -> object:
 
 _encode = _json.make_encoder(
     None, _refuse, _json.encode_basestring_ascii, None, ":", ",", False, False, False
-)  # type: ignore[arg-type]
+)
 
 
 def decode(text: str | bytes | bytearray) -> Any:

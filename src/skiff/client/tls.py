@@ -3,14 +3,18 @@
 import _socket
 import socket
 import ssl
+from typing import TYPE_CHECKING
 
 from skiff.client.endpoint import CannotConnect, TlsFiles
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
 
 
 class TlsSocket(ssl.SSLSocket):
     """Takes flags that TLS has no use for. Sends whole: a TLS stream cannot be half-sent and left."""
 
-    def send(self, data: bytes, flags: int = 0) -> int:
+    def send(self, data: "Buffer", flags: int = 0) -> int:
         return super().send(data)
 
     def shutdown(self, how: int) -> None:

@@ -1,0 +1,220 @@
+"""`attach`, `logs`, `wait` and `top`: what a running container says, and when it ends."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from skiff.cli import terminal
+from skiff.cli.attachment import Attachment, exit_code, refuse_without_terminal
+from skiff.cli.flags import Command, parse_duration
+from skiff.client.connection import EngineError
+from skiff.client.streams import Demultiplexer, Raw
+from skiff.errors import Conflict, InvalidParameter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from skiff.cli.flags import Parsed
+    from skiff.cli.session import Session
+
+
+def attach(session: Session, flags: Parsed) -> int:
+    engine = session.engine()
+    found = engine.container(flags.args[0])
+    state, config = found["State"], found["Config"]
+    if not state["Running"]:
+        raise Conflict("cannot attach to a stopped container, start it first")
+    if state.get("Paused"):
+        raise Conflict("cannot attach to a paused container, unpause it first")
+    if state.get("Restarting"):
+        raise Conflict("cannot attach to a restarting container, wait until it is running")
+    stdin = bool(config["OpenStdin"]) and not flags["no-stdin"]
+    if stdin and config["Tty"]:
+        refuse_without_terminal()
+    attachment = Attachment(
+        session,
+        found["Id"],
+        tty=config["Tty"],
+        stdin=stdin,
+        stdout=True,
+        stderr=True,
+        keys=terminal.detach_keys(
+            flags["detach-keys"] or session.config().detach_keys or terminal.DEFAULT_DETACH_KEYS
+        ),
+        keys_text=flags["detach-keys"],
+        proxy_signals=flags["sig-proxy"] and not config["Tty"],
+    )
+    with attachment:
+        waiting = engine.wait_container(found["Id"])
+        attachment.open()
+        attachment.resize(nudge=True)
+        if attachment.pump() == terminal.DETACHED:
+            waiting.close()
+            return 0
+        return exit_code(session, waiting)
+
+
+def logs(session: Session, flags: Parsed) -> int:
+    engine = session.engine()
+    name = flags.args[0]
+    now = time.time()
+    response = engine.container_logs(
+        name,
+        follow=flags["follow"],
+        since=timestamp(flags["since"], now, "since"),
+        until=timestamp(flags["until"], now, "until"),
+        timestamps=flags["timestamps"],
+        details=flags["details"],
+        tail=flags["tail"],
+    )
+    kind = response.headers.get("content-type", "")
+    if "multiplexed" in kind:
+        tty = False
+    elif "vnd.docker.raw-stream" in kind:
+        tty = True
+    else:
+        tty = bool(engine.container(name)["Config"]["Tty"])
+    sys.stdout.flush()
+    sink: Raw | Demultiplexer = Raw(1) if tty else Demultiplexer(1, 2)
+    for data in response.chunks():
+        sink.feed(data)
+    return 0
+
+
+def timestamp(text: str, now: float, what: str) -> str:
+    """--since and --until as the API takes them: seconds since 1970 with nanoseconds.
+
+    10m (before now) | 1700000000[.5] | 2013-01-02[T15:04[:05[.9]]][Z|±hh:mm] (local time without a zone)
+    """
+    if not text:
+        return ""
+    try:
+        return _moment(int(now * 1e9) - parse_duration(text))
+    except ValueError:
+        pass
+    whole, _, fraction = text.partition(".")
+    if whole.removeprefix("-").isdecimal() and (not fraction or fraction.isdecimal()):
+        return text
+    try:
+        return _date(text)
+    except ValueError:
+        raise InvalidParameter(
+            f'invalid value for "{what}": failed to parse value as time or duration: "{text}"'
+        ) from None
+
+
+def _moment(nanoseconds: int) -> str:
+    return f"{nanoseconds // 1_000_000_000}.{nanoseconds % 1_000_000_000:09d}"
+
+
+def _date(text: str) -> str:
+    day, _, clock = text.partition("T")
+    offset: int | None = None
+    if clock.endswith("Z"):
+        clock, offset = clock[:-1], 0
+    elif len(clock) > 6 and clock[-6] in "+-" and clock[-3] == ":":
+        offset = int(clock[-5:-3]) * 3600 + int(clock[-2:]) * 60
+        offset, clock = (-offset if clock[-6] == "-" else offset), clock[:-6]
+    elif not clock and day.endswith("Z"):
+        day, offset = day[:-1], 0
+    year, month, of_month = (int(part) for part in day.split("-"))
+    clock, _, fraction = clock.partition(".")
+    parts = [int(part) for part in clock.split(":")] if clock else []
+    hour, minute, second = [*parts, 0, 0, 0][:3]
+    if len(parts) > 3 or not (1 <= month <= 12 and 1 <= of_month <= 31 and hour < 24 and minute < 60):
+        raise ValueError(text)
+    if offset is None:
+        seconds = int(time.mktime((year, month, of_month, hour, minute, second, 0, 0, -1)))
+    else:
+        seconds = _days(year, month, of_month) * 86400 + hour * 3600 + minute * 60 + second - offset
+    return f"{seconds}.{(fraction + '000000000')[:9]}"
+
+
+def _days(year: int, month: int, day: int) -> int:
+    """Days since 1970-01-01 in the Gregorian calendar; a year is counted from March, its leap day last."""
+    year, month = (year - 1, month + 9) if month <= 2 else (year, month - 3)
+    return year * 365 + year // 4 - year // 100 + year // 400 + (month * 306 + 5) // 10 + day - 1 - 719468
+
+
+def wait(session: Session, flags: Parsed) -> int:
+    failed = False
+    for name in flags.args:
+        try:
+            ended = session.engine().wait_container(name).json()
+        except EngineError as error:
+            session.err(str(error))
+            failed = True
+        else:
+            print(ended["StatusCode"], flush=True)
+    return 1 if failed else 0
+
+
+def top(session: Session, flags: Parsed) -> int:
+    found = session.engine().container_top(flags.args[0], " ".join(flags.args[1:]))
+    rows = [found["Titles"], *found["Processes"]]
+    widths = [max(20, *(len(row[at]) + 3 for row in rows)) for at in range(len(rows[0]))]
+    for row in rows:
+        cells = [f"{cell:<{width}}" for cell, width in zip(row[:-1], widths, strict=False)]
+        print("".join(cells) + row[-1])
+    return 0
+
+
+COMMANDS = {
+    "attach": Command(
+        "[OPTIONS] CONTAINER",
+        "Attach local standard input, output, and error streams to a running container",
+        attach,
+        (
+            ("detach-keys", "", "string", "", "Override the key sequence for detaching a container"),
+            ("no-stdin", "", "bool", False, "Do not attach STDIN"),
+            ("sig-proxy", "", "bool", True, "Proxy all received signals to the process"),
+        ),
+        least=1,
+        most=1,
+        aliases=("container attach", "attach"),
+    ),
+    "logs": Command(
+        "[OPTIONS] CONTAINER",
+        "Fetch the logs of a container",
+        logs,
+        (
+            ("details", "", "bool", False, "Show extra details provided to logs"),
+            ("follow", "f", "bool", False, "Follow log output"),
+            (
+                "since",
+                "",
+                "string",
+                "",
+                'Show logs since timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)',
+            ),
+            ("tail", "n", "string", "all", "Number of lines to show from the end of the logs"),
+            ("timestamps", "t", "bool", False, "Show timestamps"),
+            (
+                "until",
+                "",
+                "string",
+                "",
+                'Show logs before a timestamp (e.g. "2013-01-02T13:23:37Z") or relative '
+                '(e.g. "42m" for 42 minutes)',
+            ),
+        ),
+        least=1,
+        most=1,
+        aliases=("container logs", "logs"),
+    ),
+    "wait": Command(
+        "CONTAINER [CONTAINER...]",
+        "Block until one or more containers stop, then print their exit codes",
+        wait,
+        least=1,
+        aliases=("container wait", "wait"),
+    ),
+    "top": Command(
+        "CONTAINER [ps OPTIONS]",
+        "Display the running processes of a container",
+        top,
+        least=1,
+        interspersed=False,
+        aliases=("container top", "top"),
+    ),
+}
