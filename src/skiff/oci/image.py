@@ -1,7 +1,7 @@
 """Image configs: what an image says about running it and about its layers. Pure.
 
-The id of an image is the digest of its config's exact bytes, so a config is stored as it came and parsed when needed.
-OCI image-spec 1.1, config.md; Docker's additions beside.
+The id of an image is the digest of its config's exact bytes, so a config is stored as it came and parsed when
+needed. OCI image-spec 1.1, config.md; Docker's additions beside.
 """
 
 import hashlib

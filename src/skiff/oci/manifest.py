@@ -6,7 +6,7 @@ OCI image-spec 1.1, descriptor.md, manifest.md, image-index.md; Docker image man
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -114,10 +114,9 @@ class _Kind(Struct, frozen=True, rename="camel"):
 
     schema_version: int = 0
     media_type: str | None = None
-    config: msgspec.Raw | None = None
-    manifests: msgspec.Raw | None = None
-    layers: msgspec.Raw | None = None
-    fs_layers: msgspec.Raw | None = None
+    config: Any = None
+    manifests: Any = None
+    layers: Any = None
 
 
 def parse(data: bytes, media_type: str = "") -> Manifest | Index:
@@ -133,7 +132,8 @@ def parse(data: bytes, media_type: str = "") -> Manifest | Index:
         media_type = media_type.partition(";")[0].strip()
         if media_type in SCHEMA_1 or kind.schema_version == 1:
             raise NotImplementedHere(
-                "Docker image manifest version 2, schema 1 is not supported: push the image again with a current tool"
+                "Docker image manifest version 2, schema 1 is not supported:"
+                " push the image again with a current tool"
             )
         if kind.manifests is not None and (kind.layers is not None or kind.config is not None):
             raise InvalidParameter("ambiguous manifest: it has both manifests and layers")

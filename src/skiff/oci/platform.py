@@ -84,7 +84,7 @@ def parse(text: str, host: Platform) -> Platform:
 def served_by(wanted: Platform) -> Iterator[Platform]:
     """The platforms whose programs run on the wanted one, the best first, wanted itself at the head.
 
-    An arm/v7 machine runs v6 and v5; amd64/v3 runs v2 and v1. A 32-bit sibling is not offered: who wants it, says so.
+    An arm/v7 machine runs v6 and v5; amd64/v3 runs v2 and v1. A 32-bit sibling is not offered.
     """
     wanted = normalise(wanted)
     yield wanted

@@ -1,7 +1,7 @@
 """References: what a person types to name an image. Pure.
 
-`alpine` is short for `docker.io/library/alpine:latest`. A Reference is always normalised: its domain is filled in;
-its tag is filled in only on request, for a bare name also means "every tag".
+`alpine` is short for `docker.io/library/alpine:latest`. A Reference is always normalised: its domain is
+filled in; its tag is filled in only on request, for a bare name also means "every tag".
 """
 
 import re

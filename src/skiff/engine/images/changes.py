@@ -1,7 +1,8 @@
 """`--change`: Dockerfile instructions applied to an image's run config, for import and commit. Pure.
 
 change := ("CMD" | "ENTRYPOINT") (json-array | shell-line) | "ENV" pairs | "LABEL" pairs
-        | "EXPOSE" port+ | "VOLUME" (json-array | path+) | "USER" name | "WORKDIR" path | "STOPSIGNAL" name | "ONBUILD" instruction
+        | "EXPOSE" port+ | "VOLUME" (json-array | path+) | "USER" name | "WORKDIR" path
+        | "STOPSIGNAL" name | "ONBUILD" instruction
 """
 
 import shlex

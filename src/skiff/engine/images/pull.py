@@ -2,8 +2,8 @@
 
     resolve ─► choose platform ─► config ─► layers, side by side: fetch ─► extract ─► commit ─► image and name
 
-A lease covers what is fetched until the image is stored. A crash leaves resumable ingests and committed layers;
-a later pull goes on from there.
+A lease covers what is fetched until the image is stored. A crash leaves resumable ingests and committed
+layers; a later pull goes on from there.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """An archive's files into blobs, while it streams in. Compressed or not, read once, forward.
 
-A thread parses the tar and writes; the event loop feeds it. Names in the archive are keys of a table and never
+A thread parses the tar and writes; the event loop feeds it. Names in the archive are keys of a table, never
 paths of this machine.
 """
 

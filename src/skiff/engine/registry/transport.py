@@ -133,7 +133,7 @@ class HttpTransport:
                 ssl=self._trust(request),
             )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            # an unreachable registry is named by its root, whatever was asked of it: Docker knocks there first
+            # an unreachable registry is named by its root, whatever was asked: Docker knocks there first
             where = f"{url.origin()}/v2/" if isinstance(error, aiohttp.ClientConnectorError) else url
             raise Unavailable(f'{method.title()} "{where}": {_reason(error)}') from error
 
