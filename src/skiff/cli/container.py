@@ -1,0 +1,325 @@
+"""Containers that exist already: stop, restart, kill, pause, unpause, rm, rename, port, update, wait, top, prune."""
+
+from __future__ import annotations
+
+import sys
+
+from skiff.cli.each import each
+from skiff.cli.filters import FORCE, KINDS, PRUNE_FILTER, agreed, wire
+from skiff.cli.flags import Command
+from skiff.errors import InvalidParameter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from skiff.cli.flags import Parsed
+    from skiff.cli.session import Session
+
+    Json = dict[str, Any]
+
+
+def stop(session: Session, asked: Parsed) -> int:
+    engine = session.engine()
+    timeout = asked["timeout"] if "timeout" in asked.changed else None
+    return each(
+        session, asked.args, lambda name: engine.stop_container(name, timeout=timeout, signal=asked["signal"])
+    )
+
+
+def restart(session: Session, asked: Parsed) -> int:
+    engine = session.engine()
+    timeout = asked["timeout"] if "timeout" in asked.changed else None
+    return each(
+        session,
+        asked.args,
+        lambda name: engine.restart_container(name, timeout=timeout, signal=asked["signal"]),
+    )
+
+
+def kill(session: Session, asked: Parsed) -> int:
+    engine = session.engine()
+    return each(session, asked.args, lambda name: engine.kill_container(name, signal=asked["signal"]))
+
+
+def pause(session: Session, asked: Parsed) -> int:
+    return each(session, asked.args, session.engine().pause_container)
+
+
+def unpause(session: Session, asked: Parsed) -> int:
+    return each(session, asked.args, session.engine().unpause_container)
+
+
+def rm(session: Session, asked: Parsed) -> int:
+    engine = session.engine()
+
+    def remove(name: str) -> None:
+        if not name.strip("/"):
+            raise InvalidParameter("container name cannot be empty")
+        engine.remove_container(
+            name.strip("/") if not asked["link"] else name,
+            force=asked["force"],
+            volumes=asked["volumes"],
+            link=asked["link"],
+        )
+
+    return each(session, asked.args, remove)
+
+
+def rename(session: Session, asked: Parsed) -> int:
+    old, new = (name.strip() for name in asked.args)
+    if not old or not new:
+        raise InvalidParameter("Error: Neither old nor new names may be empty")
+    failed = each(session, [old], lambda name: session.engine().rename_container(name, new), echo=False)
+    if failed:
+        session.err(f"Error: failed to rename container named {old}")
+    return failed
+
+
+def port(session: Session, asked: Parsed) -> int:
+    name, *wanted = asked.args
+    container = session.engine().container(name)
+    published: dict[str, list[Json] | None] = container["NetworkSettings"].get("Ports") or {}
+    if wanted:
+        number, _, protocol = wanted[0].partition("/")
+        if not number.isdecimal() or int(number) > 65535:
+            raise InvalidParameter(f"Error: invalid port ({number})")
+        key = f"{number}/{protocol or 'tcp'}"
+        bindings = published.get(key)
+        if not bindings:
+            raise InvalidParameter(f"Error: No public port '{key}' published for {name}")
+        for binding in bindings:
+            print(_address(binding))
+        return 0
+    lines = [f"{key} -> {_address(binding)}" for key, found in published.items() for binding in found or ()]
+    from skiff.cli.human import natural
+
+    for line in sorted(lines, key=natural):
+        print(line)
+    return 0
+
+
+def _address(binding: Json) -> str:
+    host = binding["HostIp"]
+    return f"[{host}]:{binding['HostPort']}" if ":" in host else f"{host}:{binding['HostPort']}"
+
+
+def update(session: Session, asked: Parsed) -> int:
+    if not asked.changed:
+        raise InvalidParameter("you must provide one or more flags when using this command")
+    body: Json = {wire_name: asked[flag] for flag, wire_name in UPDATES.items() if flag in asked.changed}
+    if "restart" in asked.changed:
+        body["RestartPolicy"] = asked["restart"]
+    engine = session.engine()
+    warnings: list[str] = []
+
+    def one(name: str) -> None:
+        warnings.extend((engine.update_container(name, body) or {}).get("Warnings") or ())
+
+    code = each(session, asked.args, one)
+    if warnings:
+        print("\n".join(warnings))
+    return code
+
+
+UPDATES = {
+    "blkio-weight": "BlkioWeight",
+    "cpu-period": "CpuPeriod",
+    "cpu-quota": "CpuQuota",
+    "cpu-rt-period": "CpuRealtimePeriod",
+    "cpu-rt-runtime": "CpuRealtimeRuntime",
+    "cpu-shares": "CpuShares",
+    "cpus": "NanoCpus",
+    "cpuset-cpus": "CpusetCpus",
+    "cpuset-mems": "CpusetMems",
+    "memory": "Memory",
+    "memory-reservation": "MemoryReservation",
+    "memory-swap": "MemorySwap",
+    "pids-limit": "PidsLimit",
+}
+
+
+def parse_cpus(text: str) -> int:
+    """1.5 → nano CPUs, exactly. Raises ValueError."""
+    whole, _, fraction = text.partition(".")
+    digits = whole + fraction
+    if not digits.isdecimal():
+        raise ValueError(f"failed to parse {text} as a rational number")
+    if len(fraction.rstrip("0")) > 9:
+        raise ValueError("value is too precise")
+    return int(digits) * 10**9 // 10 ** len(fraction)
+
+
+def parse_swap(text: str) -> int:
+    from skiff.cli.flags import parse_bytes
+
+    return -1 if text == "-1" else parse_bytes(text)
+
+
+def parse_restart(text: str) -> Json:
+    """no | always | unless-stopped | on-failure[:count] → RestartPolicy. Raises ValueError."""
+    name, _, count = text.partition(":")
+    if not name:
+        raise ValueError(f"invalid restart policy format: no policy provided before colon")
+    if count and not count.isdecimal():
+        raise ValueError("invalid restart policy format: maximum retry count must be an integer")
+    return {"Name": name, "MaximumRetryCount": int(count or 0)}
+
+
+def wait(session: Session, asked: Parsed) -> int:
+    engine = session.engine()
+
+    def one(name: str) -> None:
+        ended = engine.wait_container(name, condition="").json()
+        failure = (ended.get("Error") or {}).get("Message")
+        if failure:
+            raise InvalidParameter(failure)
+        print(ended["StatusCode"], flush=True)
+
+    return each(session, asked.args, one, echo=False)
+
+
+def top(session: Session, asked: Parsed) -> int:
+    from skiff.cli.table import aligned
+
+    name, *arguments = asked.args
+    listed = session.engine().container_top(name, " ".join(arguments))
+    rows = [listed["Titles"], *(listed["Processes"] or [])]
+    sys.stdout.write(aligned([list(row) for row in rows], least=20, gap=3))
+    return 0
+
+
+def prune(session: Session, asked: Parsed) -> int:
+    if not asked["force"] and not agreed(session, "WARNING! This will remove all stopped containers."):
+        return 1
+    reply = session.engine().prune_containers(wire(asked["filter"]))
+    from skiff.cli.human import size
+
+    if reply.get("ContainersDeleted"):
+        print("Deleted Containers:")
+        print("\n".join(reply["ContainersDeleted"]) + "\n")
+    print(f"Total reclaimed space: {size(reply['SpaceReclaimed'])}")
+    return 0
+
+
+_SIGNAL = ("signal", "s", "string", "", "Signal to send to the container")
+_TIMEOUT = ("timeout", "t", "int", 0, "Seconds to wait before killing the container")
+_TIME = ("time", "", "int", 0, "")
+MANY = "CONTAINER [CONTAINER...]"
+
+
+def _names(verb: str) -> tuple[str, str]:
+    return f"container {verb}", verb
+
+
+def _stopping(act: Any, verb: str, about: str) -> Command:
+    def with_old_spelling(session: Session, asked: Parsed) -> int:
+        if "time" in asked.changed:
+            asked.values["timeout"] = asked["time"]
+            asked.changed.add("timeout")
+        code: int = act(session, asked)
+        return code
+
+    flags = (_SIGNAL, _TIMEOUT, _TIME)
+    return Command(f"[OPTIONS] {MANY}", about, with_old_spelling, flags, least=1, aliases=_names(verb))
+
+
+COMMANDS = {
+    "stop": _stopping(stop, "stop", "Stop one or more running containers"),
+    "restart": _stopping(restart, "restart", "Restart one or more containers"),
+    "kill": Command(
+        f"[OPTIONS] {MANY}",
+        "Kill one or more running containers",
+        kill,
+        (_SIGNAL,),
+        least=1,
+        aliases=_names("kill"),
+    ),
+    "pause": Command(
+        MANY, "Pause all processes within one or more containers", pause, least=1, aliases=_names("pause")
+    ),
+    "unpause": Command(
+        MANY,
+        "Unpause all processes within one or more containers",
+        unpause,
+        least=1,
+        aliases=_names("unpause"),
+    ),
+    "rm": Command(
+        f"[OPTIONS] {MANY}",
+        "Remove one or more containers",
+        rm,
+        (
+            ("force", "f", "bool", False, "Force the removal of a running container (uses SIGKILL)"),
+            ("link", "l", "bool", False, "Remove the specified link"),
+            ("volumes", "v", "bool", False, "Remove anonymous volumes associated with the container"),
+        ),
+        least=1,
+        aliases=("container rm", "container remove", "rm"),
+    ),
+    "rename": Command(
+        "CONTAINER NEW_NAME", "Rename a container", rename, least=2, most=2, aliases=_names("rename")
+    ),
+    "port": Command(
+        "CONTAINER [PRIVATE_PORT[/PROTO]]",
+        "List port mappings or a specific mapping for the container",
+        port,
+        least=1,
+        most=2,
+        aliases=_names("port"),
+    ),
+    "update": Command(
+        f"[OPTIONS] {MANY}",
+        "Update configuration of one or more containers",
+        update,
+        (
+            (
+                "blkio-weight",
+                "",
+                "uint16",
+                0,
+                "Block IO (relative weight), between 10 and 1000, or 0 to disable",
+            ),
+            ("cpu-period", "", "int", 0, "Limit CPU CFS (Completely Fair Scheduler) period"),
+            ("cpu-quota", "", "int", 0, "Limit CPU CFS (Completely Fair Scheduler) quota"),
+            ("cpu-rt-period", "", "int", 0, "Limit the CPU real-time period in microseconds"),
+            ("cpu-rt-runtime", "", "int", 0, "Limit the CPU real-time runtime in microseconds"),
+            ("cpu-shares", "c", "int", 0, "CPU shares (relative weight)"),
+            ("cpus", "", "decimal", 0, "Number of CPUs"),
+            ("cpuset-cpus", "", "string", "", "CPUs in which to allow execution (0-3, 0,1)"),
+            ("cpuset-mems", "", "string", "", "MEMs in which to allow execution (0-3, 0,1)"),
+            ("memory", "m", "bytes", 0, "Memory limit"),
+            ("memory-reservation", "", "bytes", 0, "Memory soft limit"),
+            (
+                "memory-swap",
+                "",
+                "swap",
+                0,
+                "Swap limit equal to memory plus swap: -1 to enable unlimited swap",
+            ),
+            ("pids-limit", "", "int", 0, "Tune container pids limit (set -1 for unlimited)"),
+            ("restart", "", "restart", "", "Restart policy to apply when a container exits"),
+        ),
+        least=1,
+        kinds={"decimal": parse_cpus, "swap": parse_swap, "restart": parse_restart},
+        aliases=_names("update"),
+    ),
+    "wait": Command(
+        MANY,
+        "Block until one or more containers stop, then print their exit codes",
+        wait,
+        least=1,
+        aliases=_names("wait"),
+    ),
+    "top": Command(
+        "CONTAINER [ps OPTIONS]",
+        "Display the running processes of a container",
+        top,
+        least=1,
+        interspersed=False,
+        aliases=_names("top"),
+    ),
+    "container prune": Command(
+        "[OPTIONS]", "Remove all stopped containers", prune, (PRUNE_FILTER, FORCE), most=0, kinds=KINDS
+    ),
+}

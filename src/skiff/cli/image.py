@@ -1,0 +1,394 @@
+"""Images: pull, push, rmi, tag, history, save, load, import, prune, commit."""
+
+from __future__ import annotations
+
+import posix
+import sys
+import time
+
+from skiff.cli import human
+from skiff.cli.each import each
+from skiff.cli.filters import FORCE, KINDS, PRUNE_FILTER, agreed, wire
+from skiff.cli.flags import Command
+from skiff.cli.table import FORMAT, Listing, render
+from skiff.errors import InvalidParameter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from skiff.cli.flags import Parsed
+    from skiff.cli.session import Session
+
+    Json = dict[str, Any]
+
+PIECE = 256 * 1024
+
+
+def pull(session: Session, asked: Parsed) -> int:
+    from skiff.client.credentials import auth_header
+    from skiff.oci.reference import parse
+
+    name = parse(asked.args[0])
+    if asked["all-tags"] and not name.is_bare:
+        raise InvalidParameter("tag can't be used with --all-tags/-a")
+    quiet = asked["quiet"]
+    if not asked["all-tags"] and name.is_bare:
+        name = name.tagged()
+        if not quiet:
+            print(f"Using default tag: {name.tag}", flush=True)
+    messages = session.engine().pull_image(
+        name.familiar_name,
+        "" if asked["all-tags"] else name.identifier,
+        platform=asked["platform"] or session.env("DOCKER_DEFAULT_PLATFORM") or None,
+        auth=auth_header(session.config(), str(name)),
+    )
+    _follow(messages, quiet=quiet)
+    print(name)
+    return 0
+
+
+def _follow(messages: Iterator[Json], *, quiet: bool = False) -> list[Json]:
+    from skiff.cli.progress import follow
+
+    if quiet:
+        import io
+
+        return follow(messages, io.StringIO())
+    return follow(messages)
+
+
+def push(session: Session, asked: Parsed) -> int:
+    from skiff.client.credentials import auth_header
+    from skiff.oci.reference import parse
+
+    name = parse(asked.args[0])
+    if asked["all-tags"] and not name.is_bare:
+        raise InvalidParameter("tag can't be used with --all-tags/-a")
+    if not asked["all-tags"] and name.is_bare:
+        name = name.tagged()
+        if not asked["quiet"]:
+            print(f"Using default tag: {name.tag}", flush=True)
+    auth = auth_header(session.config(), str(name)) or "e30="  # {}: the engine wants the header
+    tag = "" if asked["all-tags"] else name.identifier
+    _follow(session.engine().push_image(name.familiar_name, tag, auth=auth), quiet=asked["quiet"])
+    if asked["quiet"]:
+        print(name)
+    return 0
+
+
+def rmi(session: Session, asked: Parsed) -> int:
+    engine = session.engine()
+
+    def remove(name: str) -> None:
+        for gone in engine.remove_image(name, force=asked["force"], prune=not asked["no-prune"]):
+            print(f"Deleted: {gone['Deleted']}" if gone.get("Deleted") else f"Untagged: {gone['Untagged']}")
+
+    return each(session, asked.args, remove, echo=False)
+
+
+def tag(session: Session, asked: Parsed) -> int:
+    source, target = asked.args
+    repository, name = repository_and_tag(target)
+    session.engine().tag_image(source, repository, name)
+    return 0
+
+
+def repository_and_tag(text: str) -> tuple[str, str]:
+    """NAME[:TAG] → (name, tag or ""). Raises InvalidParameter."""
+    from skiff.oci.reference import parse
+
+    try:
+        name = parse(text)
+    except InvalidParameter as error:
+        raise InvalidParameter(
+            f'Error parsing reference: "{text}" is not a valid repository/tag: {error}'
+        ) from None
+    if name.digest:
+        raise InvalidParameter("refusing to create a tag with a digest reference")
+    return name.familiar_name, name.tag or ""
+
+
+def history(session: Session, asked: Parsed) -> int:
+    steps = session.engine().image_history(asked.args[0])
+    shown = history_listing(human_readable=asked["human"], truncate=not asked["no-trunc"], now=time.time())
+    sys.stdout.write(render(shown, steps, form=asked["format"], quiet=asked["quiet"]))
+    return 0
+
+
+def history_listing(*, human_readable: bool, truncate: bool, now: float) -> Listing:
+    def id(step: Json) -> str:
+        return human.short_id(step["Id"]) if truncate and step["Id"] != "<missing>" else str(step["Id"])
+
+    def created_by(step: Json) -> str:
+        text = step["CreatedBy"].replace("\t", " ")
+        return human.ellipsis(text, 45) if truncate else text
+
+    def created(step: Json) -> str:
+        if not human_readable:
+            return human.local_rfc3339(step["Created"])
+        return human.ago(step["Created"], now) if step["Created"] > 0 else "N/A"
+
+    fields = {
+        "ID": ("IMAGE", id),
+        "CreatedAt": ("CREATED AT", lambda s: human.local_rfc3339(s["Created"])),
+        "CreatedSince": ("CREATED" if human_readable else "CREATED AT", created),
+        "CreatedBy": ("CREATED BY", created_by),
+        "Size": ("SIZE", lambda s: human.size(s["Size"], 3) if human_readable else str(s["Size"])),
+        "Comment": ("COMMENT", lambda s: s["Comment"]),
+    }
+    columns = ("ID", "CreatedSince", "CreatedBy", "Size", "Comment")
+    return Listing("*image.historyContext", fields, columns)
+
+
+def save(session: Session, asked: Parsed) -> int:
+    write_stream(session.engine().save_images(asked.args).chunks(), asked["output"], "failed to save image")
+    return 0
+
+
+def write_stream(chunks: Iterator[bytes], path: str, wrong: str) -> None:
+    """To a file that appears whole, or to stdout, which must not be a terminal. Raises InvalidParameter."""
+    if not path:
+        if sys.stdout.isatty():
+            raise InvalidParameter(
+                f"{wrong}: cowardly refusing to save to a terminal. Use the -o flag or redirect"
+            )
+        for data in chunks:
+            sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    folder = path.rpartition("/")[0] or ("/" if path.startswith("/") else ".")
+    try:
+        posix.stat(folder)
+    except OSError as error:
+        why = "no such file or directory" if isinstance(error, FileNotFoundError) else str(error.strerror)
+        raise InvalidParameter(f"{wrong}: invalid output path: stat {folder}: {why}") from None
+    part = f"{path}.{posix.getpid()}.part"
+    try:
+        with open(part, "wb") as file:
+            for data in chunks:
+                file.write(data)
+        posix.rename(part, path)
+    except OSError as error:
+        raise InvalidParameter(f"{wrong}: {error.strerror}: {path}") from None
+    finally:
+        try:
+            posix.unlink(part)
+        except FileNotFoundError:
+            pass
+
+
+def read_pieces(path: str) -> Iterator[bytes]:
+    """A file's bytes, or stdin's for "" and "-"."""
+    if path in ("", "-"):
+        while data := sys.stdin.buffer.read1(PIECE):
+            yield data
+        return
+    with open(path, "rb") as file:
+        while data := file.read(PIECE):
+            yield data
+
+
+def _must_open(path: str) -> None:
+    try:
+        with open(path, "rb"):
+            pass
+    except OSError as error:
+        raise InvalidParameter(f"open {path}: {(error.strerror or '').lower()}") from None
+
+
+def load(session: Session, asked: Parsed) -> int:
+    path = asked["input"]
+    if path:
+        _must_open(path)
+    elif sys.stdin.isatty():
+        raise InvalidParameter("requested load from stdin, but stdin is empty")
+    quiet = asked["quiet"] or not sys.stdout.isatty()
+    _follow(session.engine().load_images(read_pieces(path), quiet=quiet))
+    return 0
+
+
+def import_image(session: Session, asked: Parsed) -> int:
+    source = asked.args[0]
+    repository, name = repository_and_tag(asked.args[1]) if len(asked.args) > 1 else ("", "")
+    query = {
+        "fromSrc": "-",
+        "repo": repository or None,
+        "tag": name or None,
+        "message": asked["message"] or None,
+        "changes": asked["change"],
+        "platform": asked["platform"] or None,
+    }
+    if source.startswith(("http://", "https://")):
+        query["fromSrc"] = source
+        pieces: Iterator[bytes] = iter(())
+    else:
+        if source != "-":
+            _must_open(source)
+        pieces = read_pieces(source)
+    _follow(session.engine().import_image(pieces, **query))
+    return 0
+
+
+def prune(session: Session, asked: Parsed) -> int:
+    what = (
+        "all images without at least one container associated to them"
+        if asked["all"]
+        else "all dangling images"
+    )
+    if not asked["force"] and not agreed(session, f"WARNING! This will remove {what}."):
+        return 1
+    filters = wire(asked["filter"])
+    filters["dangling"] = ["false" if asked["all"] else "true"]
+    reply = session.engine().prune_images(filters)
+    sys.stdout.write(pruned_images(reply.get("ImagesDeleted") or []))
+    print(f"Total reclaimed space: {human.size(reply['SpaceReclaimed'])}")
+    return 0
+
+
+def pruned_images(gone: list[Json]) -> str:
+    if not gone:
+        return ""
+    lines = [
+        f"untagged: {one['Untagged']}" if one.get("Untagged") else f"deleted: {one['Deleted']}"
+        for one in gone
+    ]
+    return "Deleted Images:\n" + "\n".join(lines) + "\n\n"
+
+
+def commit(session: Session, asked: Parsed) -> int:
+    repository, name = repository_and_tag(asked.args[1]) if len(asked.args) > 1 else ("", "")
+    made = session.engine().commit_container(
+        asked.args[0],
+        {},
+        repo=repository or None,
+        tag=name or None,
+        comment=asked["message"] or None,
+        author=asked["author"] or None,
+        changes=asked["change"],
+        pause=asked["pause"],
+    )
+    print(made["Id"])
+    return 0
+
+
+_CHANGE = ("change", "c", "list", (), "Apply Dockerfile instruction to the created image")
+COMMANDS = {
+    "pull": Command(
+        "[OPTIONS] NAME[:TAG|@DIGEST]",
+        "Download an image from a registry",
+        pull,
+        (
+            ("all-tags", "a", "bool", False, "Download all tagged images in the repository"),
+            ("platform", "", "string", "", "Set platform if server is multi-platform capable"),
+            ("quiet", "q", "bool", False, "Suppress verbose output"),
+        ),
+        least=1,
+        most=1,
+        aliases=("image pull", "pull"),
+    ),
+    "push": Command(
+        "[OPTIONS] NAME[:TAG]",
+        "Upload an image to a registry",
+        push,
+        (
+            ("all-tags", "a", "bool", False, "Push all tags of an image to the repository"),
+            ("quiet", "q", "bool", False, "Suppress verbose output"),
+        ),
+        least=1,
+        most=1,
+        aliases=("image push", "push"),
+    ),
+    "rmi": Command(
+        "[OPTIONS] IMAGE [IMAGE...]",
+        "Remove one or more images",
+        rmi,
+        (
+            ("force", "f", "bool", False, "Force removal of the image"),
+            ("no-prune", "", "bool", False, "Do not delete untagged parents"),
+        ),
+        least=1,
+        aliases=("image rm", "image remove", "rmi"),
+    ),
+    "tag": Command(
+        "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]",
+        "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE",
+        tag,
+        least=2,
+        most=2,
+        aliases=("image tag", "tag"),
+    ),
+    "history": Command(
+        "[OPTIONS] IMAGE",
+        "Show the history of an image",
+        history,
+        (
+            FORMAT,
+            ("human", "H", "bool", True, "Print sizes and dates in human readable format"),
+            ("no-trunc", "", "bool", False, "Don't truncate output"),
+            ("quiet", "q", "bool", False, "Only show image IDs"),
+        ),
+        least=1,
+        most=1,
+        aliases=("image history", "history"),
+    ),
+    "save": Command(
+        "[OPTIONS] IMAGE [IMAGE...]",
+        "Save one or more images to a tar archive (streamed to STDOUT by default)",
+        save,
+        (("output", "o", "string", "", "Write to a file, instead of STDOUT"),),
+        least=1,
+        aliases=("image save", "save"),
+    ),
+    "load": Command(
+        "[OPTIONS]",
+        "Load an image from a tar archive or STDIN",
+        load,
+        (
+            ("input", "i", "string", "", "Read from tar archive file, instead of STDIN"),
+            ("quiet", "q", "bool", False, "Suppress the load output"),
+        ),
+        most=0,
+        aliases=("image load", "load"),
+    ),
+    "import": Command(
+        "[OPTIONS] file|URL|- [REPOSITORY[:TAG]]",
+        "Import the contents from a tarball to create a filesystem image",
+        import_image,
+        (
+            _CHANGE,
+            ("message", "m", "string", "", "Set commit message for imported image"),
+            ("platform", "", "string", "", "Set platform if server is multi-platform capable"),
+        ),
+        least=1,
+        most=2,
+        aliases=("image import", "import"),
+    ),
+    "image prune": Command(
+        "[OPTIONS]",
+        "Remove unused images",
+        prune,
+        (
+            ("all", "a", "bool", False, "Remove all unused images, not just dangling ones"),
+            PRUNE_FILTER,
+            FORCE,
+        ),
+        most=0,
+        kinds=KINDS,
+    ),
+    "commit": Command(
+        "[OPTIONS] CONTAINER [REPOSITORY[:TAG]]",
+        "Create a new image from a container's changes",
+        commit,
+        (
+            ("author", "a", "string", "", 'Author (e.g., "John Hannibal Smith <hannibal@a-team.com>")'),
+            _CHANGE,
+            ("message", "m", "string", "", "Commit message"),
+            ("pause", "p", "bool", True, "Pause container during commit"),
+        ),
+        least=1,
+        most=2,
+        aliases=("container commit", "commit"),
+    ),
+}
