@@ -1,4 +1,4 @@
-"""Pulling from Debian's docker-registry into the real store: layers, digests, indexes, resuming, speed of sharing."""
+"""Pulling from Debian's docker-registry into the real store; loading, importing, removing."""
 
 import asyncio
 import gzip
@@ -78,7 +78,7 @@ class Engine:
         self.state.close()
 
     async def pull(self, reference: str, **more: str) -> list[Progress]:
-        return [event async for event in self.images.pull(reference, **more)]  # type: ignore[arg-type]
+        return [event async for event in self.images.pull(reference, **more)]
 
     def file(self, chain: str, path: str) -> bytes:
         from skiff.oci.digest import ChainID
@@ -225,7 +225,8 @@ async def test_pulls_an_image_of_several_layers(engine: Engine, registry: str, t
     assert not engine.leases.held()
     assert engine.events == [("pull", f"{registry}/team/app:1")] * 2
 
-    by_digest = Engine(tmp_path / "second") if (tmp_path / "second").mkdir() is None else engine
+    (tmp_path / "second").mkdir()
+    by_digest = Engine(tmp_path / "second")
     try:
         events = await by_digest.pull(f"{registry}/team/app", tag=digest)
         assert events[0].id == digest

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from skiff.engine.api import faults, versions
+from skiff.engine.api import faults, hijack, versions
 from skiff.engine.api.call import Call, encode
 from skiff.engine.api.headers import STANDARD
 from skiff.errors import NotFound
@@ -102,9 +102,9 @@ class App:
         self.table = Table(route for room in rooms for route in room.routes())
         self.acts: set[asyncio.Task[web.StreamResponse]] = set()
 
-    def server(self) -> web.Server:
+    def server(self) -> hijack.Server:
         """A protocol factory for listeners. Long header lines: registry credentials travel in them."""
-        return web.Server(
+        return hijack.Server(
             self.handle,
             handler_cancellation=True,
             access_log=None,
@@ -121,6 +121,7 @@ class App:
             response = faults.reply(error)
         if not response.prepared:
             response.headers.update(STANDARD)
+            hijack.release(request)
         return response
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:

@@ -31,7 +31,6 @@ class ContainerStreamRoutes:
         yield get("/containers/{id}/stats", self.stats)
 
     async def attach(self, call: Call) -> web.StreamResponse:
-        hijack.hold(call.request)
         has_terminal = self.containers.attachments.check(call["id"])
         keys = detach_keys(call.text("detachKeys"))
         taken = await hijack.take(call.request, content_type(call, has_terminal))

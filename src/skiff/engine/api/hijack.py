@@ -1,19 +1,20 @@
 """Taking a client's socket out of HTTP: attach and exec carry raw streams after the headers.
 
-    handler ── hijack ──► headers written, aiohttp lets go ──► socket + the bytes it had read too far
+    handler ── take ──► headers written, aiohttp lets go ──► socket + the bytes it had read too far
 
 After that the engine is out of the data path: the socket goes to the monitor. A TLS client has no plain
 socket to give away: one end of a socket pair goes instead and the engine relays.
-aiohttp's early bytes (`_message_tail`) and its list of connections are private to it; both are touched here
-and nowhere else.
+aiohttp's list of connections is private to it; it is touched here and nowhere else.
 """
 
 import asyncio
 import os
+import re
 import socket
 from typing import Any, Final, NamedTuple
 
 from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
 
 from skiff.errors import Unavailable
 
@@ -46,13 +47,6 @@ class Hijacked(web.Response):
         """The stream is not ours to end."""
 
 
-def hold(request: web.BaseRequest) -> None:
-    """Read no more from this client until `take`: what follows the request is stream, not HTTP."""
-    transport = request.transport
-    if transport is not None and transport.is_reading():
-        transport.pause_reading()
-
-
 def upgrade_headers(request: web.BaseRequest, content_type: str) -> bytes:
     """101 for those who asked to upgrade, 200 and a stream to the end of the connection for older ones."""
     protocol = request.headers.get("Upgrade", "")
@@ -69,7 +63,7 @@ async def take(request: web.BaseRequest, content_type: str) -> Taken:
     transport = request.transport
     if transport is None or transport.is_closing():
         raise Unavailable("the client is gone")
-    hold(request)
+    transport.pause_reading()
     protocol: Any = request.protocol
     transport.write(upgrade_headers(request, content_type))
     while transport.get_write_buffer_size():
@@ -77,8 +71,7 @@ async def take(request: web.BaseRequest, content_type: str) -> Taken:
         await asyncio.sleep(0.005)
         if transport.is_closing():
             raise Unavailable("the client is gone")
-    early = bytes(protocol._message_tail)
-    protocol._message_tail = b""
+    early = protocol.taken()
     _forget(protocol)
     if transport.get_extra_info("sslcontext") is not None:
         return Taken(_relayed(transport), early)
@@ -88,6 +81,89 @@ async def take(request: web.BaseRequest, content_type: str) -> Taken:
     transport.set_protocol(asyncio.Protocol())
     transport.abort()
     return Taken(taken, early)
+
+
+class Connection(RequestHandler):
+    """One client. What follows the request for a stream is kept from the parser: it is not HTTP.
+
+    The end of that request is found where clients put it: in the first bytes of a message, with a length or
+    without a body. (A request cut into several packets is parsed as usual; no client writes ahead then.)
+    """
+
+    __slots__ = ("_early", "_expects", "_holds")
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._holds = False
+        self._expects = 0
+        self._early = b""
+
+    def data_received(self, data: bytes) -> None:
+        if self._holds:
+            self._early += data
+            return
+        if self._expects:
+            length = self._expects
+        elif STREAM_REQUEST.match(data):
+            length = request_length(data)
+        else:
+            length = 0
+        if not length:
+            super().data_received(data)
+            return
+        self._expects = max(0, length - len(data))
+        if not self._expects:
+            self._holds = True
+            self._early = data[length:]
+            if isinstance(self.transport, asyncio.Transport):
+                self.transport.pause_reading()
+        super().data_received(data[:length])
+
+    def taken(self) -> bytes:
+        """What came after the request."""
+        early, self._early = self._early, b""
+        return early
+
+    def release(self) -> None:
+        """The answer was no stream after all: go on with HTTP."""
+        if self._holds:
+            self._holds = False
+            if isinstance(self.transport, asyncio.Transport) and not self.transport.is_closing():
+                self.transport.resume_reading()
+            early = self.taken()
+            if early:
+                super().data_received(early)
+
+
+STREAM_REQUEST: Final = re.compile(rb"POST [^ ?]*/(?:attach|exec/[^/ ?]+/start)(?:\?[^ ]*)? HTTP/1")
+_LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})[ \t]*\r\n", re.IGNORECASE)
+_CHUNKED: Final = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
+
+
+def request_length(data: bytes) -> int:
+    """Bytes that the request at the start of data takes, body included; 0 when that is not known. Pure."""
+    end = data.find(b"\r\n\r\n")
+    if end < 0:
+        return 0
+    head = data[: end + 2]
+    if _CHUNKED.search(head):
+        return 0
+    length = _LENGTH.search(head)
+    return end + 4 + (int(length[1]) if length else 0)
+
+
+class Server(web.Server):
+    """aiohttp's low-level server with our connections."""
+
+    def __call__(self) -> Connection:
+        return Connection(self, loop=self._loop, **self._kwargs)
+
+
+def release(request: web.BaseRequest) -> None:
+    """The request for a stream was answered otherwise."""
+    connection = request.protocol
+    if isinstance(connection, Connection):
+        connection.release()
 
 
 def _forget(protocol: Any) -> None:
