@@ -50,6 +50,7 @@ VETH_INFO_PEER: Final = 1
 IFLA_MACVLAN_MODE: Final = 1
 IFLA_IPVLAN_MODE: Final = 1
 IFLA_VLAN_ID: Final = 1
+IFLA_BRPORT_MODE: Final = 4
 IFLA_BRPORT_ISOLATED: Final = 33
 IFA_ADDRESS: Final = 1
 IFA_LOCAL: Final = 2
@@ -171,10 +172,18 @@ def up(index: int) -> Message:
     return Message(RTM_NEWLINK, 0, _link(index, IFF_UP, IFF_UP))
 
 
-def isolated(index: int) -> Message:
-    """The port of a bridge speaks to no other isolated port. <linux/if_link.h>, IFLA_BRPORT_ISOLATED."""
+def bridge_port(index: int, *, isolated: bool, hairpin: bool) -> Message:
+    """A bridge's port: isolated speaks to no other isolated one; hairpin may answer where a frame came from.
+
+    <linux/if_link.h>, IFLA_BRPORT_ISOLATED, IFLA_BRPORT_MODE.
+    """
+    parts = []
+    if isolated:
+        parts.append(attribute(IFLA_BRPORT_ISOLATED, b"\1"))
+    if hairpin:
+        parts.append(attribute(IFLA_BRPORT_MODE, b"\1"))
     body = _IFINFO.pack(AF_BRIDGE, 0, index, 0, 0)
-    return Message(RTM_SETLINK, 0, body + nested(IFLA_PROTINFO, attribute(IFLA_BRPORT_ISOLATED, b"\1")))
+    return Message(RTM_SETLINK, 0, body + nested(IFLA_PROTINFO, *parts))
 
 
 def renamed(index: int, name: str) -> Message:

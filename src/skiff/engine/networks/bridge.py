@@ -90,7 +90,9 @@ class BridgeDriver:
         if found is not None and found.kind == "bridge":
             self._netlink.request(links.deleted(found.number), what=network.link)
 
-    def attach(self, network: Network, endpoint: Endpoint, namespace: Namespace, *, default: bool) -> None:
+    def attach(
+        self, network: Network, endpoint: Endpoint, namespace: Namespace, *, default: bool, hairpin: bool
+    ) -> None:
         index = self._indices.get(network.id)
         if index is None:
             self.create(network)
@@ -104,10 +106,12 @@ class BridgeDriver:
             mtu=_mtu(network),
         )
         self._netlink.request(pair, what=endpoint.link)
-        if not enabled(network, ICC):
+        isolated = not enabled(network, ICC)
+        if isolated or hairpin:
             port = links.find(self._netlink, endpoint.link)
             if port is not None:
-                self._netlink.request(links.isolated(port.number), what=endpoint.link)
+                wanted_port = links.bridge_port(port.number, isolated=isolated, hairpin=hairpin)
+                self._netlink.request(wanted_port, what=endpoint.link)
         inside = links.find(namespace.netlink, endpoint.interface)
         if inside is None:
             raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), endpoint.interface)

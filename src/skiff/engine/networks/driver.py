@@ -25,8 +25,13 @@ class NetworkDriver(Protocol):
         """Remove the link; nothing happens when it is gone already."""
         ...
 
-    def attach(self, network: Network, endpoint: Endpoint, namespace: Namespace, *, default: bool) -> None:
-        """Give the namespace an interface with the endpoint's addresses; default: and the default route."""
+    def attach(
+        self, network: Network, endpoint: Endpoint, namespace: Namespace, *, default: bool, hairpin: bool
+    ) -> None:
+        """Give the namespace an interface with the endpoint's addresses; default: and the default route.
+
+        hairpin: the container publishes ports, and must reach itself by them.
+        """
         ...
 
     def detach(self, network: Network, endpoint: Endpoint, namespace: Namespace) -> None:

@@ -138,6 +138,7 @@ class Sandboxes:
                 endpoint,
                 sandbox.namespace,
                 default=gateway is not None and gateway.id == endpoint.id,
+                hairpin=bool(sandbox.owner.ports or sandbox.owner.exposed),
             )
         except OSError as error:
             self._records.put_endpoint(detached(endpoint))
