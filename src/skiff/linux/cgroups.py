@@ -1,7 +1,7 @@
 """Which control-group hierarchies are here — v2, v1 or both (hybrid) — behind one interface.
 
 No policy: what to write is decided in runtime/isolation/cgroup.py. A group is a path such as `/skiff/<id>`,
-the same in every hierarchy. Nobody's pid is ever written by somebody else: that waits for an RCU grace period.
+the same in every hierarchy. Nobody writes another's pid: that would wait for an RCU grace period.
 """
 
 import os
@@ -132,7 +132,9 @@ class Group:
         self.layout = here
         self.path = path
         self.v1 = cgroups_v1.Group(here.v1, path) if here.v1 else None
-        self.v2 = cgroups_v2.Group(here.v2, path, here.v2_controllers) if here.v2 else None
+        self.v2 = (
+            cgroups_v2.Group(here.v2, path, here.v2_controllers, eager=here.version == 2) if here.v2 else None
+        )
 
     def make(self) -> None:
         if self.v1:
@@ -173,7 +175,7 @@ class Group:
                     if fd >= 0:
                         os.close(fd)
                     opened, fd = "", -1
-                    fd = _open_for_writing(path, controller, name)
+                    fd = self._open(path, controller, name)
                     opened = path
                 try:
                     os.write(fd, value.encode())
@@ -184,6 +186,21 @@ class Group:
         finally:
             if fd >= 0:
                 os.close(fd)
+
+    def _open(self, path: str, controller: str, name: str) -> int:
+        flags = os.O_WRONLY | os.O_CLOEXEC
+        try:
+            return os.open(path, flags)
+        except FileNotFoundError:
+            if not os.path.isdir(os.path.dirname(path)):
+                raise
+        if self.v2 and path.startswith(self.v2.directory + "/") and not self.v2.eager:
+            self.v2.delegate()
+            try:
+                return os.open(path, flags)
+            except FileNotFoundError:
+                pass
+        raise InvalidParameter(f"cannot set {name}: this kernel's {controller} controller has no such file")
 
     def restrict_devices(self, program: bytes) -> None:
         """Attach a device program (v2). The one attached before is replaced without a gap."""
@@ -355,17 +372,6 @@ def join(tasks: Iterable[int]) -> None:
                     22, "a process with real-time scheduling cannot join a cpu group without real-time budget"
                 ) from None
             raise
-
-
-def _open_for_writing(path: str, controller: str, name: str) -> int:
-    try:
-        return os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        if os.path.isdir(os.path.dirname(path)):
-            raise InvalidParameter(
-                f"cannot set {name}: this kernel's {controller} controller has no such file"
-            ) from None
-        raise
 
 
 def _remove(directory: str, deadline: float) -> None:

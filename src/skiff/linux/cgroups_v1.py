@@ -8,8 +8,8 @@ import os
 from typing import Final
 
 CONTROLLERS: Final = frozenset(
-    ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "net_cls", "net_prio", "hugetlb", "perf_event", "rdma", "misc")
-)
+    ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids")
+) | {"net_cls", "net_prio", "hugetlb", "perf_event", "rdma", "misc"}
 
 FIGURES: Final[dict[str, tuple[str, ...]]] = {
     "memory": (

@@ -30,12 +30,17 @@ def offered(point: str) -> frozenset[str]:
 
 
 class Group:
-    """One group of the v2 hierarchy. controllers: those it should have."""
+    """One group of the v2 hierarchy.
 
-    def __init__(self, point: str, path: str, controllers: frozenset[str]) -> None:
+    controllers: those it may have; eager: from the start, else once delegate() is called. On a hybrid host few
+    containers ask for what is left to v2.
+    """
+
+    def __init__(self, point: str, path: str, controllers: frozenset[str], *, eager: bool) -> None:
         self.point = point
         self.path = path
         self.controllers = controllers
+        self.eager = eager
         self.directory = point + path
 
     def make(self) -> None:
@@ -45,12 +50,12 @@ class Group:
             pass
         except FileNotFoundError:
             os.makedirs(self.directory, 0o755, exist_ok=True)
-        if self.controllers:
+        if self.eager and self.controllers:
             have = _read(f"{self.directory}/cgroup.controllers").decode().split()
             if not self.controllers.issubset(have):
-                self._delegate()
+                self.delegate()
 
-    def _delegate(self) -> None:
+    def delegate(self) -> None:
         """Switch the controllers on in every ancestor.
 
         One that an ancestor cannot give (it holds processes itself, EBUSY) stays missing: a limit that needs

@@ -1,7 +1,7 @@
 """Users and groups of a root filesystem: from the text of its passwd and group to numbers. Pure.
 
-Reading the files — confined to that root — is the caller's. Lines that are malformed are passed over, as libc does.
-passwd(5), group(5).
+Reading the files — confined to that root — is the caller's. Malformed lines are passed over, as libc
+does. passwd(5), group(5).
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ class GroupEntry(NamedTuple):
 
 
 class Identity(NamedTuple):
-    """groups: supplementary, without doubles, in the order of the file. name: "" when there is no such entry."""
+    """groups: supplementary, no doubles, in the order of the file. name: "" without an entry."""
 
     uid: int
     gid: int
@@ -78,7 +78,7 @@ def resolve(
     """Who `user`, `user:group`, `uid`, `uid:gid`, `:group` or "" (root) is in that root filesystem.
 
     A name wins over a number. A number needs no entry; without one its group is 0 and its home `/`. The
-    supplementary groups are those the user is a member of, unless a group is given. additional: `--group-add`,
+    supplementary groups are those the user is a member of, unless a group is given. additional: --group-add,
     names or numbers. InvalidParameter in Docker's words.
     """
     user, _, wanted_group = spec.partition(":")

@@ -30,7 +30,7 @@ _IOPRIO_SET: Final = (
 def apply_identity(
     process: Process, seccomp_program: bytes | None = None, seccomp_flags: int = 0
 ) -> list[str]:
-    """Become what `process` says. What could not be had and can be lived without is returned, a sentence each.
+    """Become what `process` says. What could not be had but can be lived without is returned, a line each.
 
     seccomp_program: compiled, or None for no filter. OSError or ValueError names what failed; the caller must
     then exit, since the process may be half of what it should be.

@@ -84,13 +84,14 @@ def tables(profile: Seccomp, native: str) -> list[Table]:
 
     Of the rules for one system call those with arguments are asked first, in their order, then the first
     without. A rule that names one argument twice means either comparison, as runc reads it. When the default
-    is an error, system calls newer than all that the profile names fail with ENOSYS: programs then try an older one.
+    is an error, system calls newer than all that the profile names fail with ENOSYS: programs then try an
+    older one.
     """
     default = action(profile.default_action, profile.default_errno_ret)
     arches = [native, *(_architecture(name) for name in profile.architectures)]
     wanted = [arch for arch in dict.fromkeys(arches) if arch]
     found: dict[int, dict[int, list[Case]]] = {}
-    newest: dict[int, int] = {}
+    newest: dict[str, int] = {}
     rules = [(rule.names, _cases(rule)) for rule in profile.syscalls]
     for arch in wanted:
         if arch not in syscalls.AUDIT:

@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from skiff.engine.execution import defaults
 from skiff.errors import InvalidParameter
 from skiff.linux import capabilities, syscalls
+from skiff.oci.runtime import Seccomp
 
 PLAIN = frozenset(defaults.CAPABILITIES)
 KERNEL = (6, 1)
 
 
-def actions(profile: defaults.Seccomp, name: str) -> list[tuple[str, int | None, int]]:
+def actions(profile: Seccomp, name: str) -> list[tuple[str, int | None, int]]:
     return [(r.action, r.errno_ret, len(r.args)) for r in profile.syscalls if name in r.names]
 
 

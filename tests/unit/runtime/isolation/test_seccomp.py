@@ -98,7 +98,16 @@ args_ = st.builds(
     op=st.sampled_from(["SCMP_CMP_" + op for op in ("EQ", "NE", "LT", "LE", "GT", "GE", "MASKED_EQ")]),
 )
 actions = st.sampled_from(
-    [("SCMP_ACT_ALLOW", None), ("SCMP_ACT_ERRNO", None), ("SCMP_ACT_ERRNO", 38), ("SCMP_ACT_KILL", None), ("SCMP_ACT_KILL_PROCESS", None), ("SCMP_ACT_TRAP", None), ("SCMP_ACT_LOG", None), ("SCMP_ACT_TRACE", 7)]
+    [
+        ("SCMP_ACT_ALLOW", None),
+        ("SCMP_ACT_ERRNO", None),
+        ("SCMP_ACT_ERRNO", 38),
+        ("SCMP_ACT_KILL", None),
+        ("SCMP_ACT_KILL_PROCESS", None),
+        ("SCMP_ACT_TRAP", None),
+        ("SCMP_ACT_LOG", None),
+        ("SCMP_ACT_TRACE", 7),
+    ]
 )
 NAMES = [*sorted(n for n in syscalls.numbers("x86_64") if n in syscalls.numbers("aarch64"))[:60], "nonsense"]
 rules = st.builds(
