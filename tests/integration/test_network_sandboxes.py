@@ -1,0 +1,312 @@
+"""Real packets between sandboxes, the host and an address of the host's, in a namespace of the test's own."""
+
+import asyncio
+import subprocess
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from skiff.docker.event import Event
+from skiff.docker.network import (
+    IPAM,
+    EndpointIPAMConfig,
+    EndpointSettings,
+    IPAMConfig,
+    NetworkCreate,
+    PortBinding,
+)
+from skiff.engine.networks.bridge import BridgeDriver
+from skiff.engine.networks.firewall import Firewall
+from skiff.engine.networks.ipam import DEFAULT_POOLS, unique_local
+from skiff.engine.networks.record import Owner, Records
+from skiff.engine.networks.ruleset import SETS
+from skiff.engine.networks.sandboxes import Sandbox, Sandboxes
+from skiff.engine.networks.service import Networks
+from skiff.engine.storage.state import SqliteState
+from skiff.errors import SkiffError, Unavailable
+from skiff.linux import links
+from skiff.linux.netlink import NetlinkSocket
+from skiff.linux.nftables import Nftables
+from tests.integration.own_network import OUTSIDE, in_own_network, output_in, python_in
+
+pytestmark = pytest.mark.root
+
+SERVE = """
+import socket
+server = socket.create_server(("", 80), family=socket.AF_INET6, dualstack_ipv6=True)
+print("ready", flush=True)
+while True:
+    client, address = server.accept()
+    client.sendall(address[0].removeprefix("::ffff:").encode())
+    client.close()
+"""
+ASK = """
+import socket, sys
+try:
+    print(socket.create_connection((sys.argv[1], int(sys.argv[2])), 0.7).recv(100).decode())
+except OSError:
+    print("no")
+"""
+RESOLVE = """
+import socket, struct, sys
+def ask(name, kind=1, tcp=False):
+    question = b"".join(bytes([len(p)]) + p.encode() for p in name.split(".")) + b"\\0"
+    message = struct.pack(">6H", 7, 256, 1, 0, 0, 0) + question + struct.pack(">2H", kind, 1)
+    if tcp:
+        s = socket.create_connection(("127.0.0.11", 53), 2)
+        s.sendall(struct.pack(">H", len(message)) + message)
+        answer = s.recv(512)[2:]
+    else:
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        s.settimeout(5)
+        s.sendto(message, ("127.0.0.11", 53))
+        answer = s.recv(512)
+    code, count = answer[3] & 15, struct.unpack(">H", answer[6:8])[0]
+    return socket.inet_ntoa(answer[-4:]) if count else str(-code)
+for word in sys.argv[1:]:
+    name, _, how = word.partition("/")
+    print(ask(name, tcp=how == "tcp"))
+"""
+HERE = "/proc/self/ns/net"
+
+
+class House:
+    """Networks on the real kernel."""
+
+    def __init__(self, state: SqliteState) -> None:
+        self.events: list[Event] = []
+        self.records = Records(state)
+        self.driver = BridgeDriver()
+        self.firewall = Firewall("skiff-test")
+        drivers = {"bridge": self.driver}
+        self.sandboxes = Sandboxes(self.records, drivers, self.firewall, lambda: "nameserver 127.0.0.53\n")
+        self.netlink = NetlinkSocket()
+        self.networks = Networks(
+            self.records,
+            self.sandboxes,
+            drivers,
+            pools=(*DEFAULT_POOLS, unique_local("test")),
+            routes=lambda: links.destinations(self.netlink),
+            publish=self.events.append,
+            now=time.time_ns,
+            default_bridge="skifftest0",
+        )
+        self.networks.restore()
+
+    async def open(self, name: str, *networks: str, port: str = "", **settings: object) -> Sandbox:
+        endpoint = EndpointSettings(**settings)  # type: ignore[arg-type]
+        owner = Owner(
+            id=(name.encode().hex() * 64)[:64],
+            name=name,
+            settings=dict.fromkeys(networks, endpoint),
+            ports={"80/tcp": (PortBinding(host_port=port),)} if port else {},
+        )
+        self.networks.join(owner)
+        return await self.sandboxes.open(owner)
+
+    def address(self, sandbox: Sandbox, version: int = 4) -> str:
+        for endpoint in self.records.of_owner(sandbox.owner.id):
+            for address in endpoint.addresses():
+                if address.version == version:
+                    return str(address)
+        raise AssertionError("no address")
+
+
+@asynccontextmanager
+async def serving(sandbox: Sandbox) -> AsyncIterator[None]:
+    process = python_in(sandbox.namespace.path, SERVE)
+    assert process.stdout is not None
+    assert await asyncio.to_thread(process.stdout.readline) == "ready\n"
+    try:
+        yield
+    finally:
+        process.kill()
+        process.communicate()
+
+
+async def ask(sandbox: Sandbox | None, address: str, port: int) -> str:
+    """The address by which the server knows us, or `no`."""
+    where = sandbox.namespace.path if sandbox else HERE
+    return await output_in(where, ASK, address, str(port))
+
+
+def test_containers_reach_each_other_by_name_and_others_do_not() -> None:
+    async def scenario() -> None:
+        house = House(SqliteState(":memory:"))
+        house.networks.create(NetworkCreate(name="one"))
+        house.networks.create(NetworkCreate(name="two"))
+        web = await house.open("web", "one", aliases=("www",))
+        db = await house.open("db", "one")
+        stranger = await house.open("stranger", "two")
+        async with serving(web):
+            assert await ask(db, house.address(web), 80) == house.address(db)
+            assert await ask(stranger, house.address(web), 80) == "no"
+            assert await ask(None, house.address(web), 80) != "no"
+        words = ["web", "WWW", "web.one", web.owner.id[:12], "web/tcp", "nothing"]
+        said = (await output_in(db.namespace.path, RESOLVE, *words)).split()
+        assert said == [house.address(web)] * 5 + ["-2"]
+        assert await output_in(stranger.namespace.path, RESOLVE, "web") == "-2"
+
+    in_own_network(scenario)
+
+
+def test_a_published_port_is_reached_from_everywhere() -> None:
+    async def scenario() -> None:
+        house = House(SqliteState(":memory:"))
+        house.networks.create(NetworkCreate(name="one"))
+        web = await house.open("web", "one", port="8080")
+        sibling = await house.open("sibling", "one")
+        other = await house.open("other", "bridge")
+        gateway = house.networks.find("one").ranges[0].gateway
+        async with serving(web):
+            assert await ask(None, OUTSIDE, 8080) == OUTSIDE  # the client's own address
+            assert await ask(None, "127.0.0.1", 8080) == gateway
+            for container in (sibling, other, web):
+                assert await ask(container, OUTSIDE, 8080) != "no"
+            await house.sandboxes.close(web.owner.id)
+            assert await ask(None, OUTSIDE, 8080) == "no"
+
+    in_own_network(scenario)
+
+
+def test_the_hosts_loopback_stays_closed_to_containers() -> None:
+    async def scenario() -> None:
+        house = House(SqliteState(":memory:"))
+        box = await house.open("box", "bridge")
+        gateway = house.networks.find("bridge").ranges[0].gateway
+        inside = ["nsenter", f"--net={box.namespace.path}", "ip"]
+        subprocess.run([*inside, "addr", "del", "127.0.0.1/8", "dev", "lo"], check=True)
+        subprocess.run([*inside, "route", "add", "127.0.0.0/8", "via", gateway], check=True)
+        server = python_in(
+            HERE, SERVE.replace('("", 80), family=socket.AF_INET6, dualstack_ipv6=True', '("127.0.0.1", 80)')
+        )
+        assert server.stdout is not None
+        await asyncio.to_thread(server.stdout.readline)
+        try:
+            assert await ask(box, "127.0.0.1", 80) == "no"
+        finally:
+            server.kill()
+            server.communicate()
+
+    in_own_network(scenario)
+
+
+def test_ipv6_works_end_to_end() -> None:
+    async def scenario() -> None:
+        house = House(SqliteState(":memory:"))
+        house.networks.create(NetworkCreate(name="six", enable_ipv6=True))
+        web = await house.open("web", "six", port="8080")
+        db = await house.open("db", "six")
+        async with serving(web):
+            assert await ask(db, house.address(web, 6), 80) == house.address(db, 6)
+
+    in_own_network(scenario)
+
+
+def test_an_internal_network_leads_nowhere() -> None:
+    async def scenario() -> None:
+        house = House(SqliteState(":memory:"))
+        house.networks.create(NetworkCreate(name="inside", internal=True))
+        box = await house.open("box", "inside")
+        routes = await output_in(box.namespace.path, "print(open('/proc/net/route').read().count('eth0'))")
+        assert routes == "1"  # the subnet, and no default
+
+    in_own_network(scenario)
+
+
+def test_connect_and_disconnect_while_running() -> None:
+    async def scenario() -> None:
+        house = House(SqliteState(":memory:"))
+        house.networks.create(NetworkCreate(name="one"))
+        web = await house.open("web", "bridge")
+        db = await house.open("db", "one")
+        async with serving(web):
+            settings = EndpointSettings(ipam_config=EndpointIPAMConfig(ipv4_address="172.18.0.77"))
+            await house.networks.connect("one", web.owner, settings)
+            assert await ask(db, "172.18.0.77", 80) == house.address(db)
+            assert await output_in(db.namespace.path, RESOLVE, "web") == "172.18.0.77"
+            await house.networks.disconnect("one", web.owner)
+            assert await ask(db, "172.18.0.77", 80) == "no"
+            assert await output_in(db.namespace.path, RESOLVE, "web") == "-2"
+        assert [e.action for e in house.events] == ["create", "connect", "disconnect"]
+
+    in_own_network(scenario)
+
+
+def test_a_port_in_use_refuses_the_start_and_leaves_nothing() -> None:
+    async def scenario() -> None:
+        house = House(SqliteState(":memory:"))
+        await house.open("first", "bridge", port="8080")
+        with pytest.raises(Unavailable, match="port is already allocated"):
+            await house.open("second", "bridge", port="8080")
+        assert len([e for e in house.records.endpoints.values() if e.is_attached]) == 1
+
+    in_own_network(scenario)
+
+
+def test_exhausted_addresses_are_a_clear_error() -> None:
+    async def scenario() -> None:
+        house = House(SqliteState(":memory:"))
+        small = IPAM(config=(IPAMConfig(subnet="10.9.0.0/30"),))
+        house.networks.create(NetworkCreate(name="small", ipam=small))
+        await house.open("only", "small")
+        with pytest.raises(SkiffError, match="no available IPv4 addresses on this network's address pools"):
+            await house.open("late", "small")
+
+    in_own_network(scenario)
+
+
+def test_the_next_engine_finds_the_network_as_it_was() -> None:
+    async def scenario() -> None:
+        state = SqliteState(":memory:")
+        first = House(state)
+        first.networks.create(NetworkCreate(name="one"))
+        web = await first.open("web", "one", port="8080")
+        gone = await first.open("gone", "one")
+        db = await first.open("db", "one")
+        address = first.address(web)
+        async with serving(web):
+            keeper = python_in(web.namespace.path, "import time; print('up', flush=True); time.sleep(60)")
+            other = python_in(db.namespace.path, "import time; print('up', flush=True); time.sleep(60)")
+            for process in (keeper, other):
+                assert process.stdout is not None
+                await asyncio.to_thread(process.stdout.readline)
+            await first.sandboxes.shut_down()
+
+            second = House(state)
+            await second.sandboxes.reopen(web.owner, keeper.pid)
+            await second.sandboxes.reopen(db.owner, other.pid)
+            second.sandboxes.forget_others({web.owner.id, db.owner.id})
+            second.sandboxes.apply_firewall()
+            assert await ask(None, OUTSIDE, 8080) == OUTSIDE
+            assert await output_in(f"/proc/{other.pid}/ns/net", RESOLVE, "web") == address
+            assert await output_in(f"/proc/{other.pid}/ns/net", RESOLVE, "gone") == "-2"
+            assert not second.records.of_owner(gone.owner.id)[0].is_attached
+            for process in (keeper, other):
+                process.kill()
+                process.communicate()
+
+    in_own_network(scenario)
+
+
+def test_the_kernel_holds_what_the_records_say_and_nothing_at_the_end() -> None:
+    async def scenario() -> None:
+        house = House(SqliteState(":memory:"))
+        for number in range(20):
+            house.networks.create(NetworkCreate(name=f"n{number}"))
+        boxes = [await house.open(f"box{n}", f"n{n}", port=str(9000 + n)) for n in range(20)]
+        nftables = Nftables()
+        assert len(nftables.elements("skiff-test", "pub4_any")) == 20
+        assert len(nftables.elements("skiff-test", "bridges")) == 20
+        for box in boxes:
+            await house.sandboxes.close(box.owner.id)
+            house.networks.forget(box.owner.id)
+        assert not nftables.has_table("skiff-test")
+        assert len(house.networks.prune()) == 20
+        left = [link.name for link in links.links(house.netlink) if link.name.startswith("br-")]
+        assert left == []
+        assert len(SETS) == 10
+
+    in_own_network(scenario)
