@@ -95,8 +95,11 @@ def test_malformed_pax_records(body: bytes) -> None:
 
 
 def _patched(data: bytes, at: int, field: bytes) -> bytes:
-    header = data[:at] + field + data[at + len(field) : 148] + b" " * 8 + data[156:512]
-    return header[:148] + b"%06o\0 " % sum(header) + data[156:512] + data[512:]
+    header = bytearray(data[:512])
+    header[at : at + len(field)] = field
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header) + data[512:]
 
 
 def test_hostile_headers() -> None:
@@ -144,6 +147,7 @@ def test_a_flipped_archive_is_read_or_refused(data: st.DataObject) -> None:
         pass
 
 
+XATTRS = st.text("abc.", min_size=1).map(lambda text: b"user." + text.encode())
 NAMES = st.binary(min_size=1, max_size=300).filter(lambda name: b"\0" not in name and not name.endswith(b"/"))
 
 
