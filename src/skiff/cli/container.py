@@ -1,4 +1,4 @@
-"""Containers that exist already: stop, restart, kill, pause, unpause, rm, rename, port, update, wait, top, prune."""
+"""Containers that exist already: what stops, changes, names, awaits and removes them."""
 
 from __future__ import annotations
 
@@ -157,10 +157,10 @@ def parse_swap(text: str) -> int:
 
 
 def parse_restart(text: str) -> Json:
-    """no | always | unless-stopped | on-failure[:count] → RestartPolicy. Raises ValueError."""
+    """`no`, `always`, `unless-stopped`, `on-failure[:count]` → RestartPolicy. Raises ValueError."""
     name, _, count = text.partition(":")
     if not name:
-        raise ValueError(f"invalid restart policy format: no policy provided before colon")
+        raise ValueError("invalid restart policy format: no policy provided before colon")
     if count and not count.isdecimal():
         raise ValueError("invalid restart policy format: maximum retry count must be an integer")
     return {"Name": name, "MaximumRetryCount": int(count or 0)}
@@ -191,7 +191,7 @@ def top(session: Session, asked: Parsed) -> int:
 
 def prune(session: Session, asked: Parsed) -> int:
     if not asked["force"] and not agreed(session, "WARNING! This will remove all stopped containers."):
-        return 1
+        return 0
     reply = session.engine().prune_containers(wire(asked["filter"]))
     from skiff.cli.human import size
 
@@ -217,8 +217,7 @@ def _stopping(act: Any, verb: str, about: str) -> Command:
         if "time" in asked.changed:
             asked.values["timeout"] = asked["time"]
             asked.changed.add("timeout")
-        code: int = act(session, asked)
-        return code
+        return int(act(session, asked))
 
     flags = (_SIGNAL, _TIMEOUT, _TIME)
     return Command(f"[OPTIONS] {MANY}", about, with_old_spelling, flags, least=1, aliases=_names(verb))

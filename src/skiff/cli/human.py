@@ -1,4 +1,7 @@
-"""Sizes, spans and instants as people read them in docker's lists. Pure but for the clock's time zone; imports nothing heavy."""
+"""Sizes, spans and instants as people read them in docker's lists.
+
+Pure but for the machine's time zone; imports nothing heavy.
+"""
 
 import time
 

@@ -182,7 +182,7 @@ def write_stream(chunks: Iterator[bytes], path: str, wrong: str) -> None:
 def read_pieces(path: str) -> Iterator[bytes]:
     """A file's bytes, or stdin's for "" and "-"."""
     if path in ("", "-"):
-        while data := sys.stdin.buffer.read1(PIECE):
+        while data := posix.read(0, PIECE):
             yield data
         return
     with open(path, "rb") as file:
@@ -238,7 +238,7 @@ def prune(session: Session, asked: Parsed) -> int:
         else "all dangling images"
     )
     if not asked["force"] and not agreed(session, f"WARNING! This will remove {what}."):
-        return 1
+        return 0
     filters = wire(asked["filter"])
     filters["dangling"] = ["false" if asked["all"] else "true"]
     reply = session.engine().prune_images(filters)

@@ -56,12 +56,16 @@ def info(session: Session, asked: Parsed) -> int:
 
 
 def _filled(template: Any, value: Json) -> str:
+    """Writes what came before the mistake, as Go does. Raises FormatError."""
     from skiff.cli.shapes import shaped
     from skiff.cli.template import TemplateError
 
+    known: Any = shaped(value)
+    known.kind = "system.dockerInfo"  # Go's name for it, which its messages show
     try:
-        text: str = template.execute(shaped(value))
+        text: str = template.execute(known)
     except TemplateError as error:
+        sys.stdout.write(error.written + "\n")
         raise FormatError(str(error)) from None
     return text
 
@@ -134,7 +138,7 @@ def server(known: Json) -> Iterator[str]:
         " Default Address Pools:", [f"Base: {p['Base']}, Size: {p['Size']}" for p in pools or ()]
     )
     firewall = known.get("FirewallBackend")
-    if firewall:
+    if firewall and firewall["Driver"] != "iptables":
         yield f" Firewall Backend: {firewall['Driver']}"
         yield from (f"  {name}: {value}" for name, value in firewall.get("Info") or ())
 

@@ -25,11 +25,11 @@ BAD_TEMPLATE = 64
 def show(session: Session, names: list[str], form: str, find: Callable[[str], Any]) -> int:
     """What was found first, then what was not; 1 when anything failed, 64 for a template that cannot be."""
     template = None
-    if form:
+    if form and form != "json":
         from skiff.cli.template import Template, TemplateError
 
         try:
-            template = Template("{{json .}}" if form == "json" else form)
+            template = Template(form)
         except TemplateError as error:
             session.err(f"template parsing error: {error}")
             return BAD_TEMPLATE
@@ -45,15 +45,25 @@ def show(session: Session, names: list[str], form: str, find: Callable[[str], An
                 found.append(value)
         except SkiffError as error:
             errors.append(str(error))
-    sys.stdout.write(("".join(lines) or "\n") if template else indented(found) + "\n")
+    if template:
+        sys.stdout.write("".join(lines) or "\n")
+    elif form == "json":
+        from skiff.cli.shapes import shaped
+        from skiff.cli.template_values import to_json
+
+        sys.stdout.write(to_json(shaped(found)) + "\n")
+    else:
+        sys.stdout.write(indented(found) + "\n")
     for message in errors:
         session.err(message)
     return 1 if errors else 0
 
 
 def filled(template: Any, value: Any) -> str:
-    """The template over structs first, where a wrong name is an error; then over bare JSON, which has the wire's
-    own names. Raises FormatError."""
+    """The template over structs first, where a wrong name is an error; then over bare JSON with the wire's names.
+
+    Raises FormatError.
+    """
     from skiff.cli.shapes import shaped
     from skiff.cli.template import TemplateError
 

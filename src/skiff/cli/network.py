@@ -145,7 +145,7 @@ def rm(session: Session, asked: Parsed) -> int:
 def prune(session: Session, asked: Parsed) -> int:
     warning = "WARNING! This will remove all custom networks not used by at least one container."
     if not asked["force"] and not agreed(session, warning):
-        return 1
+        return 0
     gone = session.engine().prune_networks(wire(asked["filter"])).get("NetworksDeleted")
     if gone:
         print("Deleted Networks:")

@@ -1,6 +1,7 @@
 """The progress an engine reports while it pulls, loads, imports or pushes: lines, or bars on a terminal.
 
-One line per layer id; on a terminal the cursor goes up to a layer's line and comes back. Elsewhere bars are left out.
+One line per layer id; on a terminal the cursor goes up to a layer's line and comes back.
+Elsewhere bars are left out.
 """
 
 from __future__ import annotations

@@ -26,9 +26,24 @@ MAPS: dict[str, object] = {
     "Volumes": None,
 }
 POINTERS = frozenset(
-    ("Health", "Healthcheck", "IPAMConfig", "Init", "MemorySwappiness", "OomKillDisable", "PidsLimit", "StopTimeout",
-     "UsageData", "ClusterVolume", "RootFS", "Manifests", "Descriptor", "Identity", "ImageManifestDescriptor")
-)  # fmt: skip
+    (
+        "Health",
+        "Healthcheck",
+        "IPAMConfig",
+        "Init",
+        "MemorySwappiness",
+        "OomKillDisable",
+        "PidsLimit",
+        "StopTimeout",
+        "UsageData",
+        "ClusterVolume",
+        "RootFS",
+        "Manifests",
+        "Descriptor",
+        "Identity",
+        "ImageManifestDescriptor",
+    )
+)
 # what Go names otherwise than the wire
 GO_NAMES = {
     "Id": "ID",
@@ -48,24 +63,40 @@ GO_NAMES = {
 UNSAID: dict[str, dict[str, object]] = {
     "State": {"Health": None},
     "Config": {
-        "Healthcheck": None, "ArgsEscaped": False, "NetworkDisabled": False, "MacAddress": "", "StopSignal": "",
-        "StopTimeout": None, "Shell": NilList(), "ExposedPorts": NilMap(), "OnBuild": NilList(),
-        "Entrypoint": NilList(), "Volumes": NilMap(), "Labels": NilMap(),
+        "Healthcheck": None,
+        "ArgsEscaped": False,
+        "NetworkDisabled": False,
+        "MacAddress": "",
+        "StopSignal": "",
+        "StopTimeout": None,
+        "Shell": NilList(),
+        "ExposedPorts": NilMap(),
+        "OnBuild": NilList(),
+        "Entrypoint": NilList(),
+        "Volumes": NilMap(),
+        "Labels": NilMap(),
     },
     "HostConfig": {
-        "Annotations": NilMap(), "Mounts": NilList(), "Sysctls": NilMap(), "Tmpfs": NilMap(), "StorageOpt": NilMap(),
-        "Init": None, "Runtime": "", "Isolation": "", "VolumesFrom": NilList(),
+        "Annotations": NilMap(),
+        "Mounts": NilList(),
+        "Sysctls": NilMap(),
+        "Tmpfs": NilMap(),
+        "StorageOpt": NilMap(),
+        "Init": None,
+        "Runtime": "",
+        "Isolation": "",
+        "VolumesFrom": NilList(),
     },
     "IPAM": {"Options": NilMap(), "Config": NilList()},
     "": {"Peers": NilList(), "Status": NilMap(), "UsageData": None, "SizeRw": None, "SizeRootFs": None},
     "Config[]": {"Subnet": "", "IPRange": "", "Gateway": "", "AuxAddress": NilMap()},
-}  # fmt: skip
+}
 
 
 class GoRecord(Record):
     """A struct of the API: its fields answer to their Go names as well."""
 
-    def get(self, name: str, default: object = None) -> object:  # type: ignore[override]
+    def get(self, name: str, default: object = None) -> object:
         if name in self:
             return self[name]
         for wire, go_name in GO_NAMES.items():
@@ -105,3 +136,36 @@ def shaped(value: object, name: str = "") -> object:
 def _is_driver_config(value: dict[str, object]) -> bool:
     """LogConfig.Config: a map of strings, where the container's Config has Env, Cmd, Image, …"""
     return not value
+
+
+class EventRecord(Record):
+    """An event under its Go names; `{{json .}}` has the wire's."""
+
+    kind = "*events.Message"
+
+    def get(self, name: str, default: object = None) -> object:
+        wire = EVENT_FIELDS.get(name)
+        return super().get(wire[0], wire[1]) if wire else default
+
+
+EVENT_FIELDS: dict[str, tuple[str, object]] = {
+    "Status": ("status", ""),
+    "ID": ("id", ""),
+    "From": ("from", ""),
+    "Type": ("Type", ""),
+    "Action": ("Action", ""),
+    "Actor": ("Actor", Record(ID="", Attributes=NilMap())),
+    "Scope": ("scope", ""),
+    "Time": ("time", 0),
+    "TimeNano": ("timeNano", 0),
+}
+
+
+def event(message: dict[str, object]) -> EventRecord:
+    """Engine API, EventMessage."""
+    kept = ("status", "id", "from", "Type", "Action", "Actor", "scope", "time", "timeNano")
+    record = EventRecord((name, message[name]) for name in kept if name in message)
+    actor = message.get("Actor")
+    if isinstance(actor, dict):
+        record["Actor"] = Record(ID=actor.get("ID", ""), Attributes=Map(actor.get("Attributes") or {}))
+    return record

@@ -8,7 +8,8 @@ import time
 from skiff.cli import human
 from skiff.cli.filters import FILTER, FORCE, KINDS, agreed, wire
 from skiff.cli.flags import Command
-from skiff.cli.table import FORMAT, FormatError
+from skiff.cli.table import FORMAT, FORMAT_ONE, FormatError
+from skiff.cli.version import BAD_TEMPLATE
 from skiff.errors import InvalidParameter
 
 TYPE_CHECKING = False
@@ -32,7 +33,12 @@ def events(session: Session, asked: Parsed) -> int:
             template = Template("{{json .}}" if asked["format"] == "json" else asked["format"])
         except TemplateError as error:
             session.err(f"Error parsing format: {error}")
-            return 64
+            return BAD_TEMPLATE
+        try:
+            _filled(template, {})  # a wrong name is told before the first event
+        except FormatError as error:
+            session.err(str(error))
+            return BAD_TEMPLATE
     now = time.time()
     bounds = {name: timestamp(asked[name], now) if asked[name] else None for name in ("since", "until")}
     for event in session.engine().events(filters=wire(asked["filter"]), **bounds):
@@ -52,18 +58,15 @@ def event_line(event: Json) -> str:
     return f"{text} ({attributes})" if attributes else text
 
 
-def _filled(template: Any, event: Json) -> str:
+def _filled(template: Any, message: Json) -> str:
+    """Raises FormatError."""
+    from skiff.cli.shapes import event
     from skiff.cli.template import TemplateError
-    from skiff.cli.template_values import Map, Record
 
-    actor = event["Actor"]
-    known = Record(Type=event["Type"], Action=event["Action"])
-    known["Actor"] = Record(ID=actor["ID"], Attributes=Map(actor.get("Attributes") or {}))
-    known.update((name, event[name]) for name in ("scope", "time", "timeNano") if name in event)
     try:
-        text: str = template.execute(known)
+        text: str = template.execute(event(message))
     except TemplateError as error:
-        raise FormatError(str(error)) from None
+        raise FormatError(f"Error parsing format: {error}") from None
     return text
 
 
@@ -101,7 +104,7 @@ def prune(session: Session, asked: Parsed) -> int:
         lines += [f"  - {name}={value}" for name, value in sorted(asked["filter"])]
     lines.append("")
     if not asked["force"] and not agreed(session, "\n".join(lines)):
-        return 1
+        return 0
     return _prune(session, filters, everything=everything, volumes=volumes)
 
 
@@ -159,7 +162,7 @@ COMMANDS = {
         events,
         (
             FILTER,
-            FORMAT,
+            ("format", "", *FORMAT_ONE[2:]),
             ("since", "", "string", "", "Show all events created since timestamp"),
             ("until", "", "string", "", "Stream events until this timestamp"),
         ),

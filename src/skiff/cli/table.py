@@ -24,7 +24,8 @@ FORMAT = (
 'table TEMPLATE':   Print output in table format using the given Go template
 'json':             Print in JSON format
 'TEMPLATE':         Print output using the given Go template.
-Refer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates""",
+Refer to https://docs.docker.com/go/formatting/ for more information about formatting output with \
+templates""",
 )
 FORMAT_ONE = (
     "format",
@@ -34,7 +35,8 @@ FORMAT_ONE = (
     """Format output using a custom template:
 'json':             Print in JSON format
 'TEMPLATE':         Print output using the given Go template.
-Refer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates""",
+Refer to https://docs.docker.com/go/formatting/ for more information about formatting output with \
+templates""",
 )
 LEAST_WIDTH = 10
 GAP = 3

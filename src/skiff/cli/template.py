@@ -1,7 +1,7 @@
 """Go's text/template as docker's --format uses it: parse once, execute on JSON-like data.
 
-Pure. Errors are Go's sentences, `template: NAME:LINE:COLUMN: executing "NAME" at <what>: why`, because scripts and
-people search for them. Loaded only when --format was given.
+Pure. Errors are Go's sentences, `template: NAME:LINE:COLUMN: executing "NAME" at <what>: why`, because scripts
+and people search for them. Loaded only when --format was given.
 """
 
 from skiff.cli.template_functions import ALL as FUNCTIONS
@@ -30,7 +30,11 @@ class Template:
     def execute(self, data: object, *, strict: bool = False) -> str:
         """The text. strict: a missing map key is an error (missingkey=error), and values are untyped JSON."""
         out: list[str] = []
-        _Run(self, out, data, strict).run(self.body, self.name, data)
+        try:
+            _Run(self, out, data, strict).run(self.body, self.name, data)
+        except TemplateError as error:
+            error.written = "".join(out)
+            raise
         return "".join(out)
 
 
@@ -62,9 +66,8 @@ class _Run:
         node, source = self.node, self.template.source
         column = node.position - (source.rfind("\n", 0, node.position) + 1)
         line = 1 + source.count("\n", 0, node.position)
-        return TemplateError(
-            f"template: {self.template.name}:{line}:{column}: executing {quoted(self.name)} at <{node}>: {message}"
-        )
+        place = f"template: {self.template.name}:{line}:{column}"
+        return TemplateError(f"{place}: executing {quoted(self.name)} at <{node}>: {message}")
 
     # nodes
 

@@ -14,7 +14,8 @@ from skiff.cli.template_lexer import Lexer, TemplateError, Token, number, quoted
 
 class Node:
     """kind: text, action, if, range, with, template, break, continue, pipe, command, and the operands
-    field, variable, chain, identifier, number, string, bool, dot, nil."""
+    field, variable, chain, identifier, number, string, bool, dot, nil.
+    """
 
     __slots__ = (
         "assigns",
@@ -185,7 +186,7 @@ class Parser:
     def body(self) -> tuple[list[Node], Node]:
         """Nodes up to {{end}} or {{else}}, and that one."""
         self.enter()
-        nodes = []
+        nodes: list[Node] = []
         while self.peek().kind != "eof":
             node = self.node()
             if node.kind in ("end", "else"):

@@ -6,7 +6,7 @@ Pure.
 """
 
 from skiff.cli.template_lexer import quoted
-from skiff.cli.template_values import NOTHING, decimal, general, go_syntax, show, show_plus, type_name
+from skiff.cli.template_values import NOTHING, general, go_syntax, show, show_plus, type_name
 
 
 def sprintf(pattern: str, arguments: list[object]) -> str:
@@ -97,17 +97,10 @@ def _verb(verb: str, flags: str, width: int | None, precision: int | None, value
             return _pad(go_syntax(value), flags, width)
         if isinstance(value, (list, dict)):
             return _pad(show_plus(value) if "+" in flags else show(value), flags, None)
-        verb = (
-            "s"
-            if isinstance(value, (str, bytes))
-            else "t"
-            if isinstance(value, bool)
-            else "g"
-            if isinstance(value, float)
-            else "d"
-        )
-        if verb == "g" and precision is None:
-            return _number(("+" if "+" in flags and value > 0 else "") + general(value, 21), flags, width)  # type: ignore[operator]
+        if isinstance(value, float) and precision is None:
+            plus = "+" if "+" in flags and value > 0 else ""
+            return _number(plus + general(value, 21), flags, width)
+        verb = _natural_verb(value)
     if isinstance(value, list):
         return "[" + " ".join(_verb(verb, flags, width, precision, item) for item in value) + "]"
     if isinstance(value, dict):
@@ -128,6 +121,15 @@ def _verb(verb: str, flags: str, width: int | None, precision: int | None, value
     if text is None:
         return f"%!{verb}({_typed(value)})"
     return _pad(text, flags, width)
+
+
+def _natural_verb(value: object) -> str:
+    """What %v means for a basic value."""
+    if isinstance(value, bool):
+        return "t"
+    if isinstance(value, int):
+        return "d"
+    return "g" if isinstance(value, float) else "s"
 
 
 def _string(verb: str, flags: str, precision: int | None, value: str) -> str | None:
@@ -186,7 +188,6 @@ def _float(verb: str, flags: str, width: int | None, precision: int | None, valu
         text = general(value, 21)
         text = text.upper() if verb == "G" else text
     elif verb in "gG":
-        _, digits, point = decimal(value)
         text = format(value, f".{max(precision or 0, 1)}{verb}")
     else:
         text = format(value, f".{6 if precision is None else precision}{'f' if verb == 'F' else verb}")

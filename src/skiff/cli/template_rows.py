@@ -22,7 +22,7 @@ class Row(Record):
         self.item = item
         self.kind = listing.kind
 
-    def get(self, name: str, default: object = None) -> object:  # type: ignore[override]
+    def get(self, name: str, default: object = None) -> object:
         field = self.listing.fields.get(name)
         return field[1](self.item) if field else default
 

@@ -87,7 +87,7 @@ def verbose(used: Json, now: float) -> str:
     rows = [["VOLUME NAME", "LINKS", "SIZE"]]
     rows += [
         [v["Name"], str(v["UsageData"]["RefCount"]), human.size(v["UsageData"]["Size"])]
-        for v in sorted(used.get("Volumes") or [], key=lambda v: human.natural(v["Name"]))
+        for v in used.get("Volumes") or []
     ]
     cache = used.get("BuildCache") or []
     size = human.size(sum(entry["Size"] for entry in cache if not entry["Shared"]))

@@ -39,7 +39,7 @@ def version(session: Session, asked: Parsed) -> int:
     theirs: Json | None = None
     failure: SkiffError | None = None
     try:
-        theirs = session.engine().version()
+        theirs = with_plain_times(session.engine().version())
     except SkiffError as error:
         failure = error
     if template:
@@ -50,6 +50,22 @@ def version(session: Session, asked: Parsed) -> int:
         session.err(str(failure))
         return 1
     return 0
+
+
+def with_plain_times(theirs: Json) -> Json:
+    """The engine's build time as C writes times: Tue Sep 15 11:02:57 2026."""
+    import time
+
+    from skiff.cli.human import instant
+
+    for component in theirs.get("Components") or ():
+        details = component.get("Details") or {}
+        try:
+            seconds, _ = instant(details.get("BuildTime", ""))
+        except ValueError:
+            continue
+        details["BuildTime"] = time.strftime("%a %b %e %H:%M:%S %Y", time.gmtime(seconds))
+    return theirs
 
 
 def client(session: Session) -> Json:
@@ -126,13 +142,16 @@ def _component(component: Json) -> list[str]:
 
 
 def filled(template: Any, value: Json) -> str:
-    """Raises FormatError."""
+    """Writes what came before the mistake, as Go does. Raises FormatError."""
     from skiff.cli.shapes import shaped
     from skiff.cli.template import TemplateError
 
+    known: Any = shaped(value)
+    known.kind = "system.versionInfo"  # Go's name for it, which its messages show
     try:
-        text: str = template.execute(shaped(value))
+        text: str = template.execute(known)
     except TemplateError as error:
+        sys.stdout.write(error.written + "\n")
         raise FormatError(str(error)) from None
     return text
 

@@ -81,7 +81,7 @@ def prune(session: Session, asked: Parsed) -> int:
     kind = "all" if everything else "anonymous"
     warning = f"WARNING! This will remove {kind} local volumes not used by at least one container."
     if not asked["force"] and not agreed(session, warning):
-        return 1
+        return 0
     filters = wire(asked["filter"])
     if everything:
         if "all" in filters:
