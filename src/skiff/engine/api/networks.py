@@ -1,6 +1,6 @@
 """/networks: the two networks that need no driver, `host` and `none`. Engine API, tag Network."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from aiohttp import web
@@ -15,7 +15,7 @@ from skiff.errors import Forbidden, InvalidParameter, NotFound, NotImplementedHe
 
 FILTERS: Final = ("dangling", "driver", "id", "label", "name", "scope", "type")
 
-Members = Callable[[str], dict[str, NetworkContainer]]
+Members = Callable[[str], Mapping[str, NetworkContainer]]
 """The running containers of a network, by id."""
 
 
@@ -80,7 +80,7 @@ class NetworkRoutes:
         raise NotFound(f"network {text} not found")
 
     def _shown(self, network: NetworkInspect) -> NetworkInspect:
-        return replace(network, containers=self.members(network.name))
+        return replace(network, containers=dict(self.members(network.name)))
 
     def _wanted(self, network: NetworkInspect, asked: Filters) -> bool:
         kinds = asked.values("type")

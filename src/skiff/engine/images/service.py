@@ -165,6 +165,14 @@ class Images:
         id, _ = self._names.find(name)
         return views.history(self._names.image(id), self.config(id), self._names.tags(id))
 
+    def count(self) -> int:
+        """How many images there are."""
+        return len(self._names.images())
+
+    async def layers_size(self) -> int:
+        """Bytes of all layers together, those that images share counted once."""
+        return sum({layer.chain: layer.size for row in self._names.images() for layer in row.layers}.values())
+
     # -- naming and removing
 
     async def tag(self, name: str, repository: str, tag: str = "") -> None:

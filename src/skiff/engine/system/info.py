@@ -240,6 +240,18 @@ def engine_id(data: DataPaths) -> str:
     return fresh
 
 
+def filesystem(path: str) -> str:
+    """The type of the file system that a path lies on, `ext4`; empty when it cannot be told."""
+    wanted = os.stat(path).st_dev
+    with open("/proc/self/mountinfo") as file:
+        for line in file:
+            fields, _, rest = line.partition(" - ")
+            major, _, minor = fields.split(" ", 3)[2].partition(":")
+            if os.makedev(int(major), int(minor)) == wanted:
+                return rest.split(" ", 1)[0]
+    return ""
+
+
 def _security(host: Host) -> list[str]:
     options = ["name=seccomp,profile=builtin"] if host.seccomp else []
     if host.cgroup_version == 2:

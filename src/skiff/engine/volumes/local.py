@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from skiff.docker.volume import Volume
-from skiff.errors import InvalidParameter, SkiffError
+from skiff.errors import Conflict, InvalidParameter, SkiffError
 from skiff.linux import mounts
 from skiff.paths import DataPaths
 
@@ -60,11 +60,14 @@ class LocalDriver:
 
     def remove(self, volume: Volume) -> None:
         self.unmount(volume)
+        # Whatever lies behind a mount is somebody else's.
+        if _is_mounted(volume.mountpoint):
+            raise Conflict(f"remove {volume.name}: {volume.mountpoint} is still mounted")
         shutil.rmtree(f"{self.root}/{volume.name}", ignore_errors=False, onerror=_unless_gone)
 
     def mount(self, volume: Volume) -> str:
         options = volume.options or {}
-        if options.get("device") and not os.path.ismount(volume.mountpoint):
+        if options.get("device") and not _is_mounted(volume.mountpoint):
             try:
                 _mount(options, volume.mountpoint)
             except OSError as error:
@@ -75,8 +78,20 @@ class LocalDriver:
         return volume.mountpoint
 
     def unmount(self, volume: Volume) -> None:
-        if volume.options and os.path.ismount(volume.mountpoint):
+        if volume.options and _is_mounted(volume.mountpoint):
             mounts.unmount(volume.mountpoint)
+
+
+def _is_mounted(path: str) -> bool:
+    """Asks the mount table: os.path.ismount does not see a bind of the same file system."""
+    wanted = os.path.realpath(path)
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
+        return any(_unescaped(line.split(" ", 5)[4]) == wanted for line in table)
+
+
+def _unescaped(text: str) -> str:
+    """A path of mountinfo(5), where blanks and backslashes are octal."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
 
 
 def _mount(options: Mapping[str, str], target: str) -> None:

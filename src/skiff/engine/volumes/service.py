@@ -1,4 +1,4 @@
-"""The front desk of volumes: create, list, inspect, remove, prune, and who has one mounted.
+"""The front desk of volumes: create, list, inspect, remove, prune, and who has one open.
 
 It owns the volume records. It does not know containers: it asks `users`.
 """
@@ -44,7 +44,7 @@ class Volumes:
         self._drivers = {driver.name: driver for driver in drivers}
         self._users = users
         self._publish = publish
-        self._mounted: dict[str, set[str]] = {}
+        self._open: dict[str, set[str]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
     async def create(self, wish: VolumeCreate) -> Volume:
@@ -147,23 +147,23 @@ class Volumes:
         self._publish("prune", "", {"reclaimed": str(freed)})
         return VolumesPruneReport(volumes_deleted=tuple(deleted), space_reclaimed=freed)
 
-    async def mount(self, name: str, user: str) -> str:
+    async def open(self, name: str, user: str) -> str:
         """The directory with the content, mounted if it needs to be. Repeating it changes nothing.
 
-        user: a container's id, to be given to `release` again.
+        user: a container's id, to be given to `close` again.
         """
         async with self._lock(name):
             volume = self.inspect(name)
             path = await asyncio.to_thread(self._drivers[volume.driver].mount, volume)
-            if user not in self._mounted.setdefault(name, set()):
-                self._mounted[name].add(user)
+            if user not in self._open.setdefault(name, set()):
+                self._open[name].add(user)
                 self._publish("mount", name, {"driver": volume.driver, "container": user})
             return path
 
-    async def release(self, name: str, user: str) -> None:
-        """Undo mount. What is not mounted, or no longer there, is no error."""
+    async def close(self, name: str, user: str) -> None:
+        """Undo open. What is not open, or no longer there, is no error."""
         async with self._lock(name):
-            users = self._mounted.get(name, set())
+            users = self._open.get(name, set())
             if user not in users:
                 return
             users.discard(user)
@@ -171,7 +171,7 @@ class Volumes:
             if volume is None:
                 return
             if not users:
-                del self._mounted[name]
+                del self._open[name]
                 await asyncio.to_thread(self._drivers[volume.driver].unmount, volume)
             self._publish("unmount", name, {"driver": volume.driver, "container": user})
 
