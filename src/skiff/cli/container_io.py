@@ -185,7 +185,8 @@ COMMANDS = {
                 "",
                 "string",
                 "",
-                'Show logs since timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)',
+                'Show logs since timestamp (e.g. "2013-01-02T13:23:37Z") or relative '
+                '(e.g. "42m" for 42 minutes)',
             ),
             ("tail", "n", "string", "all", "Number of lines to show from the end of the logs"),
             ("timestamps", "t", "bool", False, "Show timestamps"),

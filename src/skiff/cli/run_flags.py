@@ -1,6 +1,7 @@
 """The flags of `run` and `create` → the body of POST /containers/create. Pure: surroundings are handed in.
 
-Two kinds of error, as in Docker: a value that cannot be parsed is a FlagError while reading the line (PARSERS);
+Two kinds of error, as in Docker: a value that cannot be parsed is a FlagError while reading the line
+(PARSERS);
 values that do not fit together are a RunError afterwards (`wish`). Both end in exit code 125.
 """
 

@@ -57,7 +57,9 @@ _RECURSIVE = {
 
 
 def mount(text: str) -> dict[str, Any]:
-    """--mount type=bind|volume|tmpfs|image,source=…,target=…,… → Mount. Raises ValueError in Docker's words."""
+    """--mount type=bind|volume|tmpfs|image,source=…,target=…,… → Mount. Raises ValueError in Docker's
+    words.
+    """
     wish: dict[str, Any] = {"Type": "volume", "Source": "", "Target": ""}
     volume: dict[str, Any] = {}
     driver: dict[str, Any] = {}
@@ -149,7 +151,8 @@ def _assembled(
         )
     if bind.get("ReadOnlyForceRecursive") and bind.get("Propagation") != "rprivate":
         raise ValueError(
-            "option 'bind-recursive=readonly' requires 'bind-propagation=rprivate' to be specified in conjunction"
+            "option 'bind-recursive=readonly' requires 'bind-propagation=rprivate' "
+            "to be specified in conjunction"
         )
     if not wish["Source"]:
         del wish["Source"]

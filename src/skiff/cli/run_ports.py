@@ -144,7 +144,9 @@ def exposed(specs: Sequence[str]) -> dict[str, Any]:
 
 
 def network(text: str) -> dict[str, Any]:
-    """--network NAME or name=…,alias=…,ip=…,ip6=…,mac-address=…,link-local-ip=…,driver-opt=K=V,gw-priority=N."""
+    """--network NAME or
+    name=…,alias=…,ip=…,ip6=…,mac-address=…,link-local-ip=…,driver-opt=K=V,gw-priority=N.
+    """
     wish: dict[str, Any] = {
         "name": "",
         "aliases": [],

@@ -1,4 +1,5 @@
-"""Single values of `run` flags: text → shapes of the Engine API. Pure; ValueError says why, in Docker's words.
+"""Single values of `run` flags: text → shapes of the Engine API. Pure; ValueError says why, in
+Docker's words.
 
 Also what comes from files: variables and labels, one NAME=value per line.
 """
@@ -202,7 +203,9 @@ def pairs(texts: Sequence[str], *, need_value: str = "") -> dict[str, str]:
 
 
 def environment(files: Sequence[str], given: Sequence[str], around: Surroundings) -> list[str]:
-    """Files first, then -e. NAME alone takes the user's own value; unset, -e keeps the bare name (it unsets)."""
+    """Files first, then -e. NAME alone takes the user's own value; unset, -e keeps the bare name (it
+    unsets).
+    """
     found = []
     for path in files:
         for line in _lines(path, around, "env"):

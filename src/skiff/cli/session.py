@@ -1,4 +1,6 @@
-"""What one command line has in hand: global flags, config.json, the engine — each made when first asked for."""
+"""What one command line has in hand: global flags, config.json, the engine — each made when first
+asked for.
+"""
 
 from __future__ import annotations
 

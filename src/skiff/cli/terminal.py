@@ -1,4 +1,5 @@
-"""The user's terminal and one container's stream: raw mode (always undone), signals as events, the pump between.
+"""The user's terminal and one container's stream: raw mode (always undone), signals as events, the
+pump between.
 
     stdin ─► detach keys? ─► pending ─► engine          engine ─► Demultiplexer or Raw ─► stdout, stderr
 
@@ -147,7 +148,7 @@ def _take_note(number: int, frame: object) -> None:
 
 
 def detach_keys(text: str) -> bytes:
-    """ctrl-p,ctrl-q → b"\\x10\\x11": comma-separated characters, or ctrl- and one of a-z @ [ \\ ] ^ _."""
+    r"""ctrl-p,ctrl-q → b"\x10\x11": comma-separated characters, or ctrl- and one of a-z @ [ \ ] ^ _."""
     found = bytearray()
     for key in text.split(","):
         if len(key) == 1:
@@ -161,7 +162,9 @@ def detach_keys(text: str) -> bytes:
 
 
 class KeySequence:
-    """Finds the detach keys in what is typed, over the borders of reads. Keys of a false start are passed on."""
+    """Finds the detach keys in what is typed, over the borders of reads. Keys of a false start are
+    passed on.
+    """
 
     def __init__(self, keys: bytes) -> None:
         self._keys = keys

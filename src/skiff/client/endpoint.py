@@ -41,7 +41,9 @@ class TlsFiles:
 
 
 class Endpoint:
-    """A parsed host. kind: unix, tcp or ssh; is_default: nothing chose it, so an engine may be started for it."""
+    """A parsed host. kind: unix, tcp or ssh; is_default: nothing chose it, so an engine may be started
+    for it.
+    """
 
     __slots__ = ("address", "host_header", "is_default", "kind", "path", "port", "tls", "url", "user")
 
@@ -145,7 +147,9 @@ def _dial_tcp(endpoint: Endpoint) -> Socket:
 
 
 def _dial_ssh(endpoint: Endpoint) -> Socket:
-    """Ssh as a child whose stdin and stdout are our socket; over there, `dial-stdio` joins it to the engine."""
+    """Ssh as a child whose stdin and stdout are our socket; over there, `dial-stdio` joins it to the
+    engine.
+    """
     words = ["ssh"]
     if endpoint.user:
         words += ["-l", endpoint.user]

@@ -123,7 +123,9 @@ class EngineClient:
         return self.post("/containers/prune", filters=filters or None)
 
     def wait_container(self, id: str, *, condition: str = "not-running") -> Response:
-        """The response's head, which comes at once; `.json()` blocks until the exit: {"StatusCode", "Error"}."""
+        """The response's head, which comes at once; `.json()` blocks until the exit: {"StatusCode",
+        "Error"}.
+        """
         query = {"condition": condition}
         return self.connection.request("POST", f"/containers/{quote(id)}/wait", query=query)
 

@@ -1,6 +1,7 @@
 """The engine's streams, taken apart: stdcopy frames (8-byte heads) into stdout and stderr, by whole buffers.
 
-frame:  stream (0 stdin, 1 stdout, 2 stderr, 3 engine's error) · 0 0 0 · length (big endian, 4 bytes) · payload
+frame:  stream (0 stdin, 1 stdout, 2 stderr, 3 engine's error) · 0 0 0 · length (big endian, 4 bytes) ·
+payload
 """
 
 from __future__ import annotations
