@@ -1,8 +1,8 @@
 """The virtual image `host`: this machine's own root as a read-only lower layer, its secrets hidden.
 
 Nothing is stored, so nothing is listed, pulled, pushed or removed. Other file systems mounted below the root
-are not in it. What is hidden is looked up at every resolve, and a machine with new secrets (say, another user's
-home) gets a new mask; containers made before keep theirs. A file that becomes a secret later, at a place that
+are not in it. What is hidden is looked up at every resolve, and a machine with new secrets (a new user's home)
+gets a new mask; containers made before keep theirs. A file that becomes a secret later, at a place that
 no mask names, is seen: this image keeps secrets out of the way, it is no boundary between enemies.
 """
 

@@ -55,6 +55,7 @@ class Puller:
     ) -> list[Reference]:
         """Pull one image, or every tag of a bare reference. What was pulled."""
         source = self._registries.repository(reference, credentials)
+        self._unpacker.warm()
         if not reference.is_bare:
             is_new = await self._one(source, reference, platform, emit)
             wanted = [reference]

@@ -51,6 +51,10 @@ class Unpacker:
     def close(self) -> None:
         self._threads.shutdown(wait=True)
 
+    def warm(self) -> None:
+        """Get ready while the registry is still being asked."""
+        self._layers.warm()
+
     def is_committed(self, chain: ChainID) -> bool:
         try:
             return self._snapshots.info(chain).kind == "committed"

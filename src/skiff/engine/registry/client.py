@@ -185,7 +185,7 @@ class Repository:
         return Fetched(Descriptor(media_type, actual, len(data)), data)
 
     async def _blob_once(self, descriptor: Descriptor, offset: int) -> AsyncIterator[bytes]:
-        problem: SkiffError | None = None
+        problems: list[tuple[bool, SkiffError]] = []
         for endpoint, door in list(self._endpoints):
             url = f"{endpoint.url}/v2/{self._reference.path}/blobs/{descriptor.digest}"
             headers = {"Range": f"bytes={offset}-{descriptor.size - 1}"} if offset else {}
@@ -206,11 +206,10 @@ class Repository:
                             yield chunk
                     return
             except SkiffError as error:
-                if started:
+                if started or (_speaks(error) and not endpoint.is_mirror):
                     raise
-                problem = error if problem is None or endpoint is self._endpoints[-1][0] else problem
-        assert problem is not None
-        raise problem
+                problems.append((endpoint.is_mirror, error))
+        raise min(problems, key=lambda one: one[0])[1]  # the registry's own word before a mirror's
 
     async def _tags(self, endpoint: Endpoint, door: Authorisation) -> list[str]:
         url: str | None = f"{endpoint.url}/v2/{self._reference.path}/tags/list"
@@ -233,31 +232,24 @@ class Repository:
 
     async def _somewhere(self, ask: Callable[[Endpoint, Authorisation], Awaitable[T]]) -> T:
         """The first endpoint's answer; each is asked again while its failure may pass."""
-        problems: list[SkiffError] = []
+        problems: list[tuple[bool, SkiffError]] = []
         for number, (endpoint, door) in enumerate(self._endpoints):
-            is_last = number == len(self._endpoints) - 1
             try:
-                answer = await self._patiently(ask, endpoint, door, attempts=ATTEMPTS if is_last else 2)
+                answer = await self._patiently(ask, endpoint, door, 2 if endpoint.is_mirror else ATTEMPTS)
             except SkiffError as error:
-                problems.append(error)
                 if _speaks(error) and not endpoint.is_mirror:
                     raise
+                problems.append((endpoint.is_mirror, error))
                 continue
             self._endpoints = self._endpoints[number:] + self._endpoints[:number]
             return answer
-        real = [
-            error
-            for error, (endpoint, _) in zip(problems, self._endpoints, strict=True)
-            if not endpoint.is_mirror
-        ]
-        raise real[0]
+        raise min(problems, key=lambda one: one[0])[1]
 
     async def _patiently(
         self,
         ask: Callable[[Endpoint, Authorisation], Awaitable[T]],
         endpoint: Endpoint,
         door: Authorisation,
-        *,
         attempts: int,
     ) -> T:
         for attempt in range(1, attempts):
