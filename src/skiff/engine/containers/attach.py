@@ -1,20 +1,85 @@
-"""A client's socket joins a container's streams: before the first byte, or while it runs, with or without its log."""
+"""A client's socket joins a container's streams: before the first byte or while it runs, and its log before."""
 
+import asyncio
+from collections import defaultdict
 from socket import socket
 
-from skiff.engine.execution.runtime import AttachRequest
+from msgspec import Struct
+
+from skiff.engine.containers.announce import Announcer
+from skiff.engine.containers.live import Live
+from skiff.engine.containers.logs import LogQuery, Logs
+from skiff.engine.containers.record import Records
+from skiff.engine.execution.runtime import AttachRequest, Task
+from skiff.errors import Conflict, NotFound
+
+
+class _Waiting(Struct, frozen=True):
+    stream: socket
+    request: AttachRequest
 
 
 class Attachments:
-    async def attach(
-        self, text: str, stream: socket, request: AttachRequest, *, logs: bool = False, live: bool = True
-    ) -> None:
-        """The socket is ours from now on and is closed here or by the monitor; a created container waits for start.
-
-        The door has answered 101 or 200 already: call `check` before. logs: first replay what was logged.
-        """
-        raise NotImplementedError
+    def __init__(self, *, records: Records, live: Live, logs: Logs, announce: Announcer) -> None:
+        self.records = records
+        self.live = live
+        self.logs = logs
+        self.announce = announce
+        self._waiting: defaultdict[str, list[_Waiting]] = defaultdict(list)
 
     def check(self, text: str) -> bool:
         """True if it has a terminal (the door's content type). NotFound, Conflict (paused, restarting)."""
-        raise NotImplementedError
+        container = self.records.find(text)
+        state = container.state
+        if state.paused:
+            raise Conflict(f"container {text} is paused, unpause the container before attach")
+        if state.restarting:
+            raise Conflict(f"container {text} is restarting, wait until the container is running")
+        return container.config.tty
+
+    async def attach(
+        self, text: str, stream: socket, request: AttachRequest, *, logs: bool = False, live: bool = True
+    ) -> None:
+        """The socket is ours and is closed here or by the monitor. A container that is down waits for start.
+
+        The door has answered 101 or 200 already: call `check` before. logs: first replay what was logged.
+        """
+        try:
+            container = self.records.find(text)
+            if logs:
+                await self._replay(container.id, stream, request)
+            if not live:
+                stream.close()
+                return
+            self.announce(container, "attach")
+            task = self.live.tasks.get(container.id)
+            if task is not None and container.state.running:
+                await task.attach(stream, request)
+            else:
+                self._waiting[container.id].append(_Waiting(stream, request))
+        except (NotFound, Conflict):
+            stream.close()  # it ended meanwhile: the client sees the end of the stream
+        except BaseException:
+            stream.close()
+            raise
+
+    async def connect(self, id: str, task: Task) -> None:
+        """The task is ready and has not started: whoever waits joins now."""
+        for waiting in self._waiting.pop(id, ()):
+            await task.attach(waiting.stream, waiting.request)
+
+    def abandon(self, id: str) -> None:
+        """There will be no task: whoever waits sees the end."""
+        for waiting in self._waiting.pop(id, ()):
+            waiting.stream.close()
+
+    async def _replay(self, id: str, stream: socket, request: AttachRequest) -> None:
+        query = LogQuery(stdout=request.stdout, stderr=request.stderr)
+        _, chunks = self.logs.read(id, query)
+        loop = asyncio.get_running_loop()
+        stream.setblocking(False)
+        try:
+            async for chunk in chunks:
+                await loop.sock_sendall(stream, chunk)
+        finally:
+            stream.setblocking(True)

@@ -1,28 +1,243 @@
 """Further processes in running containers: create, start, resize, inspect. Their records live in memory."""
 
+import asyncio
+import secrets
+import socket as sockets
+from contextlib import suppress
 from socket import socket
 
-from skiff.docker.exec import ExecCreate, ExecInspect, ExecStart
+from msgspec import UNSET, Struct
+from msgspec.structs import replace
+
+from skiff.docker.exec import ExecCreate, ExecInspect, ExecProcess, ExecStart
+from skiff.engine.containers import states
+from skiff.engine.containers.announce import Announcer
+from skiff.engine.containers.health import Check
+from skiff.engine.containers.keys import detach_keys
+from skiff.engine.containers.live import Live
+from skiff.engine.containers.record import Container, Records
+from skiff.engine.containers.spec import security, translate
+from skiff.engine.containers.starting import Starting
+from skiff.engine.execution.runtime import AttachRequest, Process, Stdio
+from skiff.errors import CannotRun, Conflict, InvalidParameter, NotFound
+from skiff.oci import runtime as oci
+
+KEPT_AFTER = 512  # finished execs that can still be inspected
+MOST_PROBE_OUTPUT = 64 * 1024
+
+
+class Exec(Struct, frozen=True, kw_only=True):
+    """One exec. code: None until it has exited. pid: of the host; 0 before it runs and after."""
+
+    id: str
+    container: str
+    wish: ExecCreate
+    running: bool = False
+    code: int | None = None
+    pid: int = 0
 
 
 class Execs:
+    def __init__(
+        self,
+        *,
+        records: Records,
+        live: Live,
+        starting: Starting,
+        ground: translate.Ground,
+        announce: Announcer,
+    ) -> None:
+        self.records = records
+        self.live = live
+        self.starting = starting
+        self.ground = ground
+        self.announce = announce
+        self._execs: dict[str, Exec] = {}
+        self._processes: dict[str, Process] = {}
+        self._started: asyncio.Queue[tuple[str, Process]] = asyncio.Queue()
+
     async def create(self, text: str, wish: ExecCreate) -> str:
         """The new exec's id (64 hex). NotFound, Conflict (not running, paused), InvalidParameter."""
-        raise NotImplementedError
+        container = self.records.find(text)
+        _require_ready(container)
+        if not wish.cmd:
+            raise InvalidParameter("No exec command specified")
+        if wish.working_dir and not wish.working_dir.startswith("/"):
+            raise InvalidParameter(
+                f"the working directory '{wish.working_dir}' is invalid, it needs to be an absolute path"
+            )
+        detach_keys(wish.detach_keys)
+        id = secrets.token_hex(32)
+        self._execs[id] = Exec(id=id, container=container.id, wish=wish)
+        self._forget_old()
+        self.announce(container, "exec_create: " + " ".join(wish.cmd), execID=id)
+        return id
 
     def check(self, id: str) -> bool:
-        """True if it has a terminal. NotFound `No such exec instance: x`, Conflict (already ran, not running)."""
-        raise NotImplementedError
+        """True if it has a terminal. NotFound `No such exec instance: x`, Conflict (it ran)."""
+        found = self._get(id)
+        if found.running or found.code is not None:
+            raise Conflict(f"Error: Exec command {id} has already run")
+        _require_ready(self.records.get(found.container))
+        return found.wish.tty
 
     async def start(self, id: str, wish: ExecStart, stream: socket | None, early: bytes = b"") -> None:
         """Returns once the command runs; the socket goes to the monitor. CannotRun, Conflict, NotFound.
 
         stream: None when detached. early: stdin bytes that came with the request.
         """
-        raise NotImplementedError
+        self.check(id)
+        found = self._get(id)
+        asked = found.wish
+        container = self.records.get(found.container)
+        self._execs[id] = replace(found, running=True)
+        self.announce(container, "exec_start: " + " ".join(asked.cmd or ()), execID=id)
+        request = None
+        if stream is not None:
+            request = AttachRequest(
+                stdin=asked.attach_stdin,
+                stdout=asked.attach_stdout,
+                stderr=asked.attach_stderr,
+                framed=not asked.tty,
+                early=early,
+                detach_keys=detach_keys(asked.detach_keys),
+            )
+        size = wish.console_size or asked.console_size
+        stdio = Stdio(
+            terminal=asked.tty,
+            stdin=asked.attach_stdin and stream is not None,
+            stdin_once=True,
+            size=oci.ConsoleSize(*size) if size and len(size) == 2 and all(size) else None,
+        )
+        try:
+            spec = self._process(container, asked, size)
+            process = await self.live.task(container.id).exec(id, spec, stdio, stream=stream, request=request)
+        except BaseException as error:
+            code = error.exit_code if isinstance(error, CannotRun) else 126
+            self._execs[id] = replace(self._execs[id], running=False, code=code)
+            raise
+        self._execs[id] = replace(self._execs[id], pid=process.pid)
+        self._processes[id] = process
+        self._started.put_nowait((id, process))
+
+    async def run(self) -> None:
+        """Note the exit of each exec, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                id, process = await self._started.get()
+                group.create_task(self._follow(id, process))
+
+    async def _follow(self, id: str, process: Process) -> None:
+        try:
+            code = await process.wait()
+        except (NotFound, Conflict):
+            code = 137  # its container is gone, and it with it
+        self._processes.pop(id, None)
+        found = self._execs.get(id)
+        if found is None:
+            return
+        self._execs[id] = replace(found, running=False, code=code, pid=0)
+        with suppress(NotFound):
+            self.announce(self.records.get(found.container), "exec_die", execID=id, exitCode=str(code))
 
     async def resize(self, id: str, *, rows: int, columns: int) -> None:
-        raise NotImplementedError
+        found = self._get(id)
+        process = self._processes.get(id)
+        if process is None or not found.running:
+            raise Conflict(f"exec {id} is not running")
+        await process.resize(rows, columns)
 
     def inspect(self, id: str) -> ExecInspect:
-        raise NotImplementedError
+        found = self._get(id)
+        wish = found.wish
+        entrypoint, *arguments = wish.cmd or ("",)
+        return ExecInspect(
+            id=id,
+            running=found.running,
+            exit_code=found.code,
+            process_config=ExecProcess(
+                arguments=tuple(arguments),
+                entrypoint=entrypoint,
+                privileged=wish.privileged,
+                tty=wish.tty,
+                user=wish.user or UNSET,
+            ),
+            open_stdin=wish.attach_stdin,
+            open_stderr=wish.attach_stderr,
+            open_stdout=wish.attach_stdout,
+            can_remove=found.code is not None,
+            container_id=found.container,
+            detach_keys=wish.detach_keys,
+            pid=found.pid,
+        )
+
+    def of_container(self, id: str) -> tuple[str, ...]:
+        """The ids of its execs that run, for inspect."""
+        return tuple(e.id for e in self._execs.values() if e.container == id and e.running)
+
+    async def probe(self, id: str, check: Check) -> tuple[int, bytes]:
+        """Run a health check: (exit code, output). Cancelled, it is killed."""
+        container = self.records.get(id)
+        asked = ExecCreate(cmd=check.command, attach_stdout=True, attach_stderr=True)
+        ours, theirs = sockets.socketpair()
+        ours.setblocking(False)
+        request = AttachRequest(framed=False)
+        output = b""
+        with ours:
+            try:
+                spec = self._process(container, asked, None)
+                process = await self.live.task(id).exec(
+                    secrets.token_hex(32), spec, Stdio(), stream=theirs, request=request
+                )
+            except (CannotRun, Conflict, NotFound) as error:
+                return -1, str(error).encode()
+            try:
+                loop = asyncio.get_running_loop()
+                while len(output) < MOST_PROBE_OUTPUT and (chunk := await loop.sock_recv(ours, 65536)):
+                    output += chunk
+                return await process.wait(), output
+            except asyncio.CancelledError:
+                await process.signal(9)
+                raise
+
+    def _process(self, container: Container, wish: ExecCreate, size: tuple[int, ...] | None) -> oci.Process:
+        host = container.host
+        who = self.starting.identity(container, wish.user or container.config.user)
+        granted = security.capabilities(
+            add=host.cap_add,
+            drop=host.cap_drop,
+            privileged=host.privileged or wish.privileged,
+            defaults=self.ground.capabilities,
+            available=self.ground.available,
+        )
+        return translate.exec_process(
+            container.config,
+            host,
+            command=wish.cmd or (),
+            env=wish.env or (),
+            working_dir=wish.working_dir,
+            tty=wish.tty,
+            size=size,
+            who=who,
+            granted=granted,
+            ground=self.ground,
+        )
+
+    def _get(self, id: str) -> Exec:
+        found = self._execs.get(id)
+        if found is None:
+            raise NotFound(f"No such exec instance: {id}")
+        return found
+
+    def _forget_old(self) -> None:
+        if len(self._execs) <= 2 * KEPT_AFTER:
+            return
+        ended = [e.id for e in self._execs.values() if e.code is not None]
+        for id in ended[:-KEPT_AFTER]:
+            del self._execs[id]
+
+
+def _require_ready(container: Container) -> None:
+    states.require_running(container.state, container.id)
+    if container.state.paused:
+        raise Conflict(f"Container {container.id} is paused, unpause the container before exec")

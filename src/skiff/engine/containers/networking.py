@@ -19,11 +19,14 @@ class SandboxView(Struct, frozen=True, kw_only=True):
     """The network side of a container that is about to start.
 
     namespace: path of the network namespace to join; empty for a fresh one. host: use the host's.
-    hosts: (address, names) lines besides localhost. resolv_conf: the file's text; None copies the host's.
+    shared: the namespace is set up already. hosts: (address, names) lines besides localhost. resolv_conf: the
+    file's text; None for the host's. files_of: the container whose hosts and resolv.conf are shared.
     """
 
     namespace: str = ""
     host: bool = False
+    shared: bool = False
+    files_of: str = ""
     hosts: tuple[tuple[str, str], ...] = ()
     resolv_conf: str | None = None
 

@@ -5,6 +5,7 @@ swapped whole, and all of them are in memory.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NewType
 
 from msgspec import Struct
@@ -63,7 +64,7 @@ class Records:
         if found is not None:
             return found
         id = self._by_name.get(text.removeprefix("/"))
-        if id is not None:
+        if id is not None and id in self._by_id:
             return self._by_id[id]
         matches = [c for key, c in self._by_id.items() if key.startswith(text)] if text else []
         if len(matches) == 1:
@@ -93,18 +94,29 @@ class Records:
         """Whose name it is."""
         return self._by_name.get(name)
 
-    def put(self, record: Container) -> Container:
-        """Store it, in memory and on disk. Conflict if the name is another's."""
-        holder = self._by_name.get(record.name)
-        if holder is not None and holder != record.id:
+    @contextmanager
+    def reserved(self, name: str, id: ContainerID) -> Iterator[None]:
+        """The name is id's meanwhile. Conflict, in Docker's words, if it is another's."""
+        holder = self._by_name.get(name)
+        if holder is not None and holder != id:
             raise Conflict(
-                f'Conflict. The container name "/{record.name}" is already in use by container "{holder}". '
+                f'Conflict. The container name "/{name}" is already in use by container "{holder}". '
                 "You have to remove (or rename) that container to be able to reuse that name."
             )
+        self._by_name[name] = id
+        try:
+            yield
+        finally:
+            record = self._by_id.get(id)
+            if record is None or record.name != name:
+                self._by_name.pop(name, None)
+
+    def put(self, record: Container) -> Container:
+        """Store it, in memory and on disk. A new name was reserved."""
         self._table.put(record.id, record)
         before = self._by_id.get(record.id)
         if before is not None and before.name != record.name:
-            del self._by_name[before.name]
+            self._by_name.pop(before.name, None)
         self._by_id[record.id] = record
         self._by_name[record.name] = record.id
         return record

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from skiff.docker.container import ContainerConfig, HostConfig
 from skiff.engine.containers.spec import limits, mounts, security
+from skiff.engine.containers.spec.users import Identity
 from skiff.oci import runtime as oci
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -206,38 +207,37 @@ def _sysctl(host: HostConfig, found: Circumstances) -> dict[str, str]:
 
 
 def exec_process(
+    config: ContainerConfig,
+    host: HostConfig,
     *,
-    init: oci.Process,
     command: Sequence[str],
-    env: Iterable[str] | None,
+    env: Iterable[str],
     working_dir: str,
     tty: bool,
     size: tuple[int, ...] | None,
-    user: oci.User | None,
-    home: str,
-    privileged: bool,
+    who: Identity,
+    granted: tuple[str, ...],
     ground: Ground,
 ) -> oci.Process:
-    """A further process beside a container's init. user: None for the init's own."""
-    who = user or init.user
-    bounding = init.capabilities.bounding if init.capabilities else ()
-    granted = ground.available if privileged else bounding
-    capabilities = (
-        oci.Capabilities(bounding=granted)
-        if who.uid
-        else oci.Capabilities(bounding=granted, effective=granted, permitted=granted)
-    )
-    inherited = init.env if user is None else [e for e in init.env if not e.startswith("HOME=")]
+    """A further process beside a container's init, with the same environment and limits. granted: its bounding set."""
+    inherited = init_environment(config, home=who.home)
     terminal = ["TERM=xterm"] if tty else []
+    own = [e for e in inherited if not tty or not e.startswith("TERM=")]
+    asked = [limits.rlimit(limit.name, limit.soft, limit.hard) for limit in host.ulimits or ()]
+    no_new = security.security_options(host.security_opt).no_new_privileges
     return oci.Process(
         args=tuple(command),
-        env=merge_environment([*terminal, *inherited], env or (), home=home),
-        cwd=working_dir or init.cwd,
+        env=merge_environment([*own, *terminal], env, home=who.home),
+        cwd=working_dir or config.working_dir or "/",
         terminal=tty,
-        console_size=oci.ConsoleSize(height=size[0], width=size[1]) if tty and size and all(size) else None,
-        user=who,
-        capabilities=capabilities,
-        rlimits=init.rlimits,
-        no_new_privileges=init.no_new_privileges,
-        oom_score_adj=init.oom_score_adj,
+        console_size=oci.ConsoleSize(height=size[0], width=size[1])
+        if tty and size and len(size) == 2 and all(size)
+        else None,
+        user=who.user,
+        capabilities=oci.Capabilities(bounding=granted)
+        if who.user.uid
+        else oci.Capabilities(bounding=granted, effective=granted, permitted=granted),
+        rlimits=limits.rlimits(asked, ground.rlimits),
+        no_new_privileges=ground.no_new_privileges if no_new is None else no_new,
+        oom_score_adj=host.oom_score_adj or None,
     )

@@ -1,0 +1,306 @@
+"""From a stored container to a task that is ready to start: sandbox, files, spec, bundle.
+
+What is the same at every start of an image (who the user is, the system call filter) is kept.
+"""
+
+import os
+from functools import lru_cache
+
+from msgspec import Struct
+
+from skiff.docker.units import parse_size
+from skiff.engine.containers import devices, layers
+from skiff.engine.containers.live import Live
+from skiff.engine.containers.networking import Sandboxes, SandboxView
+from skiff.engine.containers.record import Container, Records
+from skiff.engine.containers.settings import ContainerSettings
+from skiff.engine.containers.spec import host_files, limits, security, translate, users
+from skiff.engine.containers.volumes import Volumes
+from skiff.engine.execution import bundle, defaults
+from skiff.engine.execution.runtime import LogConfig, Runtime, Stdio, Task
+from skiff.engine.storage.snapshots import SnapshotKey, Snapshotter
+from skiff.errors import Conflict, InvalidParameter, NotFound
+from skiff.oci import runtime as oci
+from skiff.paths import DataPaths, RunPaths
+
+CACHED = 256
+UNPRIVILEGED_SYSCTL = {
+    "net.ipv4.ip_unprivileged_port_start": "0",
+    "net.ipv4.ping_group_range": "0 2147483647",
+}
+
+
+class HostFacts(Struct, frozen=True):
+    """kernel: (6, 1). architecture: as uname has it."""
+
+    architecture: str
+    kernel: tuple[int, int]
+    apparmor: bool = False
+    selinux: bool = False
+
+
+class Starting:
+    def __init__(
+        self,
+        *,
+        records: Records,
+        live: Live,
+        runtime: Runtime,
+        snapshots: Snapshotter,
+        sandboxes: Sandboxes,
+        volumes: Volumes,
+        data: DataPaths,
+        run: RunPaths,
+        settings: ContainerSettings,
+        ground: translate.Ground,
+        facts: HostFacts,
+    ) -> None:
+        self.records = records
+        self.live = live
+        self.runtime = runtime
+        self.snapshots = snapshots
+        self.sandboxes = sandboxes
+        self.volumes = volumes
+        self.data = data
+        self.run = run
+        self.settings = settings
+        self.ground = ground
+        self.facts = facts
+        self._identities: dict[tuple[object, ...], users.Identity] = {}
+        self._seccomp = lru_cache(CACHED)(self._make_seccomp)
+
+    async def prepare(self, container: Container) -> Task:
+        """A task that waits for start. Whatever was opened is closed again if it fails.
+
+        InvalidParameter, Conflict, NotFound, CannotRun, RuntimeFailure.
+        """
+        try:
+            view = await self.sandboxes.open(container)
+            for plan in container.mounts:
+                if plan.type == "volume":
+                    await self.volumes.open(plan.name, container.id)
+            spec = self.spec(container, view)
+            host = container.host
+            return await self.runtime.create(
+                bundle.write(self.run, container.id, spec),
+                self.snapshots.mounts(SnapshotKey(container.id), volatile=host.auto_remove),
+                self._stdio(container),
+                runtime=self.settings.runtimes[host.runtime],
+                init=self.settings.init if not isinstance(host.init, bool) else host.init,
+            )
+        except BaseException:
+            await self.close(container)
+            bundle.remove(self.run, container.id)
+            raise
+
+    async def close(self, container: Container) -> None:
+        """After the task has gone."""
+        await self.sandboxes.close(container)
+        for plan in container.mounts:
+            if plan.type == "volume":
+                await self.volumes.close(plan.name, container.id)
+
+    def spec(self, container: Container, view: SandboxView) -> oci.Spec:
+        host = container.host
+        options = security.security_options(host.security_opt)
+        security.check_modules(options, apparmor=self.facts.apparmor, selinux=self.facts.selinux)
+        for plan in container.mounts:
+            if plan.type == "bind" and plan.made and not os.path.lexists(plan.source):
+                os.makedirs(plan.source, mode=0o755)
+        who = self.identity(container, container.config.user)
+        nodes = tuple(devices.mapped(host.devices or ()))
+        if host.privileged:
+            named = {node.path for node, _ in nodes}
+            nodes = (*(pair for pair in devices.every() if pair[0].path not in named), *nodes)
+        found = translate.Circumstances(
+            user=who.user,
+            home=who.home,
+            network=view.namespace,
+            ipc=self._namespace(host.ipc_mode, "ipc"),
+            pid=self._namespace(host.pid_mode, "pid"),
+            sysctl=UNPRIVILEGED_SYSCTL if not view.host and not view.shared else {},
+            devices=nodes,
+            host_files=self._host_files(container, view),
+            shm=self._shm(container),
+            seccomp=self.seccomp(container),
+            block_io=devices.block_io(host),
+        )
+        command = (container.path, *container.args)
+        return translate.runtime_spec(
+            container.id, container.config, host, command, container.mounts, self.ground, found
+        )
+
+    def identity(self, container: Container, user: str) -> users.Identity:
+        """Who that user is in this container. InvalidParameter."""
+        key = (container.chain, user, container.host.group_add)
+        fresh = not container.was_started and container.chain is not None
+        if fresh and key in self._identities:
+            return self._identities[key]
+        name = SnapshotKey(container.id)
+        stack = [self.snapshots.directory(name), *self.snapshots.lowers(name)]
+
+        def text(path: str) -> str:
+            try:
+                return layers.read(stack, path).decode("utf-8", "replace")
+            except NotFound:
+                return ""
+
+        found = users.identity(user, text, container.host.group_add or ())
+        if fresh:
+            if len(self._identities) >= CACHED:
+                self._identities.clear()
+            self._identities[key] = found
+        return found
+
+    def seccomp(self, container: Container) -> oci.Seccomp | None:
+        host = container.host
+        profile = security.security_options(host.security_opt).seccomp or self.settings.seccomp_profile
+        if profile == "unconfined" or (host.privileged and not profile):
+            return None
+        granted = security.capabilities(
+            add=host.cap_add,
+            drop=host.cap_drop,
+            privileged=host.privileged,
+            defaults=self.ground.capabilities,
+            available=self.ground.available,
+        )
+        return self._seccomp(frozenset(granted), "" if profile == "builtin" else profile)
+
+    def _make_seccomp(self, capabilities: frozenset[str], profile: str) -> oci.Seccomp:
+        if not profile:
+            return defaults.default_seccomp(capabilities, self.facts.architecture, self.facts.kernel)
+        return defaults.custom_seccomp(profile, capabilities, self.facts.architecture, self.facts.kernel)
+
+    def _namespace(self, mode: str, kind: str) -> str:
+        """The path of another container's namespace. Conflict if that one does not run."""
+        if not mode.startswith("container:"):
+            return ""
+        other = self.records.find(mode.partition(":")[2])
+        if kind == "ipc" and other.host.ipc_mode not in ("shareable", "host"):
+            raise InvalidParameter(
+                f"can't join IPC of container {other.id}: non-shareable IPC (hint: use IpcMode:shareable "
+                "for the donor container)"
+            )
+        task = self.live.tasks.get(other.id)
+        if task is None or not other.state.running:
+            raise Conflict(f"cannot join {kind.upper()} namespace of a non running container: {other.id}")
+        return f"/proc/{task.pid}/ns/{kind}"
+
+    def _shm(self, container: Container) -> oci.Mount | None:
+        host = container.host
+        kind, _, other = host.ipc_mode.partition(":")
+        if kind == "none":
+            return None
+        if kind == "host":
+            return oci.Mount("/dev/shm", "bind", "/dev/shm", ("rbind", "rprivate"))
+        if kind == "container":
+            # a tmpfs lives in its container's own mount namespace: it is shared through the pid's root
+            raise InvalidParameter(
+                f"IPC mode container:{other}: this engine cannot share /dev/shm between containers"
+            )
+        options = ("nosuid", "noexec", "nodev", "mode=1777", f"size={host.shm_size}")
+        return oci.Mount("/dev/shm", "tmpfs", "shm", options)
+
+    def _host_files(self, container: Container, view: SandboxView) -> dict[str, str]:
+        """hosts, hostname and resolv.conf, written anew for this start."""
+        directory = str(self.data.container(container.id))
+        if view.files_of:
+            directory = str(self.data.container(view.files_of))
+        else:
+            self._write_host_files(container, view, directory)
+        names = ("resolv.conf", "hostname", "hosts")
+        return {f"/etc/{name}": f"{directory}/{name}" for name in names}
+
+    def _write_host_files(self, container: Container, view: SandboxView, directory: str) -> None:
+        host, config = container.host, container.config
+        os.makedirs(directory, mode=0o710, exist_ok=True)
+        theirs = _host_text("/etc/resolv.conf")
+        texts = {
+            "hostname": config.hostname + "\n",
+            "hosts": _host_text("/etc/hosts")
+            if view.host and not host.extra_hosts
+            else host_files.hosts(view.hosts, host.extra_hosts or ()),
+            "resolv.conf": view.resolv_conf
+            if view.resolv_conf is not None
+            else host_files.resolv_conf(
+                theirs,
+                servers=host.dns or (),
+                search=host.dns_search or (),
+                options=host.dns_options or (),
+            ),
+        }
+        for name, text in texts.items():
+            # written in place: a running neighbour may have this very file mounted
+            fd = os.open(f"{directory}/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+            with open(fd, "w") as file:
+                file.write(text)
+
+    def _stdio(self, container: Container) -> Stdio:
+        config, log = container.config, container.host.log_config
+        options = log.config or {}
+        size = container.host.console_size or ()
+        limit = options.get("max-size", "")
+        attributes = log_attributes(container)
+        return Stdio(
+            terminal=config.tty,
+            stdin=config.open_stdin,
+            stdin_once=config.stdin_once,
+            size=oci.ConsoleSize(*size) if len(size) == 2 and all(size) else None,
+            log=LogConfig(
+                driver=log.type,
+                path=str(self.data.log(container.id)) if log.type == "json-file" else "",
+                max_size=parse_size(limit) if limit and limit != "-1" else 0,
+                max_file=_count(options.get("max-file", "1")),
+                compress=options.get("compress", "false") == "true",
+                attributes=attributes,
+            ),
+        )
+
+
+def log_attributes(container: Container) -> dict[str, str]:
+    """Labels and environment that the log records carry."""
+    options = container.host.log_config.config or {}
+    found: dict[str, str] = {}
+    labels = container.config.labels or {}
+    for name in filter(None, options.get("labels", "").split(",")):
+        if name in labels:
+            found[name] = labels[name]
+    environment = dict(e.partition("=")[::2] for e in container.config.env or ())
+    for name in filter(None, options.get("env", "").split(",")):
+        if name in environment:
+            found[name] = environment[name]
+    if options.get("tag"):
+        found["tag"] = options["tag"]
+    return found
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise InvalidParameter(f"invalid value for max-file: {text}: expected 1 or more")
+    return int(text)
+
+
+def _host_text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
+
+
+def machine_ground(
+    settings: ContainerSettings, machine: limits.Machine, available: tuple[str, ...]
+) -> translate.Ground:
+    """What all containers of this engine get."""
+    return translate.Ground(
+        machine=machine,
+        capabilities=defaults.CAPABILITIES,
+        available=available,
+        mounts=defaults.mounts(),
+        device_rules=defaults.DEVICE_RULES,
+        masked_paths=defaults.MASKED_PATHS,
+        readonly_paths=defaults.READONLY_PATHS,
+        rlimits=tuple(limits.rlimit(u.name, u.soft, u.hard) for u in settings.ulimits) or defaults.RLIMITS,
+        no_new_privileges=settings.no_new_privileges,
+        cgroup_parent=settings.cgroup_parent,
+    )
