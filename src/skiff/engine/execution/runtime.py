@@ -17,7 +17,7 @@ from skiff.engine.execution.bundle import Bundle
 from skiff.errors import CannotRun, SkiffError
 from skiff.oci.runtime import Mount, Resources
 from skiff.oci.runtime import Process as ProcessSpec
-from skiff.runtime.protocol import LogConfig, StepError, Stdio
+from skiff.runtime.protocol import LogConfig, Stdio, StepError
 
 __all__ = [
     "AttachRequest",

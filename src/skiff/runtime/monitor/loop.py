@@ -1,0 +1,443 @@
+"""The monitor: one process per container. It makes it, owns its streams, log and exit code, and outlives the engine.
+
+    forked by the zygote ─► create ─► Created ─► Start ─► … requests … ─► init exits: reap, drain, status.json, Exited
+                              └─► Failed, end                              ─► cgroups removed ─► Delete ─► end
+
+Without an engine it leaves by itself after the exit: status.json has the rest.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+
+from msgspec import DecodeError, json
+
+from skiff.errors import SkiffError
+from skiff.linux import cgroups, fds, processes, seccomp, terminals
+from skiff.oci.runtime import Hooks, Process, Spec
+from skiff.runtime import protocol
+from skiff.runtime.isolation import cgroup as limits
+from skiff.runtime.isolation import create, hooks, join
+from skiff.runtime.isolation.handshake import StepFailed, reason
+from skiff.runtime.monitor import status as status_file
+from skiff.runtime.monitor.control import SOCKET, Control
+from skiff.runtime.monitor.logs import NoLog, open_log
+from skiff.runtime.monitor.poller import READ, Poller
+from skiff.runtime.monitor.streams import Streams, pipes
+from skiff.runtime.protocol import Create, Exited, Reply, Status, StepError
+
+_decode_process = json.Decoder(Process).decode
+
+
+class Running:
+    """A process that was joined to the container, with its streams."""
+
+    __slots__ = ("joined", "streams")
+
+    def __init__(self, joined: join.Joined, streams: Streams) -> None:
+        self.joined = joined
+        self.streams = streams
+
+
+class Monitor:
+    """State of one container. `run` returns when there is nothing left to do."""
+
+    def __init__(
+        self,
+        wish: Create,
+        spec: Spec,
+        channel: socket.socket,
+        *,
+        here: cgroups.Layout,
+        seccomp_program: bytes | None,
+    ) -> None:
+        self.wish = wish
+        self.spec = spec
+        self.here = here
+        self.seccomp_program = seccomp_program
+        self.seccomp_flags = _flags(spec)
+        self.poller = Poller()
+        self.control = Control(
+            self.poller, on_packet=self._on_packet, on_connect=self._on_connect, on_lost=self._on_lost
+        )
+        self.control.take(channel)
+        self.bundle = os.open(wish.bundle, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.streams: Streams
+        self.container: create.Container
+        self.execs: dict[str, Running] = {}
+        self.oom: cgroups.OomWatch | None = None
+        self.oom_killed = False
+        self.started = 0
+        self.paused = False
+        self.exited: Exited | None = None
+        self.cleaned = False
+        self.leaving = False
+
+    # -- life --------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """From Create to the end."""
+        try:
+            self._create()
+        except StepFailed as failure:
+            self.control.say(protocol.Failed(error=failure.error))
+            return
+        self.control.listen(self.bundle)
+        self.control.say(protocol.Created(pid=self.container.pid, monitor_pid=os.getpid()))
+        self._watch_oom()
+        while not self._done():
+            self.poller.run_once()
+            if self.exited and not self.cleaned:
+                self._clean()
+        self._remove_socket()
+
+    def _create(self) -> None:
+        stdio = self.wish.stdio
+        try:
+            log = open_log(stdio.log)
+        except OSError as error:
+            raise StepFailed("open log", error.errno or 0, reason(error)) from error
+        except ValueError as error:
+            raise StepFailed("open log", text=str(error)) from error
+        self.streams = Streams(self.poller, log, terminal=stdio.terminal, stdin_once=stdio.stdin_once)
+        spec = self.spec
+        if spec.process is not None and spec.process.terminal != stdio.terminal:
+            raise StepFailed("config.json", text="process.terminal differs from what the engine asked for")
+        theirs, ours = _channels(terminal=stdio.terminal, stdin=stdio.stdin)
+        try:
+            self.container = create.create(
+                id=self.wish.id,
+                bundle=self.wish.bundle,
+                spec=spec,
+                streams=create.Streams(stdin=theirs[0], stdout=theirs[1], stderr=theirs[2]),
+                rootfs_mounts=self.wish.rootfs,
+                with_init=self.wish.init,
+                seccomp_program=self.seccomp_program,
+                here=self.here,
+            )
+        except BaseException:
+            fds.close_all(ours)
+            raise
+        finally:
+            fds.close_all(theirs)
+        self._connect(self.streams, ours, self.container.master, stdio)
+        self.poller.watch(self.container.pidfd, READ, self._on_exit)
+
+    def _connect(self, streams: Streams, ours: Sequence[int], master: int, stdio: protocol.Stdio) -> None:
+        if not stdio.terminal:
+            streams.connect(*ours)
+            return
+        if stdio.size and stdio.size.height and stdio.size.width:
+            terminals.set_window_size(master, stdio.size.height, stdio.size.width)
+        streams.connect(master, master)
+
+    def _watch_oom(self) -> None:
+        self.oom = self.container.group.watch_oom()
+        if self.oom is not None:
+            self.poller.watch(self.oom.fileno(), READ, self._on_oom)
+
+    def _on_oom(self, events: int) -> None:
+        if self.oom is None or not self.oom.happened():
+            return
+        self.oom_killed = True
+        self.control.say(protocol.Oom())
+
+    def _on_exit(self, events: int) -> None:
+        self.poller.forget(self.container.pidfd)
+        wait_status = processes.reap(self.container.pid)
+        finished = time.time_ns()
+        self._end(*processes.exit_code(wait_status), finished)
+
+    def _end(self, code: int, signal: int, finished: int) -> None:
+        """Init is gone: everything it wrote to its places, then the news. What takes time comes later."""
+        self.container.pidfd, pidfd = -1, self.container.pidfd
+        os.close(pidfd)
+        if not self.container.owns_pids:
+            self.container.group.signal_all(9)
+        self.streams.drain()
+        self._on_oom(0)
+        self.exited = Exited(
+            code=code, signal=signal, oom_killed=self.oom_killed, started=self.started, finished=finished
+        )
+        status_file.write(self.bundle, self._status())
+        if self.started:
+            self.control.say(self.exited)
+        self.streams.finish()
+
+    def _clean(self) -> None:
+        self.cleaned = True
+        if self.oom is not None:
+            self.poller.forget(self.oom.fileno())
+            self.oom.close()
+            self.oom = None
+        for exec_id in tuple(self.execs):
+            self._end_exec(exec_id)
+        try:
+            self.container.group.destroy()
+        except OSError:
+            self.container.group.signal_all(9)
+            self.container.group.destroy()
+
+    def _done(self) -> bool:
+        """Left are clients that have not got everything, and an engine that has not said Delete."""
+        if not self.cleaned or self.streams.clients:
+            return False
+        return self.leaving or self.control.channel is None
+
+    def _remove_socket(self) -> None:
+        try:
+            os.unlink(SOCKET, dir_fd=self.bundle)
+        except FileNotFoundError:
+            pass
+
+    def _status(self) -> Status:
+        return Status(
+            id=self.wish.id,
+            pid=self.container.pid,
+            monitor_pid=os.getpid(),
+            started=self.started,
+            running=self.exited is None,
+            paused=self.paused,
+            exited=self.exited,
+            execs=tuple(self.execs),
+        )
+
+    # -- requests ----------------------------------------------------------------------------------------
+
+    def _on_connect(self) -> None:
+        self.leaving = False
+        self.control.say(self._status())
+
+    def _on_lost(self) -> None:
+        """Nothing: the container goes on, and monitor.sock waits for the next engine."""
+
+    def _on_packet(self, packet: bytes, riders: Sequence[int]) -> None:
+        left = list(riders)
+        try:
+            request = protocol.decode_for_monitor(packet)
+        except DecodeError as error:
+            fds.close_all(left)
+            self.control.say(Reply(seq=0, error=StepError("request", 22, str(error))))
+            return
+        reply = Reply(seq=request.seq)
+        try:
+            reply = self._answer(request, left)
+        except StepFailed as failure:
+            reply = Reply(seq=request.seq, error=failure.error)
+        except OSError as error:
+            reply = Reply(
+                seq=request.seq,
+                error=StepError(type(request).__name__.lower(), error.errno or 0, reason(error)),
+            )
+        except SkiffError as error:
+            reply = Reply(seq=request.seq, error=StepError(type(request).__name__.lower(), 22, str(error)))
+        finally:
+            fds.close_all(left)
+        self.control.say(reply)
+
+    def _answer(self, request: protocol.ToMonitor, riders: list[int]) -> Reply:
+        """Do it. Descriptors that are taken are removed from the list."""
+        pids: tuple[int, ...] = ()
+        pid = 0
+        match request:
+            case protocol.Start():
+                self._start()
+            case protocol.Signal():
+                self._signal(request)
+            case protocol.Freeze():
+                self._alive("freeze")
+                self.container.group.freeze()
+                self.paused = True
+            case protocol.Thaw():
+                self._alive("thaw")
+                self.container.group.thaw()
+                self.paused = False
+            case protocol.Resize():
+                fd = self._streams_of(request.exec_id).resize_fd()
+                terminals.set_window_size(fd, request.rows, request.columns)
+            case protocol.Attach():
+                self._attach(request, riders)
+            case protocol.Exec():
+                pid = self._exec(request, riders)
+            case protocol.CloseStdin():
+                self.streams.close_stdin()
+            case protocol.Update():
+                self._alive("update")
+                self._update(request)
+            case protocol.Processes():
+                self._alive("processes")
+                pids = tuple(self.container.group.pids())
+            case protocol.Delete():
+                self._delete(request)
+        return Reply(seq=request.seq, pid=pid, pids=pids)
+
+    def _alive(self, step: str) -> None:
+        if self.exited is not None:
+            raise StepFailed(step, 3, "the container has exited")
+
+    def _start(self) -> None:
+        self._alive("start")
+        self.poller.forget(self.container.pidfd)
+        try:
+            create.start(self.container, self.spec, id=self.wish.id, bundle=self.wish.bundle)
+        except StepFailed as failure:
+            if failure.error.step.startswith("hook poststart"):
+                self._started()  # it runs; the hook's failure is only told
+                raise
+            processes.pidfd_signal(self.container.pidfd, 9)
+            processes.reap(self.container.pid)
+            missing = failure.error.step == "exec" and failure.error.errno == 2
+            self._end(127 if missing else 126, 0, time.time_ns())
+            raise
+        self._started()
+
+    def _started(self) -> None:
+        self.started = time.time_ns()
+        self.poller.watch(self.container.pidfd, READ, self._on_exit)
+
+    def _signal(self, request: protocol.Signal) -> None:
+        self._alive("signal")
+        if request.exec_id:
+            processes.pidfd_signal(self._running(request.exec_id).joined.pidfd, request.number)
+        elif request.everyone:
+            self.container.group.signal_all(request.number)
+        else:
+            processes.pidfd_signal(self.container.pidfd, request.number)
+
+    def _running(self, exec_id: str) -> Running:
+        if exec_id not in self.execs:
+            raise StepFailed("exec", 3, f"no such running process: {exec_id}")
+        return self.execs[exec_id]
+
+    def _streams_of(self, exec_id: str) -> Streams:
+        if exec_id:
+            return self._running(exec_id).streams
+        self._alive("streams")
+        return self.streams
+
+    def _attach(self, request: protocol.Attach, riders: list[int]) -> None:
+        if len(riders) != 1:
+            raise StepFailed("attach", 22, "expected one socket")
+        streams = self._streams_of(request.exec_id)
+        streams.attach(socket.socket(fileno=riders.pop()), request)
+
+    def _exec(self, request: protocol.Exec, riders: list[int]) -> int:
+        self._alive("exec")
+        if not self.started:
+            raise StepFailed("exec", 3, "the container is not running")
+        if request.exec_id in self.execs:
+            raise StepFailed("exec", 17, f"there is a process {request.exec_id} already")
+        process = self._process_of(request)
+        stdio = request.stdio
+        streams = Streams(self.poller, NoLog(), terminal=stdio.terminal, stdin_once=stdio.stdin_once)
+        theirs, ours = _channels(terminal=stdio.terminal, stdin=stdio.stdin)
+        linux = self.spec.linux
+        try:
+            joined = join.join(
+                self.container,
+                process,
+                create.Streams(stdin=theirs[0], stdout=theirs[1], stderr=theirs[2]),
+                mappings=linux.uid_mappings if linux else (),
+                seccomp_program=self.seccomp_program,
+                seccomp_flags=self.seccomp_flags,
+            )
+        except BaseException:
+            fds.close_all(ours)
+            raise
+        finally:
+            fds.close_all(theirs)
+        if request.attach is not None and riders:
+            streams.attach(socket.socket(fileno=riders.pop()), request.attach)
+        self.execs[request.exec_id] = Running(joined, streams)
+        self._connect(streams, ours, joined.master, stdio)
+        self.poller.watch(joined.pidfd, READ, self._exec_exit(request.exec_id))
+        return joined.pid
+
+    def _process_of(self, request: protocol.Exec) -> Process:
+        process = request.process
+        if request.process_file:
+            fd = os.open(
+                os.path.basename(request.process_file), os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.bundle
+            )
+            with open(fd, "rb") as file:
+                process = _decode_process(file.read())
+            os.unlink(os.path.basename(request.process_file), dir_fd=self.bundle)
+        if process is None:
+            raise StepFailed("exec", 22, "no process given")
+        if process.terminal != request.stdio.terminal:
+            raise StepFailed("exec", 22, "process.terminal differs from what the engine asked for")
+        return process
+
+    def _exec_exit(self, exec_id: str) -> Callable[[int], None]:
+        return lambda events: self._end_exec(exec_id)
+
+    def _end_exec(self, exec_id: str) -> None:
+        running = self.execs.pop(exec_id)
+        joined = running.joined
+        self.poller.forget(joined.pidfd)
+        if self.exited is not None:
+            _kill(joined.pidfd)
+        code, _ = processes.exit_code(processes.reap(joined.pid))
+        os.close(joined.pidfd)
+        running.streams.drain()
+        # Before the client sees the end of its stream: it asks for the code right after.
+        self.control.say(protocol.ExecExited(exec_id=exec_id, code=code))
+        running.streams.finish()
+
+    def _update(self, request: protocol.Update) -> None:
+        group = self.container.group
+        plan = limits.plan(
+            request.resources,
+            v1=self.here.v1,
+            v2=self.here.v2_controllers if self.here.v2 else None,
+            now=_memory_now(group),
+        )
+        group.apply(plan.writes)
+        if plan.device_program:
+            group.restrict_devices(plan.device_program)
+
+    def _delete(self, request: protocol.Delete) -> None:
+        if self.exited is None:
+            if not request.force and self.started:
+                raise StepFailed("delete", 16, "the container is running")
+            if self.paused:
+                self.container.group.thaw()
+            processes.pidfd_signal(self.container.pidfd, 9)
+            self._on_exit(0)
+        if not self.cleaned:
+            self._clean()
+        wanted = self.spec.hooks or Hooks()
+        state = create.state_of(self.wish.id, self.wish.bundle, self.spec, "stopped")
+        self.leaving = True
+        hooks.run("poststop", wanted.poststop, state)
+
+
+def _channels(*, terminal: bool, stdin: bool) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """(the process's descriptors, ours)."""
+    if terminal:
+        return (-1, -1, -1), (-1, -1, -1)
+    return pipes(stdin=stdin)
+
+
+def _flags(spec: Spec) -> int:
+    wanted = spec.linux.seccomp.flags if spec.linux and spec.linux.seccomp else ()
+    return sum(seccomp.FLAGS.get(flag, 0) for flag in wanted)
+
+
+def _kill(pidfd: int) -> None:
+    try:
+        processes.pidfd_signal(pidfd, 9)
+    except ProcessLookupError:
+        pass
+
+
+def _memory_now(group: cgroups.Group) -> limits.MemoryNow:
+    def figure(name: str) -> int:
+        try:
+            value = int(group.read("memory", name))
+        except (FileNotFoundError, ValueError):
+            return limits.UNLIMITED
+        return limits.UNLIMITED if value >= 1 << 62 else value
+
+    return limits.MemoryNow(figure("memory.limit_in_bytes"), figure("memory.memsw.limit_in_bytes"))
