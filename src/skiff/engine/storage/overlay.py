@@ -22,6 +22,7 @@ from skiff.oci.runtime import Mount
 
 _PARAMETERS = "/sys/module/overlay/parameters"
 # Each would leave in the upper directory what only this host's overlayfs can read; diffs must be plain files.
+_OPAQUE = "trusted.overlay.opaque"
 _UNWANTED = ("index", "metacopy", "redirect_dir")
 
 
@@ -82,7 +83,7 @@ class OverlaySnapshots(NumberedSnapshots):
         number = self._allocate()
         fs = f"{self.root}/{number}/fs"
         _make_root(fs, directories[0])
-        for path in hidden:
+        for path in sorted(hidden, key=len):  # a directory before what is in it
             _hide(fs, path.strip("/"), directories)
         self._rows.put(name, new_row(number, "committed", None, tuple(directories)))
 
@@ -152,18 +153,29 @@ def _hide(fs: str, path: str, lowers: Sequence[str]) -> None:
     found = next((f"{lower}/{path}" for lower in lowers if os.path.lexists(f"{lower}/{path}")), None)
     if found is None:
         return
-    *ancestors, _ = path.split("/")
+    lower = found[: -len(path) - 1]
+    # a name through a symbolic link (/var/run) is hidden where it really is; the link itself stays
+    parent = os.path.relpath(os.path.realpath(os.path.dirname(found)), os.path.realpath(lower or "/"))
+    if parent == ".." or parent.startswith("../"):
+        return
+    path = os.path.normpath(f"{parent}/{os.path.basename(path)}")
+    ancestors = path.split("/")[:-1]
     for depth in range(1, len(ancestors) + 1):
         ancestor = "/".join(ancestors[:depth])
         if not os.path.isdir(f"{fs}/{ancestor}"):
-            like = next(f"{lower}/{ancestor}" for lower in lowers if os.path.isdir(f"{lower}/{ancestor}"))
-            _make_root(f"{fs}/{ancestor}", like)
+            _make_root(f"{fs}/{ancestor}", f"{lower}/{ancestor}")
+        elif _is_hidden(f"{fs}/{ancestor}"):
+            return
     if os.path.isdir(found) and not os.path.islink(found):
         if not os.path.isdir(f"{fs}/{path}"):
             _make_root(f"{fs}/{path}", found)
-        os.setxattr(f"{fs}/{path}", "trusted.overlay.opaque", b"y")
+        os.setxattr(f"{fs}/{path}", _OPAQUE, b"y")
     elif not os.path.lexists(f"{fs}/{path}"):
         os.mknod(f"{fs}/{path}", stat.S_IFCHR, 0)
+
+
+def _is_hidden(directory: str) -> bool:
+    return _OPAQUE in os.listxattr(directory)
 
 
 def _is_on(parameter: str) -> bool:

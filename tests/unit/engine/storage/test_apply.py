@@ -1,6 +1,9 @@
 import gzip
 import os
 import stat
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,7 +38,7 @@ class Image:
     def add(self, data: bytes, expected: DiffID | None = None) -> Path:
         with open(self.blob(gzip.compress(data, 1)), "rb") as blob:
             draft = self.layers.extract(blob, expected)
-        assert draft.applied.diff_id == of(data)
+        assert draft.applied.diff_id == DiffID(of(data))
         name = ChainID(f"sha256:{len(self.names):064}")
         self.layers.commit(draft, name, self.names[-1] if self.names else None)
         self.names.append(name)
@@ -281,3 +284,41 @@ def test_many_layers_fit_the_merged_mount(overlay: Image) -> None:
         overlay.add(tar(entry(f"f{number}")))
     root = overlay.add(tar(entry("link", LINK, linkname="file")))
     assert (root / "link").read_bytes() == b"below"
+
+
+AS_NOBODY = """
+import ctypes, json, os, sys
+from skiff.engine.storage import extract
+good, bad, root = sys.argv[1:]
+good, bad = os.open(good, os.O_RDONLY), os.open(bad, os.O_RDONLY)
+os.setgid(65534)
+os.setuid(65534)
+ctypes.CDLL(None).prctl(4, 1)  # or /proc/self would stay root's
+for blob, name in ((bad, "bad"), (good, "good")):
+    os.mkdir(f"{root}/{name}")
+    if os.fork() == 0:
+        job = {"whiteouts": "overlay", "overlay": None, "base": "/", "max_bytes": None}
+        print(extract._job(job | {"directory": f"{root}/{name}"}, blob).get("error"), flush=True)
+        os._exit(0)
+    os.wait()
+print(sorted(os.listdir(f"{root}/good/a")), os.getxattr(f"{root}/good/a", "user.overlay.opaque"))
+"""
+
+
+def test_extraction_without_privileges(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    whiteouts = [entry("a/.wh.gone"), entry("a/.wh..wh..opq")]
+    good.write_bytes(
+        tar(entry("a/", DIRECTORY, uid=5), entry("a/f", data=b"x", uid=1, mode=0o4755), *whiteouts)
+    )
+    bad.write_bytes(tar(entry("a/"), entry("../escaped")))
+    with tempfile.TemporaryDirectory() as root:  # pytest's own directories are closed to others
+        os.chown(root, 65534, 65534)
+        done = subprocess.run(
+            [sys.executable, "-c", AS_NOBODY, good, bad, root],
+            env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.stdout.splitlines() == ["hostile", "None", "['f', 'gone'] b'y'"], done.stderr

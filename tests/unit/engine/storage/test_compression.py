@@ -3,6 +3,7 @@ import gzip
 import io
 import lzma
 import zlib
+from collections.abc import Callable
 
 import pytest
 from backports import zstd
@@ -13,10 +14,10 @@ from skiff.engine.storage import compression
 from skiff.errors import HostileArchive
 
 DATA = b"some bytes " * 200_000
-WRITERS = {
+WRITERS: dict[str, Callable[[bytes], bytes]] = {
     "none": lambda data: data,
     "gzip": lambda data: gzip.compress(data, 1),
-    "zstd": zstd.compress,
+    "zstd": lambda data: bytes(zstd.compress(data)),
     "bzip2": lambda data: bz2.compress(data, 1),
     "xz": lambda data: lzma.compress(data, preset=0),
 }

@@ -17,6 +17,8 @@ from skiff.engine.storage.state import MemoryState
 from skiff.errors import SkiffError
 from skiff.oci.digest import ChainID
 
+Kind = type[OverlaySnapshots] | type[PlainSnapshots]
+
 
 def members(data: bytes) -> dict[str, tarfile.TarInfo]:
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
@@ -115,11 +117,12 @@ def test_an_overlays_changes(tmp_path: Path) -> None:
         (lower / name).write_text(name)
     for name in ("upper", "work", "m"):
         (tmp_path / name).mkdir()
-    script = (
-        f"mount -t overlay o -o lowerdir={lower},upperdir={upper},workdir={tmp_path}/work {tmp_path}/m; cd {tmp_path}/m;"
-        "rm deleted; rm -r replaced; mkdir replaced; touch replaced/new; echo x >> changed; mkdir made; touch made/file;"
-        "touch kept/added"
-    )
+    script = f"""
+        mount -t overlay o -o lowerdir={lower},upperdir={upper},workdir={tmp_path}/work {tmp_path}/m
+        cd {tmp_path}/m
+        rm deleted; rm -r replaced; mkdir replaced; touch replaced/new; echo x >> changed
+        mkdir made; touch made/file; touch kept/added
+    """
     subprocess.run(["unshare", "-m", "sh", "-ec", script], check=True)
     assert diff.changes(str(upper), [str(lower)]) == [
         Change("C", "/changed"),

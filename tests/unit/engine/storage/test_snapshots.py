@@ -174,10 +174,15 @@ def test_directories_of_the_host_as_a_lower_layer(tmp_path: Path) -> None:
     (host / "etc" / "secrets" / "key").touch()
     (host / "etc" / "passwd").touch()
     (host / "etc" / "shadow").touch()
+    (host / "run").mkdir()
+    (host / "run" / "socket").touch()
+    (host / "var-run").symlink_to("run")
     snapshots = overlay(tmp_path)
     name = ChainID("host")
-    snapshots.register_external(name, [str(host)], hidden=["/etc/secrets", "/etc/shadow", "/absent"])
+    hidden = ["/etc/secrets/key", "/etc/secrets", "/etc/shadow", "/absent", "/var-run/socket"]
+    snapshots.register_external(name, [str(host)], hidden=hidden)
     [mount] = snapshots.prepare(KEY, name)
     listing = mounted("touch new; find . | sort", mount.options, tmp_path / "m")
-    assert listing.split() == [".", "./etc", "./etc/passwd", "./etc/secrets", "./new"]
+    seen = [".", "./etc", "./etc/passwd", "./etc/secrets", "./new", "./run", "./var-run"]
+    assert listing.split() == seen
     assert not (host / "new").exists()
