@@ -118,6 +118,17 @@ class Attachment:
             self._session.err("read escape sequence")
         return how
 
+    def exit_code(self, waiting: Response) -> int:
+        """Of the container, from the body of its wait."""
+        if (fd := waiting.fileno()) >= 0:
+            terminal.until_readable(fd, self._signals, self._on_signal)
+        ended = waiting.json() or {}
+        error = (ended.get("Error") or {}).get("Message")
+        if error:
+            self._session.err(f"Error waiting for container: {error}")
+            return 125
+        return int(ended.get("StatusCode", 125))
+
     def _on_signal(self, number: int) -> None:
         if number == _signal.SIGWINCH:
             self.resize()
@@ -141,13 +152,3 @@ def refuse_without_terminal() -> None:
     """`-t` with input needs a terminal to take it from. Raises NoTerminal."""
     if not terminal.is_terminal(0):
         raise terminal.NoTerminal("the input device is not a TTY")
-
-
-def exit_code(session: Session, waiting: Response) -> int:
-    """Of a container, from the body of its wait."""
-    ended = waiting.json() or {}
-    error = (ended.get("Error") or {}).get("Message")
-    if error:
-        session.err(f"Error waiting for container: {error}")
-        return 125
-    return int(ended.get("StatusCode", 125))

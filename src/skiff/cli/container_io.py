@@ -6,7 +6,7 @@ import sys
 import time
 
 from skiff.cli import terminal
-from skiff.cli.attachment import Attachment, exit_code, refuse_without_terminal
+from skiff.cli.attachment import Attachment, refuse_without_terminal
 from skiff.cli.flags import Command, parse_duration
 from skiff.client.connection import EngineError
 from skiff.client.streams import Demultiplexer, Raw
@@ -51,7 +51,7 @@ def attach(session: Session, flags: Parsed) -> int:
         if attachment.pump() == terminal.DETACHED:
             waiting.close()
             return 0
-        return exit_code(session, waiting)
+        return attachment.exit_code(waiting)
 
 
 def logs(session: Session, flags: Parsed) -> int:

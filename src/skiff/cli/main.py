@@ -273,7 +273,7 @@ def _near(word: str) -> list[str]:
     scored = []
     for spelling in sorted(SPELLINGS.keys() | GROUPS):
         distance = _edits(word, spelling)
-        if distance <= (2 if len(word) > 3 else 1) or spelling.startswith(word):
+        if distance <= (2 if len(word) > 4 else 1) or spelling.startswith(word):
             scored.append((distance, spelling))
     return [spelling for _, spelling in sorted(scored)[:3]]
 

@@ -11,7 +11,7 @@ import posix
 import sys
 
 from skiff.cli import terminal
-from skiff.cli.attachment import Attachment, exit_code, refuse_without_terminal
+from skiff.cli.attachment import Attachment, refuse_without_terminal
 from skiff.cli.flags import Command
 from skiff.cli.outcome import refused, start_code
 from skiff.cli.pulling import pull, with_tag
@@ -80,7 +80,7 @@ def run(session: Session, flags: Parsed) -> int:
         if attachment.pump() == terminal.DETACHED:
             waiting.close()
             return 0
-        return exit_code(session, waiting)
+        return attachment.exit_code(waiting)
 
 
 def create(session: Session, flags: Parsed) -> int:
@@ -126,7 +126,7 @@ def start(session: Session, flags: Parsed) -> int:
         if attachment.pump() == terminal.DETACHED:
             waiting.close()
             return 0
-        return exit_code(session, waiting)
+        return attachment.exit_code(waiting)
 
 
 def _start_all(session: Session, flags: Parsed) -> int:

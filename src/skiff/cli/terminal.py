@@ -264,6 +264,19 @@ def pump(
                         on_signal(number)
 
 
+def until_readable(fd: int, signals: Signals, on_signal: Callable[[int], None]) -> None:
+    """Wait for `fd` while signals go their way: the streams of a container may end before it does."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    poll.register(signals.fd, select.POLLIN)
+    while True:
+        ready = [one for one, _ in poll.poll()]
+        for number in signals.taken() if signals.fd in ready else []:
+            on_signal(number)
+        if fd in ready:
+            return
+
+
 def _read(fd: int) -> bytes:
     try:
         return posix.read(fd, STDIN_SIZE)

@@ -158,6 +158,10 @@ class Response:
         if held.strip():
             yield json_text.decode(held)
 
+    def fileno(self) -> int:
+        """To poll for the body; -1 when some of it is here already."""
+        return -1 if self._sock is None or self._buffer else self._sock.fileno()
+
     def close(self) -> None:
         """Give up what is left of the body."""
         if self._sock is not None:

@@ -65,7 +65,9 @@ class Endpoint:
         if scheme in ("http", "https"):
             scheme = "tcp"
         if scheme not in ("tcp", "ssh"):
-            raise InvalidParameter(f"unable to parse docker host `{url}`: expected unix://, tcp:// or ssh://")
+            raise InvalidParameter(
+                f"Failed to initialize: unable to resolve docker endpoint: invalid bind address format: {url}"
+            )
         self.kind = scheme
         place, slash, path = rest.partition("/")
         self.path = slash + path if path else ""

@@ -97,8 +97,8 @@ def _of_context(folder: str, name: str) -> Endpoint:
     found = contexts(folder)
     if name not in found:
         raise NotFound(
-            f'Current context "{name}" is not found on the file system, please check your config file at '
-            f"{folder}/config.json"
+            f'Failed to initialize: unable to resolve docker endpoint: context "{name}": context not found: '
+            f"no such name in {folder}/contexts/meta"
         )
     id, meta = found[name]
     docker = (meta.get("Endpoints") or {}).get("docker") or {}

@@ -167,7 +167,8 @@ def test_mounts() -> None:
         "--mount", "type=tmpfs,target=/tt,tmpfs-size=10m,tmpfs-mode=1777",
         "--mount", "src=x,dst=/y",
     )["Mounts"] == [
-        {"Type": "bind", "Source": "/a", "Target": "/b", "ReadOnly": True, "BindOptions": {"Propagation": "rshared"}},
+        {"Type": "bind", "Source": "/a", "Target": "/b", "ReadOnly": True,
+         "BindOptions": {"Propagation": "rshared"}},
         {"Type": "volume", "Target": "/q", "VolumeOptions": {"NoCopy": True, "DriverConfig": {}}},
         {"Type": "tmpfs", "Target": "/tt", "TmpfsOptions": {"SizeBytes": 10485760, "Mode": 0o1777}},
         {"Type": "volume", "Source": "x", "Target": "/y"},
