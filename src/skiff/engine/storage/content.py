@@ -18,6 +18,7 @@ from typing import BinaryIO, Protocol
 from msgspec import Struct
 
 from skiff.errors import Conflict, DigestMismatch, InvalidParameter, NotFound
+from skiff.linux import libc
 from skiff.oci.digest import Digest, encoded, parse
 
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
@@ -141,11 +142,10 @@ class FileContent:
                     continue
 
     def sync(self) -> None:
-        with os.scandir(self._blobs):
-            pass
+        # one flush for all of a pull's blobs and layers; os.sync() would flush every file system of the host
         descriptor = os.open(self._blobs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            _syncfs(descriptor)
+            libc.check(libc.libc.syncfs(descriptor), "syncfs", self._blobs)
         finally:
             os.close(descriptor)
 
@@ -242,15 +242,6 @@ def _lock(path: str, ref: str) -> int:
             os.close(fd)
             raise
         os.close(fd)
-
-
-def _syncfs(fd: int) -> None:
-    # one flush for all of a pull's blobs and layers; os.sync() would flush every file system of the host
-    import ctypes
-
-    if ctypes.CDLL(None, use_errno=True).syncfs(fd):
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error), "syncfs")
 
 
 def _missing(digest: str) -> NotFound:

@@ -2,12 +2,12 @@
 thread.
 """
 
-import contextlib
 import os
 import socket
 import subprocess
 import sys
 import threading
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -56,8 +56,7 @@ class Extractor:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._door: socket.socket | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._helper: _Helper | None = None
 
     def start(self) -> None:
         with self._lock:
@@ -68,42 +67,46 @@ class Extractor:
 
         Raises HostileArchive, NeedsMerge, OSError.
         """
-        for _ in range(2):
-            answer = self._ask(job, blob)
+        while True:
+            answer, helper = self._ask(job, blob)
             if answer:
                 return _judged(msgspec.json.decode(answer, type=Result))
+            if not _ended(helper):
+                raise SkiffError("the extraction of a layer was killed, perhaps for lack of memory")
             # the helper left for idleness while our job was on its way; the next one is new
-        raise SkiffError("the extraction helper ended without an answer")
 
     def close(self) -> None:
         with self._lock:
             self._stop()
 
-    def _ask(self, job: Job, blob: int) -> bytes:
+    def _ask(self, job: Job, blob: int) -> tuple[bytes, "_Helper"]:
         reader, writer = os.pipe2(os.O_CLOEXEC)
         with open(reader, "rb", buffering=0) as result:
             try:
                 os.lseek(blob, 0, os.SEEK_SET)
-                self._send(msgspec.json.encode(job), [blob, writer])
+                helper = self._send(msgspec.json.encode(job), [blob, writer])
             finally:
                 os.close(writer)
-            return result.readall()
+            return result.readall(), helper
 
-    def _send(self, message: bytes, fds: list[int]) -> None:
+    def _send(self, message: bytes, fds: list[int]) -> "_Helper":
         with self._lock:
+            helper = self._started()
             try:
-                socket.send_fds(self._started(), [message], fds)
+                socket.send_fds(helper.door, [message], fds)
             except (BrokenPipeError, ConnectionResetError):
                 self._stop()
-                socket.send_fds(self._started(), [message], fds)
+                helper = self._started()
+                socket.send_fds(helper.door, [message], fds)
+            return helper
 
-    def _started(self) -> socket.socket:
-        if self._door is not None and self._process is not None and self._process.poll() is None:
-            return self._door
+    def _started(self) -> "_Helper":
+        if self._helper is not None and self._helper.process.poll() is None:
+            return self._helper
         self._stop()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            self._process = subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-ISEc", _START, str(theirs.fileno()), *filter(None, sys.path)],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -111,17 +114,27 @@ class Extractor:
                 env={"PATH": os.environ.get("PATH", os.defpath)},
                 cwd="/",
             )
-        self._door = ours
-        return ours
+        self._helper = _Helper(ours, process)
+        return self._helper
 
     def _stop(self) -> None:
-        door, self._door = self._door, None
-        process, self._process = self._process, None
-        if door is not None:
-            door.close()
-        if process is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(5)  # it leaves when its socket ends
+        helper, self._helper = self._helper, None
+        if helper is not None:
+            helper.door.close()  # it leaves when its socket ends
+            _ended(helper, patience=5.0)
+
+
+class _Helper(NamedTuple):
+    door: socket.socket
+    process: subprocess.Popen[bytes]
+
+
+def _ended(helper: _Helper, patience: float = 0.5) -> bool:
+    try:
+        helper.process.wait(patience)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def _judged(result: Result) -> Result:

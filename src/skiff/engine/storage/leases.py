@@ -60,7 +60,9 @@ class Leases:
         """Every resource under some lease."""
         return frozenset(r for _, lease in self._table.all() for r in lease.resources)
 
-    def release_all(self) -> None:
-        """At boot: whoever took them is gone."""
-        for id, _ in list(self._table.all()):
+    def release_all(self) -> frozenset[str]:
+        """At boot: end those of an engine that is gone; what they held may be torn by a power failure."""
+        held = self.held()
+        for id, _ in self._table.all():
             self._table.delete(id)
+        return held

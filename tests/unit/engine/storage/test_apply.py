@@ -272,9 +272,9 @@ def test_drafts_of_a_crashed_engine_go(image: Image) -> None:
 
 def test_the_helper_is_replaced_when_it_is_gone(image: Image) -> None:
     image.add(tar(entry("a")))
-    helper = image.layers._extractor._process
+    helper = image.layers._extractor._helper
     assert helper is not None
-    helper.kill()
+    helper.process.kill()
     image.add(tar(entry("b")))
 
 

@@ -19,5 +19,5 @@ def test_a_lease_outlives_the_engine_until_the_next_boot() -> None:
     dying.__enter__()
     leases = Leases(state)
     assert leases.held() == {"a"}
-    leases.release_all()
+    assert leases.release_all() == {"a"}
     assert leases.held() == frozenset()
