@@ -21,6 +21,7 @@ from skiff.docker.filters import Filters
 from skiff.engine.containers import restart, states
 from skiff.engine.containers.announce import Announcer
 from skiff.engine.containers.attach import Attachments
+from skiff.engine.containers.health import Probes
 from skiff.engine.containers.live import Live
 from skiff.engine.containers.networking import Sandboxes
 from skiff.engine.containers.record import Container, Records
@@ -57,6 +58,7 @@ class Lifecycle:
         announce: Announcer,
         machine: limits.Machine,
         stop_timeout: int,
+        probes: Probes,
     ) -> None:
         self.records = records
         self.live = live
@@ -69,6 +71,7 @@ class Lifecycle:
         self.announce = announce
         self.machine = machine
         self.stop_timeout = stop_timeout
+        self.probes = probes
 
     # -- start ---------------------------------------------------------------------------------------------
 
@@ -104,6 +107,7 @@ class Lifecycle:
         container = replace(container, state=state, stopped_by_user=False, was_started=True)
         self.records.put(container)
         self.announce(container, "start")
+        self.probes.begin(container)
 
     async def _abandon(self, container: Container, task: Task) -> None:
         try:

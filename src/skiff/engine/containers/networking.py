@@ -5,7 +5,7 @@ host          the host's
 container:ID  that of another container
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -13,6 +13,7 @@ from msgspec import Struct
 from skiff.docker.container_view import NetworkSettings, PortSummary
 from skiff.docker.network import EndpointSettings
 from skiff.engine.containers.record import Container
+from skiff.errors import Conflict, NotFound
 
 
 class SandboxView(Struct, frozen=True, kw_only=True):
@@ -63,3 +64,69 @@ class Sandboxes(Protocol):
     def ports(self, container: Container) -> tuple[PortSummary, ...]:
         """The ports column of the list."""
         ...
+
+
+NO_NETWORKS = (
+    "This engine has no networks yet: the container runs with network mode none, and nothing is published."
+)
+
+
+class PlainSandboxes:
+    """none, host and container:ID. Any other mode is as good as none, and create says so.
+
+    pid_of: the host pid of a running container's init. NotFound, Conflict.
+    """
+
+    def __init__(self, pid_of: Callable[[str], int]) -> None:
+        self._pid_of = pid_of
+
+    def warnings(self, container: Container) -> Sequence[str]:
+        mode = container.host.network_mode
+        if mode in ("none", "host") or mode.startswith("container:"):
+            return ()
+        if mode not in ("bridge", "default"):
+            raise NotFound(f"network {mode} not found")
+        return (NO_NETWORKS,)
+
+    async def open(self, container: Container) -> SandboxView:
+        mode = container.host.network_mode
+        if mode == "host":
+            return SandboxView(host=True)
+        if mode.startswith("container:"):
+            other = mode.partition(":")[2]
+            try:
+                pid = self._pid_of(other)
+            except NotFound as error:
+                raise NotFound(f"joining network namespace of container: {error}") from None
+            except Conflict:
+                raise Conflict(f"cannot join network namespace of a non running container: {other}") from None
+            return SandboxView(namespace=f"/proc/{pid}/ns/net", shared=True, files_of=other)
+        return SandboxView()
+
+    async def close(self, container: Container) -> None:
+        """Nothing outlives the task."""
+
+    async def reopen(self, running: Iterable[Container]) -> None:
+        """Nothing is held."""
+
+    async def forget(self, container: Container) -> None:
+        """Nothing is held."""
+
+    def settings(self, container: Container) -> NetworkSettings:
+        return NetworkSettings(networks=self.endpoints(container))
+
+    def endpoints(self, container: Container) -> dict[str, EndpointSettings]:
+        mode = container.host.network_mode
+        if mode.startswith("container:"):
+            return {}
+        asked = container.networking.endpoints_config or {}
+        return {mode: asked.get(mode) or EndpointSettings()}
+
+    def ports(self, container: Container) -> tuple[PortSummary, ...]:
+        """What is exposed; nothing is published."""
+        found = []
+        for port in container.config.exposed_ports or {}:
+            number, _, protocol = port.partition("/")
+            if number.isdigit():
+                found.append(PortSummary(private_port=int(number), type=protocol or "tcp"))
+        return tuple(found)

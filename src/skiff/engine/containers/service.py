@@ -7,18 +7,25 @@ import asyncio
 from collections.abc import Callable
 
 from skiff.docker.event import Event
+from skiff.engine.containers.announce import Announcer
 from skiff.engine.containers.attach import Attachments
 from skiff.engine.containers.create import Creation, ImageSource
 from skiff.engine.containers.execs import Execs
+from skiff.engine.containers.health import Probes
+from skiff.engine.containers.host import available_capabilities, facts, machine
 from skiff.engine.containers.lifecycle import Lifecycle
+from skiff.engine.containers.live import Live
 from skiff.engine.containers.logs import Logs
-from skiff.engine.containers.networking import Sandboxes
+from skiff.engine.containers.networking import PlainSandboxes, Sandboxes
 from skiff.engine.containers.record import Records
 from skiff.engine.containers.settings import ContainerSettings
+from skiff.engine.containers.spec.limits import Machine
+from skiff.engine.containers.starting import HostFacts, Starting, machine_ground
 from skiff.engine.containers.stats import Stats
 from skiff.engine.containers.supervisor import Supervisor
 from skiff.engine.containers.top import Top
-from skiff.engine.containers.views import Views
+from skiff.engine.containers.trash import Trash
+from skiff.engine.containers.views import Ancestors, Views
 from skiff.engine.containers.volumes import Volumes
 from skiff.engine.execution.runtime import Runtime
 from skiff.engine.storage.snapshots import Snapshotter
@@ -29,20 +36,9 @@ from skiff.paths import DataPaths, RunPaths
 class Containers:
     """Built by assembly. `run()` first reconciles with what runs already, sets `ready`, then supervises.
 
-    sandboxes: a function of the records and of `task(id)`, so that networks can find who shares a namespace.
+    records: given when networks or volumes were built on them before; else they are read from the state.
+    ancestors: the ids of an image and of those built upon it, for the filter of that name.
     """
-
-    records: Records
-    creation: Creation
-    lifecycle: Lifecycle
-    attachments: Attachments
-    execs: Execs
-    logs: Logs
-    top: Top
-    stats: Stats
-    views: Views
-    supervisor: Supervisor
-    ready: asyncio.Event
 
     def __init__(
         self,
@@ -51,15 +47,105 @@ class Containers:
         snapshots: Snapshotter,
         images: ImageSource,
         volumes: Volumes,
-        sandboxes: Sandboxes | None = None,
         runtime: Runtime,
         data: DataPaths,
         run: RunPaths,
         publish: Callable[[Event], None],
         settings: ContainerSettings,
+        records: Records | None = None,
+        sandboxes: Sandboxes | None = None,
+        ancestors: Ancestors = lambda name: set(),
+        limits: Machine | None = None,
+        host: HostFacts | None = None,
+        capabilities: tuple[str, ...] | None = None,
     ) -> None:
-        raise NotImplementedError
+        here = limits or machine()
+        announce = Announcer(publish)
+        self.ready = asyncio.Event()
+        self.records = records if records is not None else Records(state)
+        self.live = Live()
+        self.sandboxes: Sandboxes = sandboxes or PlainSandboxes(lambda id: self.pid_of(id))
+        self.ground = machine_ground(
+            settings, here, available_capabilities() if capabilities is None else capabilities
+        )
+        self.trash = Trash(data, snapshots.sweep)
+        self.logs = Logs(records=self.records, live=self.live, data=data)
+        self.attachments = Attachments(
+            records=self.records, live=self.live, logs=self.logs, announce=announce
+        )
+        self.creation = Creation(
+            records=self.records,
+            images=images,
+            snapshots=snapshots,
+            volumes=volumes,
+            sandboxes=self.sandboxes,
+            settings=settings,
+            machine=here,
+            announce=announce,
+        )
+        self.starting = Starting(
+            records=self.records,
+            live=self.live,
+            runtime=runtime,
+            snapshots=snapshots,
+            sandboxes=self.sandboxes,
+            volumes=volumes,
+            data=data,
+            run=run,
+            settings=settings,
+            ground=self.ground,
+            facts=host or facts(),
+        )
+        self.execs = Execs(
+            records=self.records,
+            live=self.live,
+            starting=self.starting,
+            ground=self.ground,
+            announce=announce,
+        )
+        self.probes = Probes(records=self.records, run=self.execs.probe, announce=announce)
+        self.lifecycle = Lifecycle(
+            records=self.records,
+            live=self.live,
+            starting=self.starting,
+            attachments=self.attachments,
+            snapshots=snapshots,
+            sandboxes=self.sandboxes,
+            volumes=volumes,
+            trash=self.trash,
+            announce=announce,
+            machine=here,
+            stop_timeout=settings.stop_timeout,
+            probes=self.probes,
+        )
+        self.top = Top(records=self.records, live=self.live, announce=announce)
+        self.stats = Stats(records=self.records, live=self.live, ground=self.ground)
+        self.views = Views(
+            records=self.records,
+            sandboxes=self.sandboxes,
+            snapshots=snapshots,
+            data=data,
+            execs_of=self.execs.of_container,
+            ancestors=ancestors,
+        )
+        self.supervisor = Supervisor(
+            records=self.records,
+            live=self.live,
+            runtime=runtime,
+            lifecycle=self.lifecycle,
+            probes=self.probes,
+            announce=announce,
+        )
 
     async def run(self) -> None:
         """Until cancelled. Containers go on without it."""
-        raise NotImplementedError
+        await self.supervisor.reconcile()
+        self.ready.set()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.supervisor.run())
+            group.create_task(self.execs.run())
+            group.create_task(self.trash.run())
+
+    def pid_of(self, id: str) -> int:
+        """The host pid of its init. NotFound; Conflict if it does not run."""
+        return self.live.task(self.records.get(id).id).pid

@@ -1,0 +1,58 @@
+"""Facts about this host that containers depend on: its processors, its cgroups, what this engine may grant."""
+
+import os
+
+from skiff.engine.containers.spec.limits import Machine
+from skiff.engine.containers.starting import HostFacts
+from skiff.linux import capabilities, cgroups
+
+
+def machine() -> Machine:
+    """What limits are measured against."""
+    here = cgroups.layout()
+    unified = here.version == 2
+    return Machine(
+        cpus=_text("/sys/devices/system/cpu/online") or "0",
+        cpu_count=os.cpu_count() or 1,
+        memory_nodes=_text("/sys/devices/system/node/online") or "0",
+        controllers=here.controllers,
+        swap_limit=unified or _has_file(here, "memory", "memory.memsw.limit_in_bytes"),
+        blkio_weight=unified or _has_file(here, "blkio", "blkio.weight"),
+        unified=unified,
+    )
+
+
+def facts() -> HostFacts:
+    about = os.uname()
+    numbers = about.release.replace("-", ".").split(".")
+    return HostFacts(
+        architecture=about.machine,
+        kernel=(int(numbers[0]), int(numbers[1])),
+        apparmor=_text("/sys/module/apparmor/parameters/enabled") == "Y",
+        selinux=os.path.isdir("/sys/fs/selinux/booleans"),
+    )
+
+
+def available_capabilities() -> tuple[str, ...]:
+    """What this process may hand on."""
+    effective, permitted, _ = capabilities.get_sets()
+    return capabilities.names(effective & permitted)
+
+
+def _has_file(here: cgroups.Layout, controller: str, name: str) -> bool:
+    root = here.v1.get(controller, "")
+    if not root:
+        return False
+    # the root group of some controllers lacks the file that its children have
+    for directory in (root, *(entry.path for entry in os.scandir(root) if entry.is_dir())):
+        if os.path.exists(f"{directory}/{name}"):
+            return True
+    return False
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read().strip()
+    except (FileNotFoundError, PermissionError):
+        return ""
