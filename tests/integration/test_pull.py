@@ -28,9 +28,10 @@ from skiff.engine.storage.apply import Layers
 from skiff.engine.storage.content import FileContent
 from skiff.engine.storage.leases import Leases
 from skiff.engine.storage.overlay import OverlaySnapshots
+from skiff.engine.storage.snapshots import SnapshotKey
 from skiff.engine.storage.state import SqliteState
 from skiff.errors import Conflict, NotFound, SkiffError, Unavailable
-from skiff.oci.digest import ImageID
+from skiff.oci.digest import ChainID, ImageID
 from skiff.oci.platform import Platform
 
 pytestmark = [
@@ -68,6 +69,8 @@ class Engine:
             publish=self.publish,
         )
 
+    mask = "none"
+
     def publish(self, action: str, actor: str, attributes: Mapping[str, str]) -> None:
         self.events.append((action, actor))
 
@@ -76,13 +79,13 @@ class Engine:
         self.images.close()
         self.layers.close()
         self.state.close()
+        for mask in Path("/dev/shm").glob(f"skiff-masks-*/{self.mask}"):
+            shutil.rmtree(mask.parent)
 
-    async def pull(self, reference: str, **more: str) -> list[Progress]:
-        return [event async for event in self.images.pull(reference, **more)]
+    async def pull(self, reference: str, tag: str = "") -> list[Progress]:
+        return [event async for event in self.images.pull(reference, tag=tag)]
 
     def file(self, chain: str, path: str) -> bytes:
-        from skiff.oci.digest import ChainID
-
         name = ChainID(chain)
         for directory in (self.snapshots.directory(name), *self.snapshots.lowers(name)):
             if (Path(directory) / path).is_file():
@@ -165,7 +168,7 @@ def layout(directory: Path, layers: list[bytes], architectures: tuple[str, ...] 
         stored = put(json.dumps(config).encode(), f"{base}.config.v1+json")
         first = first or str(stored["digest"])
         manifest = {"schemaVersion": 2, "mediaType": f"{base}.manifest.v1+json"}
-        manifest |= {"config": stored, "layers": packed}  # type: ignore[dict-item]
+        manifest |= {"config": stored, "layers": packed}
         entry = put(json.dumps(manifest).encode(), f"{base}.manifest.v1+json")
         manifests.append(entry | {"platform": {"architecture": architecture, "os": "linux"}})
     index: dict[str, object] = {"schemaVersion": 2, "manifests": manifests}
@@ -327,7 +330,7 @@ async def test_remove_leaves_nothing(engine: Engine, registry: str, tmp_path: Pa
     engine.uses.clear()
     done = await engine.images.remove(f"{registry}/gone:1")
     assert done[0].untagged == f"{registry}/gone:1"
-    assert [one.deleted for one in done if one.deleted][0] == ImageID(id)
+    assert next(one.deleted for one in done if one.deleted) == ImageID(id)
     assert list(engine.snapshots.walk()) == []
     assert list(engine.content.walk()) == []
     assert await engine.images.list(Filters()) == []
@@ -377,11 +380,31 @@ async def test_import(engine: Engine) -> None:
 async def test_the_machine_itself_is_an_image(engine: Engine) -> None:
     image = await engine.images.resolve("host")
     assert image.chain is not None
+    engine.mask = image.chain.removeprefix("sha256:")
     assert engine.snapshots.lowers(image.chain) == ["/"]
     assert (await engine.images.resolve("host:latest")).chain == image.chain
     assert (await engine.images.inspect("host")).id == image.id
     assert await engine.images.list() == []
     with pytest.raises(Conflict):
         await engine.images.remove("host", force=True)
+    events = [event async for event in engine.images.pull("host")]
+    assert events[-1].status == "Status: host is this machine: there is nothing to pull"
+    # as a container sees it: in a mount namespace of its own
+    (view,) = engine.snapshots.prepare(SnapshotKey("seen"), image.chain)
+    root = engine.root / "mounted"
+    root.mkdir()
+    script = (
+        f"mount -t overlay overlay -o '{','.join(view.options)}' {root} && "
+        f"cd {root} && ls -d bin etc/passwd; ls etc/shadow; ls -A tmp root/.ssh proc; "
+        f"touch etc/by-container; ls .{engine.root}; cd /; umount {root}"
+    )
+    shell = ["unshare", "-m", "sh", "-c", script]
+    seen = subprocess.run(shell, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
+    assert "etc/passwd" in seen, seen
+    assert "cannot access 'etc/shadow'" in seen, seen
+    assert engine.images.roots() == [image.chain]
+    assert "state.db" not in seen
+    assert not os.path.lexists("/etc/by-container")
+    engine.snapshots.remove(SnapshotKey("seen"))
     with pytest.raises(SkiffError):
         await engine.images.tag("host", "x")

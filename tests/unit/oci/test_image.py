@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skiff.errors import InvalidParameter, SkiffError
-from skiff.oci.digest import DiffID
+from skiff.oci.digest import ChainID, DiffID
 from skiff.oci.image import chain_id, chain_ids, encode, parse
 
 A, B = DiffID("sha256:" + "a" * 64), DiffID("sha256:" + "b" * 64)
@@ -65,9 +65,9 @@ def test_refuses(data: bytes) -> None:
 
 def test_chains() -> None:
     assert chain_id([]) is None
-    assert chain_id([A]) == A
+    assert chain_id([A]) == ChainID(A)
     assert chain_id([A, B]) == "sha256:" + hashlib.sha256(f"{A} {B}".encode()).hexdigest()
-    assert chain_ids([A, B])[0] == A
+    assert chain_ids([A, B])[0] == ChainID(A)
 
 
 @given(st.binary(max_size=300))

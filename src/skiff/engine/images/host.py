@@ -1,14 +1,16 @@
 """The virtual image `host`: this machine's own root as a read-only lower layer, its secrets hidden.
 
 Nothing is stored, so nothing is listed, pulled, pushed or removed. Other file systems mounted below the root
-are not in it. What is hidden is looked up at every resolve, and a machine with new secrets (a new user's home)
-gets a new mask; containers made before keep theirs. A file that becomes a secret later, at a place that
+are not in it. What is hidden is looked up at every resolve, and a machine with new secrets (a new user's
+home) gets a new mask; containers made before keep theirs. A file that becomes a secret later, at a place that
 no mask names, is seen: this image keeps secrets out of the way, it is no boundary between enemies.
 """
 
 import asyncio
 import glob
 import os
+import shutil
+import stat
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
@@ -17,7 +19,7 @@ from msgspec import Struct
 from skiff.engine.images.record import Image
 from skiff.engine.storage.snapshots import SnapshotInfo, SnapshotKey
 from skiff.engine.storage.state import StateStore
-from skiff.errors import AlreadyExists, Conflict, NotFound
+from skiff.errors import AlreadyExists, Conflict, Forbidden, NotFound, NotImplementedHere
 from skiff.oci import digest as digests
 from skiff.oci import image as images
 from skiff.oci.digest import ChainID, ImageID
@@ -118,22 +120,33 @@ HIDDEN: dict[str, str] = {
     "HOME/.cache": "copies of what was fetched, perhaps with credentials",
 }
 HOMES = ("/root", "/home/*")
+_SHARED_MEMORY = "/dev/shm/skiff-masks"
 
 
 class ExternalSnapshots(Protocol):
     """A snapshotter that can stand on a directory of the host."""
 
     def register_external(
-        self, name: ChainID, directories: Sequence[str], hidden: Sequence[str] = ()
+        self,
+        name: ChainID,
+        directories: Sequence[str],
+        hidden: Sequence[str] = (),
+        *,
+        masks: str | None = None,
     ) -> None: ...
     def info(self, snapshot: SnapshotKey | ChainID) -> SnapshotInfo: ...
     def remove(self, snapshot: SnapshotKey | ChainID) -> None: ...
 
 
 class Mask(Struct, frozen=True):
-    """A mask that was laid over this machine's root, as stored under its snapshot's name."""
+    """A mask that was laid over this machine's root, as stored under its snapshot's name.
+
+    masks: the directory that it lies in, which a restart of the machine may empty.
+    """
 
     root: str
+    hidden: tuple[str, ...]
+    masks: str
 
 
 class HostImage:
@@ -152,6 +165,8 @@ class HostImage:
         self._masks = state.table("host_mask", Mask)
         self._own = tuple(own)
         self._root = root
+        self._candidates = [f"{one}/masks" for one in self._own]
+        self._candidates.append(f"{_SHARED_MEMORY}-{digests.of(repr(self._own).encode())[7:19]}")
         shell = next((one for one in ("bash", "sh") if os.path.exists(os.path.join(root, "bin", one))), "sh")
         self._config = ImageConfig(
             architecture=platform.architecture,
@@ -161,6 +176,8 @@ class HostImage:
             rootfs=RootFS(),
         )
         self.id = ImageID(digests.of(images.encode(self._config)))
+        for id, mask in self._masks.all():
+            self._lay(ChainID(id), mask)
 
     def is_named(self, name: str) -> bool:
         """Whether name means this image: by name, by id or by a beginning of its id that is long enough."""
@@ -171,6 +188,10 @@ class HostImage:
         """The image, with a mask that fits the machine as it is now."""
         chain = await asyncio.to_thread(self._masked)
         return Image(id=self.id, config=self._config, chain=chain, name=NAME)
+
+    def chains(self) -> list[ChainID]:
+        """The snapshots that masks are: nothing else leads to them."""
+        return [ChainID(id) for id, _ in self._masks.all()]
 
     def hidden(self) -> list[str]:
         """The paths to hide, within the root, sorted; none lies below another."""
@@ -193,17 +214,35 @@ class HostImage:
             return name
         except NotFound:
             pass
-        self._masks.put(name, Mask(self._root))  # the wish before the act: a crash leaves a row to clear away
-        try:
-            self._snapshots.register_external(name, [self._root], hidden)
-        except AlreadyExists:
-            pass
+        mask = Mask(self._root, tuple(hidden), self._place())
+        self._masks.put(name, mask)  # the wish before the act: a crash leaves a row to clear away
+        self._lay(name, mask)
         self._clear(except_for=name)
         return name
 
+    def _lay(self, name: ChainID, mask: Mask) -> None:
+        """Make what of the mask is missing."""
+        _own_directory(mask.masks)
+        try:
+            self._snapshots.register_external(name, [mask.root], mask.hidden, masks=mask.masks)
+        except AlreadyExists:
+            pass
+
+    def _place(self) -> str:
+        """Where masks can lie: beside the root's file system, for overlayfs refuses a layer in a layer."""
+        device = os.stat(self._root).st_dev
+        for candidate in self._candidates:
+            parent = os.path.realpath(os.path.dirname(candidate))
+            within = self._root == "/" or parent.startswith(self._root + "/")
+            if os.path.isdir(parent) and not (within and os.stat(parent).st_dev == device):
+                return candidate
+        raise NotImplementedHere(
+            "the image host needs a file system beside the root's for its mask, such as a tmpfs on /dev/shm"
+        )
+
     def _clear(self, except_for: ChainID) -> None:
         """Masks that no container stands on go."""
-        for id, _ in self._masks.all():
+        for id, mask in self._masks.all():
             if id == except_for:
                 continue
             try:
@@ -212,6 +251,7 @@ class HostImage:
                 continue
             except NotFound:
                 pass
+            shutil.rmtree(f"{mask.masks}/{digests.encoded(id)}", ignore_errors=True)
             self._masks.delete(id)
 
     def _glob(self, pattern: str) -> list[str]:
@@ -233,6 +273,16 @@ class HostImage:
             return os.lstat(path).st_dev == os.lstat(self._root).st_dev
         except OSError:
             return False
+
+
+def _own_directory(path: str) -> None:
+    """Make it, or make sure that nobody else made it. Forbidden."""
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        status = os.lstat(path)
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+            raise Forbidden(f"{path} is not a directory of ours: remove it") from None
 
 
 def _swap_files() -> list[str]:

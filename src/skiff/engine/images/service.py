@@ -125,6 +125,14 @@ class Images:
             if base and [layer.chain for layer in row.layers[: len(base)]] == base
         }
 
+    def family(self, name: str) -> set[str]:
+        """The ids of the image called so and of those built upon it; empty when there is none."""
+        try:
+            id, _ = self._names.find(name)
+        except (NotFound, InvalidParameter):
+            return set()
+        return set(self.descendants(id))
+
     async def list(
         self, filters: Filters | None = None, *, all: bool = False, shared_size: bool = False
     ) -> list[ImageSummary]:
@@ -172,6 +180,19 @@ class Images:
     async def layers_size(self) -> int:
         """Bytes of all layers together, those that images share counted once."""
         return sum({layer.chain: layer.size for row in self._names.images() for layer in row.layers}.values())
+
+    # -- what the collector asks
+
+    def roots(self) -> Sequence[str]:
+        """The images and the masks of `host`: what must stay."""
+        return [*(row.id for row in self._names.images()), *self._host.chains()]
+
+    def edges(self) -> Mapping[str, Sequence[str]]:
+        """From an image to its layers and their blobs."""
+        return {
+            row.id: [one for layer in row.layers for one in (layer.chain, layer.blob) if one]
+            for row in self._names.images()
+        }
 
     # -- naming and removing
 

@@ -17,7 +17,7 @@ from skiff.engine.storage.numbered import NumberedSnapshots, Row, committed, new
 from skiff.engine.storage.snapshots import SnapshotKey
 from skiff.engine.storage.state import StateStore
 from skiff.errors import Conflict
-from skiff.oci.digest import ChainID
+from skiff.oci.digest import ChainID, encoded
 from skiff.oci.runtime import Mount
 
 _PARAMETERS = "/sys/module/overlay/parameters"
@@ -72,19 +72,31 @@ class OverlaySnapshots(NumberedSnapshots):
         return [self._absolute(lower) for lower in self._row(snapshot).lowers]
 
     def register_external(
-        self, name: ChainID, directories: Sequence[str], hidden: Sequence[str] = ()
+        self,
+        name: ChainID,
+        directories: Sequence[str],
+        hidden: Sequence[str] = (),
+        *,
+        masks: str | None = None,
     ) -> None:
         """A committed snapshot whose files are directories of the host, topmost first, in place.
 
         hidden: paths inside it that are not to be seen: a directory becomes empty, anything else disappears.
         Overlayfs does not look into file systems mounted below a directory; they appear as empty directories.
+        masks: a directory for what hides them, when the snapshots lie inside one of the directories:
+        overlayfs refuses a layer within a layer. What was lost of it (a tmpfs) is made anew by registering
+        again, AlreadyExists or not.
         """
+        mask = f"{masks}/{encoded(name)}" if masks else None
+        if mask and not os.path.isdir(mask):
+            _build_mask(mask, directories, hidden)
         self._absent(name)
         number = self._allocate()
         fs = f"{self.root}/{number}/fs"
-        _make_root(fs, directories[0])
-        for path in sorted(hidden, key=len):  # a directory before what is in it
-            _hide(fs, path.strip("/"), directories)
+        if mask:
+            os.symlink(mask, fs)
+        else:
+            _build_mask(fs, directories, hidden)
         self._rows.put(name, new_row(number, "committed", None, tuple(directories)))
 
     def _create(self, key: SnapshotKey, kind: "str", parent: ChainID | None) -> Row:
@@ -146,6 +158,14 @@ def _make_root(directory: str, like: str | None) -> None:
         with contextlib.suppress(PermissionError):  # without privileges every file is ours anyway
             os.chown(directory, model.st_uid, model.st_gid)
     os.chmod(directory, stat.S_IMODE(model.st_mode))
+
+
+def _build_mask(directory: str, lowers: Sequence[str], hidden: Sequence[str]) -> None:
+    shutil.rmtree(f"{directory}.new", ignore_errors=True)
+    _make_root(f"{directory}.new", lowers[0])
+    for path in sorted(hidden, key=len):  # a directory before what is in it
+        _hide(f"{directory}.new", path.strip("/"), lowers)
+    os.rename(f"{directory}.new", directory)
 
 
 def _hide(fs: str, path: str, lowers: Sequence[str]) -> None:

@@ -22,7 +22,12 @@ class FakeExternal:
         self.busy: set[str] = set()
 
     def register_external(
-        self, name: ChainID, directories: Sequence[str], hidden: Sequence[str] = ()
+        self,
+        name: ChainID,
+        directories: Sequence[str],
+        hidden: Sequence[str] = (),
+        *,
+        masks: str | None = None,
     ) -> None:
         self.masks[name] = list(hidden)
 
@@ -62,7 +67,7 @@ def machine(root: Path) -> None:
 
 
 def image(root: Path, snapshots: FakeExternal, state: MemoryState | None = None) -> HostImage:
-    own = [str(root / "var/lib/own"), str(root / "missing")]
+    own = [str(root / "var/lib/own"), str(root / "missing"), str(root.parent)]
     return HostImage(snapshots, state or MemoryState(), PLATFORM, own=own, root=str(root))
 
 
