@@ -147,7 +147,7 @@ def parse_cpus(text: str) -> int:
         raise ValueError(f"failed to parse {text} as a rational number")
     if len(fraction.rstrip("0")) > 9:
         raise ValueError("value is too precise")
-    return int(digits) * 10**9 // 10 ** len(fraction)
+    return int(whole or "0") * 1_000_000_000 + int(fraction[:9].ljust(9, "0"))
 
 
 def parse_swap(text: str) -> int:
@@ -217,7 +217,8 @@ def _stopping(act: Any, verb: str, about: str) -> Command:
         if "time" in asked.changed:
             asked.values["timeout"] = asked["time"]
             asked.changed.add("timeout")
-        return int(act(session, asked))
+        code: int = act(session, asked)
+        return code
 
     flags = (_SIGNAL, _TIMEOUT, _TIME)
     return Command(f"[OPTIONS] {MANY}", about, with_old_spelling, flags, least=1, aliases=_names(verb))

@@ -1,4 +1,4 @@
-"""The same act on several things: each name is echoed, each failure goes to stderr; then the exit code is 1."""
+"""The same act on several things: names are echoed, failures go to stderr and make the exit code 1."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def show(session: Session, names: list[str], form: str, find: Callable[[str], An
 
 
 def filled(template: Any, value: Any) -> str:
-    """The template over structs first, where a wrong name is an error; then over bare JSON with the wire's names.
+    """The template over structs, where a wrong name is an error; else over bare JSON with the wire's names.
 
     Raises FormatError.
     """

@@ -3,7 +3,7 @@
 Pure data and one walk. Loaded only when inspect was given --format.
 """
 
-from skiff.cli.template_values import Map, NilList, NilMap, Record
+from skiff.cli.template_values import NOTHING, Map, NilList, NilMap, Record
 
 # name of a field that holds a map → what a missing key of it gives
 MAPS: dict[str, object] = {
@@ -13,12 +13,12 @@ MAPS: dict[str, object] = {
     "Containers": None,
     "Data": "",
     "DriverOpts": "",
-    "ExposedPorts": None,
+    "ExposedPorts": NOTHING,
     "Labels": "",
     "Networks": None,
     "Options": "",
-    "PortBindings": None,
-    "Ports": None,
+    "PortBindings": NOTHING,
+    "Ports": NOTHING,
     "Status": None,
     "StorageOpt": "",
     "Sysctls": "",

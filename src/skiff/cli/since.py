@@ -12,7 +12,7 @@ SHAPES = ("0000-00-00T00:00:00", "0000-00-00T00:00", "0000-00-00T00", "0000-00-0
 
 
 def timestamp(text: str, now: float) -> str:
-    """10m (ago), an RFC 3339 instant, a beginning of one in local time, or Unix seconds → seconds[.nanoseconds].
+    """10m (ago), an RFC 3339 instant, a beginning of one in local time, or Unix seconds → seconds.
 
     Raises InvalidParameter.
     """

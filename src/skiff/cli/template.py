@@ -1,6 +1,6 @@
 """Go's text/template as docker's --format uses it: parse once, execute on JSON-like data.
 
-Pure. Errors are Go's sentences, `template: NAME:LINE:COLUMN: executing "NAME" at <what>: why`, because scripts
+Pure. Errors are Go's sentences, `template: NAME:LINE:COLUMN: executing "NAME" at <what>: why`: scripts
 and people search for them. Loaded only when --format was given.
 """
 

@@ -2,7 +2,9 @@
 
 Pure.
 
-    verb = "%" { flag } [ width ] [ "." precision ] letter      flag = + - # space 0      width, precision = digits | *
+    verb = "%" { flag } [ width ] [ "." precision ] letter
+    flag = + - # space 0
+    width, precision = digits | *
 """
 
 from skiff.cli.template_lexer import quoted

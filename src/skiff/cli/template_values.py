@@ -1,10 +1,10 @@
 """How Go sees and prints the values a template handles.
 
-Pure. JSON has fewer kinds than Go: a struct and a map are both objects. `shaped` data (cli/shapes.py) marks the
-difference, because templates treat them differently:
+Pure. JSON has fewer kinds than Go: a struct and a map are both objects. `shaped` data (cli/shapes.py) marks
+the difference, because templates treat them differently:
 
     Record   a struct: a wrong field is an error; prints {a b}
-    Map      a map: a missing key is <no value>; prints map[k:v]; `zero` is what `index` gives for a missing key
+    Map      a map: a missing key is <no value>; prints map[k:v]; `zero` is what `index` gives for it
     NilMap, NilList   null in JSON, empty elsewhere
     None     a nil pointer        NOTHING  no value at all
 """
