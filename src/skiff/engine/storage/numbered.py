@@ -80,7 +80,8 @@ class NumberedSnapshots:
     def reconcile(self) -> None:
         known = set()
         for id, row in list(self._rows.all()):
-            if os.path.isdir(f"{self.root}/{row.number}/fs"):
+            # lexists: the mask of an external snapshot may be a link into a tmpfs that a boot emptied
+            if os.path.lexists(f"{self.root}/{row.number}/fs"):
                 known.add(str(row.number))
             else:
                 self._rows.delete(id)
