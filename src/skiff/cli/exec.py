@@ -64,7 +64,8 @@ def execute(session: Session, flags: Parsed) -> int:
         return int(engine.exec(id).get("ExitCode") or 0)
     except EngineError as error:
         session.err(str(error))
-        code = start_code(error.message) if error.status == 400 else REFUSED
+        # Detached, or refused before the command was looked at: Docker ends with 1.
+        code = start_code(error.message) if error.status == 400 and not detach else REFUSED
         return 1 if code == REFUSED else code
 
 

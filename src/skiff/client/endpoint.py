@@ -170,7 +170,7 @@ def _dial_ssh(endpoint: Endpoint) -> Socket:
             posix.dup2(theirs.fileno(), 0)
             posix.dup2(theirs.fileno(), 1)
             # ssh dies by its pipe, not by our Ctrl-C: the terminal's signals are for the container.
-            posix.setpgid(0, 0)
+            posix.setsid()
             for folder in posix.environ.get(b"PATH", b"/usr/local/bin:/usr/bin:/bin").split(b":"):
                 try:
                     posix.execve(folder + b"/ssh", words, posix.environ)

@@ -19,7 +19,7 @@ from skiff.cli.flags import (
     parse_flags,
 )
 
-FLAGS = (
+FLAGS: tuple[tuple[str, str, str, Any, str], ...] = (
     ("interactive", "i", "bool", False, ""),
     ("tty", "t", "bool", False, ""),
     ("sig-proxy", "", "bool", True, ""),

@@ -37,7 +37,7 @@ def test_the_default_is_where_the_engine_listens(folder: Path) -> None:
 
 
 def test_who_says_first(folder: Path) -> None:
-    env = {"DOCKER_HOST": "tcp://d:1", "SKIFF_HOST": "tcp://s:1", "DOCKER_CONTEXT": "far"}
+    env: dict[str, Any] = {"DOCKER_HOST": "tcp://d:1", "SKIFF_HOST": "tcp://s:1", "DOCKER_CONTEXT": "far"}
     assert chosen(folder, "-H", "tcp://h:1", **env).address == "h"
     assert chosen(folder, "-c", "far", **env).address == "far"
     assert chosen(folder, **env).address == "s"
