@@ -1,0 +1,193 @@
+"""NetworkSandboxes: the networks of a container, from its record. The bridge between this noun and networks.
+
+Modes without networks of ours (none, host, container:ID) are left to PlainSandboxes.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from msgspec.structs import replace
+
+from skiff.docker.container_view import NetworkSettings, PortSummary
+from skiff.docker.network import EndpointSettings
+from skiff.engine.containers.networking import PlainSandboxes, SandboxView
+from skiff.engine.containers.record import Container
+from skiff.engine.networks import views
+from skiff.engine.networks.bridge import gateways
+from skiff.engine.networks.record import Owner, StoredPort
+from skiff.engine.networks.service import Networks
+from skiff.errors import InvalidParameter, NotFound, NotImplementedHere
+
+
+class NetworkSandboxes:
+    """A Sandboxes. pid_of: the host pid of a running container's init."""
+
+    def __init__(self, networks: Networks, pid_of: Callable[[str], int]) -> None:
+        self._networks = networks
+        self._pid_of = pid_of
+        self._plain = PlainSandboxes(pid_of)
+
+    def warnings(self, container: Container) -> Sequence[str]:
+        if is_plain(container):
+            return self._plain.warnings(container)
+        if container.host.links and mode_of(container) == "bridge":
+            raise NotImplementedHere(
+                "links on the default bridge are not done yet: use a network of your own"
+            )
+        return ()
+
+    def join(self, container: Container) -> None:
+        """Right after create. A network that does not exist is told at the start, as Docker does."""
+        if not is_plain(container):
+            try:
+                self._networks.join(owner(container))
+            except NotFound:
+                return
+
+    async def open(self, container: Container) -> SandboxView:
+        if is_plain(container):
+            return await self._plain.open(container)
+        mine = owner(container)
+        self._networks.join(mine)
+        sandboxes = self._networks.sandboxes
+        sandbox = await sandboxes.open(mine)
+        self._networks.told(container.id, "connect")
+        hosts = [
+            (str(address), container.config.hostname + domain(container))
+            for endpoint in self._networks.records.of_owner(container.id)
+            for address in endpoint.addresses()
+        ]
+        return SandboxView(
+            namespace=sandbox.namespace.path,
+            hosts=tuple(hosts),
+            gateway=self._host_gateway(),
+            resolv_conf=sandboxes.resolv_conf(mine),
+        )
+
+    def _host_gateway(self) -> str:
+        """What `host-gateway` in extra hosts means: this host on the default bridge."""
+        return str(gateways(self._networks.find("bridge"))[0].ip)
+
+    async def close(self, container: Container) -> None:
+        if self._networks.sandboxes.is_open(container.id):
+            await self._networks.sandboxes.close(container.id)
+            self._networks.told(container.id, "disconnect")
+
+    async def reopen(self, running: Iterable[Container]) -> None:
+        found = [c for c in running if not is_plain(c)]
+        for container in found:
+            try:
+                await self._networks.sandboxes.reopen(owner(container), self._pid_of(container.id))
+            except (OSError, NotFound):
+                continue  # it has just ended; the supervisor hears of it
+        self._networks.sandboxes.forget_others({c.id for c in found})
+        self._networks.sandboxes.apply_firewall()
+
+    async def forget(self, container: Container) -> None:
+        await self.close(container)
+        self._networks.forget(container.id)
+
+    def renamed(self, container: Container) -> None:
+        self._networks.rename(owner(container))
+
+    def settings(self, container: Container) -> NetworkSettings:
+        if is_plain(container):
+            return self._plain.settings(container)
+        mine = owner(container)
+        endpoints = self.endpoints(container)
+        found = NetworkSettings(
+            ports=views.port_map(mine, self._published(container)) if container.state.running else {},
+            networks=endpoints,
+        )
+        if container.state.running:
+            found = replace(found, sandbox_id=container.id, sandbox_key=f"/proc/{container.state.pid}/ns/net")
+        default = endpoints.get("bridge")
+        if default is None:
+            return found
+        return replace(
+            found,
+            endpoint_id=default.endpoint_id,
+            gateway=default.gateway,
+            ip_address=default.ip_address,
+            ip_prefix_len=default.ip_prefix_len,
+            ipv6_gateway=default.ipv6_gateway,
+            global_ipv6_address=default.global_ipv6_address,
+            global_ipv6_prefix_len=default.global_ipv6_prefix_len,
+            mac_address=default.mac_address,
+        )
+
+    def endpoints(self, container: Container) -> dict[str, EndpointSettings]:
+        if is_plain(container):
+            return self._plain.endpoints(container)
+        records = self._networks.records
+        found = {}
+        for endpoint in records.of_owner(container.id):
+            network = records.networks[endpoint.network]
+            found[network.name] = views.endpoint_settings(network, endpoint)
+        return found or {mode_of(container): EndpointSettings()}
+
+    def ports(self, container: Container) -> tuple[PortSummary, ...]:
+        """Published ports first bound first listed, then those only exposed."""
+        exposed = self._plain.ports(container)
+        published = self._published(container)
+        bound = {(p.container_port, p.protocol) for p in published}
+        return (
+            *(p for p in exposed if (p.private_port, p.type) not in bound),
+            *(
+                PortSummary(
+                    ip=p.host, private_port=p.container_port, public_port=p.host_port, type=p.protocol
+                )
+                for p in published
+            ),
+        )
+
+    def _published(self, container: Container) -> tuple[StoredPort, ...]:
+        return tuple(self._networks.sandboxes.published(container.id))
+
+
+def mode_of(container: Container) -> str:
+    """The network mode; `default` is the default bridge."""
+    mode = container.host.network_mode
+    return "bridge" if mode in ("default", "") else mode
+
+
+def is_plain(container: Container) -> bool:
+    mode = container.host.network_mode
+    return mode in ("none", "host") or mode.startswith("container:")
+
+
+def domain(container: Container) -> str:
+    """What follows the host name in /etc/hosts: `.domain` and the bare name again."""
+    config = container.config
+    return f".{config.domainname} {config.hostname}" if config.domainname else ""
+
+
+def owner(container: Container) -> Owner:
+    """What networks must know of the container. InvalidParameter for endpoints that do not fit the mode."""
+    host, config = container.host, container.config
+    mode = mode_of(container)
+    asked = dict(container.networking.endpoints_config or {})
+    settings = {name: value or EndpointSettings() for name, value in asked.items()}
+    if mode not in settings:
+        first = settings.pop("default", None) if mode == "bridge" else None
+        settings = {mode: first or EndpointSettings(), **settings}
+    mine = settings[mode]
+    if mode == "bridge" and mine.aliases:
+        raise InvalidParameter("network-scoped aliases are only supported for user-defined networks")
+    if config.mac_address and not mine.mac_address:
+        mine = replace(mine, mac_address=config.mac_address)
+    if host.links and mode != "bridge":
+        mine = replace(mine, links=(*(mine.links or ()), *host.links))
+    settings[mode] = mine
+    exposed = tuple(config.exposed_ports or {})
+    return Owner(
+        id=container.id,
+        name=container.name,
+        hostname=config.hostname,
+        settings=settings,
+        ports=host.port_bindings or {},
+        exposed=exposed,
+        publish_all=host.publish_all_ports,
+        dns=host.dns or (),
+        dns_search=host.dns_search or (),
+        dns_options=host.dns_options or (),
+    )
