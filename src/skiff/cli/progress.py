@@ -25,11 +25,11 @@ class Refused(SkiffError):
     """The engine's own sentence, met in the middle of a stream."""
 
 
-def follow(messages: Iterable[Json], out: TextIO | None = None) -> list[Json]:
+def follow(messages: Iterable[Json], out: TextIO | None = None, *, width: int = 0) -> list[Json]:
     """Show the messages; gives those that carry an "aux". Raises Refused at the first error."""
     out = out or sys.stdout
     lines: dict[str, int] | None = {} if out.isatty() else None
-    width = _width() if lines is not None else 0
+    width = width or (_width() if lines is not None else 0)
     extras = []
     for message in messages:
         failure = message.get("errorDetail") or message.get("error")

@@ -3,11 +3,11 @@
 import pytest
 
 from skiff.cli import help as pages
-from skiff.cli.main import CANONICAL
+from skiff.cli.main import CANONICAL, load
 
 
 def test_a_page() -> None:
-    text = pages.page(pages.load("rm"), "rm")
+    text = pages.page(load("rm"), "rm")
     assert text == (
         "Usage:  skiff rm [OPTIONS] CONTAINER [CONTAINER...]\n\n"
         "Remove one or more containers\n\n"
@@ -44,7 +44,7 @@ def test_defaults(kind: str, default: object, note: str) -> None:
 
 
 def test_hidden_flags_are_hidden() -> None:
-    assert "--time " not in pages.page(pages.load("stop"), "stop")
+    assert "--time " not in pages.page(load("stop"), "stop")
 
 
 def test_every_command_that_is_there_has_a_page_and_a_place() -> None:

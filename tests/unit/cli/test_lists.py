@@ -118,7 +118,7 @@ def test_ports(given_ports: list[tuple[int, int, str]], shown: str) -> None:
 
 
 def test_an_image_known_by_digest_alone() -> None:
-    found = [
+    found: list[dict[str, Any]] = [
         {"Id": "sha256:1", "RepoTags": [], "RepoDigests": ["a/b@sha256:2"]},
         {"Id": "sha256:3", "RepoTags": None},
     ]
@@ -130,7 +130,7 @@ def test_an_image_known_by_digest_alone() -> None:
 
 
 def test_a_registry_with_a_port_is_no_tag() -> None:
-    found = [{"Id": "sha256:1", "RepoTags": ["host:5000/a:1"], "RepoDigests": None}]
+    found: list[dict[str, Any]] = [{"Id": "sha256:1", "RepoTags": ["host:5000/a:1"], "RepoDigests": None}]
     row = next(image_list.rows(found, digests=False))
     assert (row["Repository"], row["Tag"]) == ("host:5000/a", "1")
 
