@@ -1,29 +1,49 @@
 """The composition root: the only place that names implementations and says who is built from what."""
 
 import asyncio
-import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
-from skiff.docker.container_view import ContainerSummary
+from skiff.docker.container import Ulimit
+from skiff.docker.filters import Filters
 from skiff.docker.network import NetworkContainer
 from skiff.engine.api import versions
 from skiff.engine.api.absent import AbsentRoutes
 from skiff.engine.api.app import App
+from skiff.engine.api.container_io import ContainerStreamRoutes
+from skiff.engine.api.containers import ContainerRoutes
+from skiff.engine.api.exec import ExecRoutes
+from skiff.engine.api.images import ImageRoutes
 from skiff.engine.api.networks import NetworkRoutes, predefined
 from skiff.engine.api.system import SystemRoutes
 from skiff.engine.api.volumes import VolumeRoutes
+from skiff.engine.containers.record import Records
+from skiff.engine.containers.service import Containers
+from skiff.engine.containers.settings import ContainerSettings
+from skiff.engine.execution.native import NativeRuntime
+from skiff.engine.images.host import HostImage
+from skiff.engine.images.record import ImageUse
+from skiff.engine.images.service import Images
+from skiff.engine.registry.client import Registries
+from skiff.engine.registry.hosts import Hosts
+from skiff.engine.registry.transport import HttpTransport
 from skiff.engine.settings import Settings
+from skiff.engine.storage.apply import Layers
+from skiff.engine.storage.content import FileContent
+from skiff.engine.storage.leases import Leases
+from skiff.engine.storage.overlay import OverlaySnapshots
 from skiff.engine.storage.state import SqliteState
 from skiff.engine.system import info
 from skiff.engine.system.events import EventBus
+from skiff.engine.system.info import Counts, Info
 from skiff.engine.system.usage import Usage
 from skiff.engine.volumes.local import LocalDriver
 from skiff.engine.volumes.service import Volumes
+from skiff.oci import platform
+from skiff.oci.digest import ImageID
 from skiff.paths import DataPaths, RunPaths
-
-log = logging.getLogger(__name__)
 
 
 class Live:
@@ -41,18 +61,35 @@ class Live:
 class Engine:
     """What the daemon drives: `app` answers, `run` works in the background, `close` ends it."""
 
-    def __init__(self, app: App, state: SqliteState) -> None:
+    def __init__(
+        self,
+        app: App,
+        *,
+        state: SqliteState,
+        runtime: NativeRuntime,
+        containers: Containers,
+        images: Images,
+        transport: HttpTransport,
+    ) -> None:
         self.app = app
-        self.state = state
-        self.ready = asyncio.Event()
+        self.ready = containers.ready
+        self._state = state
+        self._runtime = runtime
+        self._containers = containers
+        self._images = images
+        self._transport = transport
 
     async def run(self) -> None:
         """Until cancelled. `ready` is set once what ran before has been taken over."""
-        self.ready.set()
-        await asyncio.Event().wait()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._runtime.run())
+            group.create_task(self._containers.run())
 
-    def close(self) -> None:
-        self.state.close()
+    async def close(self) -> None:
+        await self._runtime.close()
+        await self._transport.close()
+        await asyncio.to_thread(self._images.close)
+        self._state.close()
 
 
 def assemble(live: Live) -> Engine:
@@ -62,40 +99,143 @@ def assemble(live: Live) -> Engine:
     os.makedirs(data.tmp, mode=0o700, exist_ok=True)
     state = SqliteState(str(data.state))
     bus = EventBus()
+    records = Records(state)
+    host = platform.of_machine(os.uname().machine)
+
+    leases = Leases(state)
+    leases.release_all()
+    snapshots = OverlaySnapshots(str(data.snapshots), state)
+    snapshots.reconcile()
+    transport = HttpTransport()
+    registries = Registries(transport, _hosts(settings))
+    images = Images(
+        state=state,
+        content=FileContent(str(data.content)),
+        snapshots=snapshots,
+        layers=Layers(snapshots),
+        leases=leases,
+        registries=registries,
+        host=HostImage(snapshots, state, host, own=(settings.data_root, settings.exec_root)),
+        platform=host,
+        in_use=partial(_uses, records),
+        publish=partial(bus.tell, "image"),
+    )
+    volumes = Volumes(
+        state,
+        [LocalDriver(data)],
+        users=records.volume_users,
+        publish=partial(bus.tell, "volume"),
+    )
+    runtime = NativeRuntime(run, cgroup_parent(settings))
+    containers = Containers(
+        state=state,
+        snapshots=snapshots,
+        images=images,
+        volumes=volumes,
+        runtime=runtime,
+        data=data,
+        run=run,
+        publish=bus.publish,
+        settings=container_settings(settings),
+        records=records,
+        ancestors=images.family,
+    )
+
     engine_id = info.engine_id(data)
-
-    def publish(kind: str) -> Callable[[str, str, object], None]:
-        return lambda action, actor, attributes: bus.tell(kind, action, actor, attributes)  # type: ignore[arg-type]
-
-    volumes = Volumes(state, [LocalDriver(data)], users=lambda name: [], publish=publish("volume"))
-    about = info.Info(
+    about = Info(
         engine_id=engine_id,
         host=info.host(),
         settings=lambda: live.settings,
-        driver="overlay2",
-        driver_status=[],
+        driver=snapshots.driver,
+        driver_status=_driver_status(settings.data_root),
         api_versions=(versions.API_VERSION, versions.MIN_API_VERSION),
-        counts=lambda: info.Counts(listeners=bus.listeners),
+        counts=partial(_counts, records, images, bus),
     )
-
-    async def nothing() -> list[ContainerSummary]:
-        return []
-
-    async def zero() -> int:
-        return 0
-
-    usage = Usage(layers=zero, images=nothing, containers=nothing, volumes=volumes.usage)  # type: ignore[arg-type]
-
-    def members(network: str) -> dict[str, NetworkContainer]:
-        return {}
-
-    created = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    usage = Usage(
+        layers=images.layers_size,
+        images=partial(images.list, all=True, shared_size=True),
+        containers=partial(containers.views.list, Filters(), all=True, size=True),
+        volumes=volumes.usage,
+    )
+    started = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     app = App(
         (
-            SystemRoutes(about, bus, usage),
+            SystemRoutes(about, bus, usage, registries.login),
+            ContainerRoutes(containers),
+            ContainerStreamRoutes(containers),
+            ExecRoutes(containers),
+            ImageRoutes(images, host),
             VolumeRoutes(volumes),
-            NetworkRoutes(predefined(created, engine_id.replace("-", "")), members),
+            NetworkRoutes(predefined(started, engine_id.replace("-", "")), partial(_members, records)),
             AbsentRoutes(),
         )
     )
-    return Engine(app, state)
+    return Engine(
+        app, state=state, runtime=runtime, containers=containers, images=images, transport=transport
+    )
+
+
+def cgroup_parent(settings: Settings) -> str:
+    """The group that holds every container's: absolute, `/skiff` unless told otherwise."""
+    return "/" + (settings.cgroup_parent.strip("/") or "skiff")
+
+
+def container_settings(settings: Settings) -> ContainerSettings:
+    """What of the settings concerns containers."""
+    return ContainerSettings(
+        cgroup_parent=cgroup_parent(settings),
+        runtimes={
+            "skiff": (),
+            # Clients written for Docker ask for its runtime by name and mean the usual one.
+            "runc": (),
+            "io.containerd.runc.v2": (),
+            **{name: (one.path, *one.arguments) for name, one in settings.runtimes.items()},
+        },
+        default_runtime=settings.default_runtime,
+        log_driver=settings.log_driver,
+        log_options=settings.log_opts,
+        ulimits=tuple(
+            Ulimit(name=limit.name, hard=limit.hard, soft=limit.soft)
+            for limit in settings.default_ulimits.values()
+        ),
+        init=settings.init,
+        no_new_privileges=settings.no_new_privileges,
+        shm_size=settings.default_shm_size,
+    )
+
+
+def _hosts(settings: Settings) -> Hosts:
+    return Hosts(insecure=settings.insecure_registries, mirrors=settings.registry_mirrors)
+
+
+def _uses(records: Records, image: ImageID) -> Sequence[ImageUse]:
+    return [
+        ImageUse(record.id, record.state.running, record.config.image)
+        for record in records
+        if record.image == image
+    ]
+
+
+def _counts(records: Records, images: Images, bus: EventBus) -> Counts:
+    states = [record.state for record in records]
+    paused = sum(state.paused for state in states)
+    running = sum(state.running and not state.paused for state in states)
+    return Counts(
+        running=running,
+        paused=paused,
+        stopped=len(states) - running - paused,
+        images=images.count(),
+        listeners=bus.listeners,
+    )
+
+
+def _members(records: Records, network: str) -> Mapping[str, NetworkContainer]:
+    return {
+        record.id: NetworkContainer(name=record.name)
+        for record in records
+        if record.state.running and record.host.network_mode == network
+    }
+
+
+def _driver_status(root: str) -> list[list[str]]:
+    return [["Backing Filesystem", info.filesystem(root)], ["Supports d_type", "true"]]

@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
 from skiff import paths
@@ -33,11 +33,13 @@ def run(settings: Settings, arguments: Sequence[str]) -> None:
     _log_to_stderr(settings)
     with ExitStack() as held:
         _take(settings, held)
-        asyncio.run(_serve(settings, arguments))
+        try:
+            asyncio.run(_serve(settings, arguments))
+        except* SkiffError as group:
+            raise SkiffError("; ".join(str(error) for error in _leaves(group))) from group
 
 
 def _log_to_stderr(settings: Settings) -> None:
-    level = "debug" if settings.debug else settings.log_level
     handler = logging.StreamHandler(sys.stderr)
     form = logging.Formatter(
         "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S"
@@ -46,9 +48,22 @@ def _log_to_stderr(settings: Settings) -> None:
     handler.setFormatter(form)
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel({"warn": "WARNING", "fatal": "CRITICAL"}.get(level, level.upper()))
+    root.setLevel(_level(settings))
     # asyncio tells at debug level of every selector it makes.
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+
+
+def _level(settings: Settings) -> str:
+    level = "debug" if settings.debug else settings.log_level
+    return {"warn": "WARNING", "fatal": "CRITICAL"}.get(level, level.upper())
+
+
+def _leaves(group: BaseExceptionGroup[SkiffError]) -> Iterator[SkiffError]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 def _take(settings: Settings, held: ExitStack) -> None:
@@ -119,7 +134,7 @@ async def _serve(settings: Settings, arguments: Sequence[str]) -> None:
             await _listen(engine, settings, stop)
             work.cancel()
     finally:
-        engine.close()
+        await engine.close()
 
 
 async def _listen(engine: Engine, settings: Settings, stop: asyncio.Event) -> None:
@@ -163,7 +178,7 @@ def _reload(live: Live, arguments: Sequence[str]) -> None:
     except SkiffError as error:
         log.error("the configuration stays as it was: %s", error)
         return
-    logging.getLogger().setLevel(logging.DEBUG if live.settings.debug else live.settings.log_level.upper())
+    logging.getLogger().setLevel(_level(live.settings))
     log.info("reloaded %s", live.settings.config_file)
     live.reloaded()
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 from aiohttp import web
 
-from skiff.docker import wire
+from skiff.docker import units, wire
 from skiff.engine.api.versions import NEWEST, Version
 from skiff.errors import InvalidParameter
 
@@ -56,6 +56,11 @@ class Call:
             return _decimal(value)
         except ValueError:
             raise InvalidParameter(f'strconv.Atoi: parsing "{value}": invalid syntax')
+
+    def instant(self, name: str, now_ns: int) -> int | None:
+        """A query parameter as nanoseconds since the epoch, None when it is absent. InvalidParameter."""
+        value = self.text(name)
+        return units.parse_time(value, now_ns) if value else None
 
     def window(self) -> tuple[int, int]:
         """(rows, columns) of a resize. InvalidParameter."""

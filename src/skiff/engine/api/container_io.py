@@ -10,8 +10,7 @@ from aiohttp import WSMsgType, web
 from skiff.engine.api import hijack, streaming
 from skiff.engine.api.app import Route, get, post
 from skiff.engine.api.call import Call, encode
-from skiff.engine.api.detaching import detach_keys
-from skiff.engine.api.instants import nanoseconds
+from skiff.engine.containers.keys import detach_keys
 from skiff.engine.containers.logs import LogQuery
 from skiff.engine.containers.service import Containers
 from skiff.engine.execution.runtime import AttachRequest
@@ -82,8 +81,8 @@ class ContainerStreamRoutes:
             stderr=stderr,
             # Anything but a number means all lines, as in Docker.
             tail=int(tail) if tail.isascii() and tail.isdigit() and len(tail) < 18 else None,
-            since=nanoseconds(call.text("since"), now) or 0,
-            until=nanoseconds(call.text("until"), now) or 0,
+            since=call.instant("since", now) or 0,
+            until=call.instant("until", now) or 0,
             follow=call.flag("follow"),
             timestamps=call.flag("timestamps"),
             details=call.flag("details"),

@@ -11,7 +11,6 @@ from skiff.engine.api import streaming
 from skiff.engine.api.app import Route, get, head, json, post
 from skiff.engine.api.call import Call, encode
 from skiff.engine.api.headers import PING
-from skiff.engine.api.instants import nanoseconds
 from skiff.engine.api.registry_auth import AuthConfig, credentials, domain
 from skiff.engine.registry.auth import Credentials
 from skiff.engine.system.events import FILTERS, EventBus
@@ -57,7 +56,7 @@ class SystemRoutes:
     async def events(self, call: Call) -> web.StreamResponse:
         asked = filters.parse(call.text("filters"), FILTERS)
         now = time.time_ns()
-        since, until = nanoseconds(call.text("since"), now), nanoseconds(call.text("until"), now)
+        since, until = call.instant("since", now), call.instant("until", now)
         if since is not None and until is not None and since > until:
             raise InvalidParameter("`since` time cannot be after `until` time")
 
