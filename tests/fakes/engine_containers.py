@@ -1,4 +1,4 @@
-"""A Containers service on fakes: FakeRuntime, MemorySnapshots, MemoryState, one image. `async with Room(tmp)`."""
+"""A Containers service on fakes and one image. `async with Room(tmp_path) as room`."""
 
 import asyncio
 import contextlib

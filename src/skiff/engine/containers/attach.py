@@ -1,4 +1,4 @@
-"""A client's socket joins a container's streams: before the first byte or while it runs, and its log before."""
+"""A client's socket joins a container's streams: before the first byte, or while it runs."""
 
 import asyncio
 from collections import defaultdict

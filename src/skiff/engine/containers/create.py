@@ -1,7 +1,7 @@
 """From a wish and an image to a container: record, snapshot, volumes, warnings.
 
-The snapshot is made before the record is stored: a crash between leaves a snapshot that no record owns, which the
-next boot removes (supervisor).
+The snapshot is made before the record is stored: a crash between leaves a snapshot that no record owns, which
+the next boot removes (supervisor).
 """
 
 import os
@@ -162,7 +162,7 @@ class Creation:
         return plans
 
     def _with_ids(self, host: HostConfig) -> HostConfig:
-        """`container:NAME` as `container:ID`: a name may change hands. A missing one is refused here or at start."""
+        """`container:NAME` as `container:ID`: a name may change hands."""
         changes = {}
         for field in ("ipc_mode", "pid_mode", "network_mode"):
             kind, colon, text = getattr(host, field).partition(":")
@@ -183,7 +183,8 @@ def _check_platform(image: Image, platform: str) -> None:
     has = image.config.platform
     if (asked.os, asked.architecture) != (has.os, has.architecture):
         raise NotFound(
-            f"image with reference {image.name} was found but does not provide the specified platform ({platform})"
+            f"image with reference {image.name} was found but does not provide the specified platform "
+            f"({platform})"
         )
 
 

@@ -1,4 +1,4 @@
-"""Facts about this host that containers depend on: its processors, its cgroups, what this engine may grant."""
+"""Facts about this host that containers depend on: processors, cgroups, what it may grant."""
 
 import os
 

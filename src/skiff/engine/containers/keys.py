@@ -7,7 +7,7 @@ _SPECIAL = {"@": 0, "[": 27, "\\": 28, "]": 29, "^": 30, "_": 31}
 
 
 def detach_keys(text: str) -> bytes:
-    """Docker's default for an empty text. InvalidParameter.
+    r"""Docker's default for an empty text. InvalidParameter.
 
     keys := key ("," key)*      key := any character | "ctrl-" (letter | "@" | "[" | "\\" | "]" | "^" | "_")
     """

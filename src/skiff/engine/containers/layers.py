@@ -1,7 +1,7 @@
 """Reading one file of a container without mounting it: its layers are searched from the top.
 
-Symlinks are resolved within the layers only, each directory is opened relative to its parent and never through
-a symlink: nothing outside can be reached, even if the container changes meanwhile. Whiteouts and opaque
+Symlinks are resolved within the layers only, each directory is opened relative to its parent and never
+through a symlink: nothing outside can be reached, even if the container changes meanwhile. Whiteouts and opaque
 directories as overlayfs has them (kernel, filesystems/overlayfs.rst).
 """
 
@@ -105,7 +105,7 @@ def _is_opaque(fd: int) -> bool:
 
 @contextmanager
 def directory(layers: Sequence[str], path: str) -> Iterator[str | None]:
-    """A directory as the layers together show it, as a path that is good inside the block; None if there is none.
+    """A directory as the layers together show it, as a path good inside the block; None if there is none.
 
     Several layers are mounted over one another, detached: no mount table shows it.
     """

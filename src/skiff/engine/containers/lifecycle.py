@@ -1,7 +1,7 @@
 """start, stop, kill, restart, pause, rename, update, wait, remove: one verb each, under a lock per container.
 
-A lock is never held while a process is given time to end: the supervisor needs it to handle the exit. There is no
-record of a start that is under way: until the record says running, a task that a boot finds is undone.
+A lock is never held while a process is given time to end: the supervisor needs it to handle the exit. There is
+no record of a start that is under way: until the record says running, a task that a boot finds is undone.
 """
 
 import asyncio

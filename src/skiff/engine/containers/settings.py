@@ -1,4 +1,4 @@
-"""What an administrator may set for all containers. A value; engine/settings.py reads it from flags and files."""
+"""What an administrator may set for all containers. A value; engine/settings.py reads it from files."""
 
 from msgspec import Struct, field
 

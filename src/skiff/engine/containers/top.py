@@ -44,7 +44,7 @@ async def _ps(arguments: str) -> str:
 
 
 def table(output: str, pids: set[str]) -> TopResponse:
-    """The lines of ps for these pids. The last column keeps its blanks. InvalidParameter without a PID column."""
+    """The lines of ps for these pids. The last column keeps its blanks. InvalidParameter without PID."""
     lines = output.splitlines()
     titles = lines[0].split() if lines else []
     if "PID" not in titles:

@@ -99,7 +99,7 @@ async def test_stop_kills_after_its_patience(room: Room) -> None:
 
 async def test_kill_needs_a_running_one(room: Room) -> None:
     id = await room.create("true", name="web")
-    with pytest.raises(Conflict, match="cannot kill container: web: container .* is not running"):
+    with pytest.raises(Conflict, match=r"cannot kill container: web: container .* is not running"):
         await room.life.kill("web")
     with pytest.raises(InvalidParameter, match="invalid signal: FOO"):
         await room.life.kill(id, signal="FOO")

@@ -16,7 +16,7 @@ LOCALHOST = (
 
 
 def hosts(entries: Iterable[tuple[str, str]], extra: Iterable[str] = ()) -> str:
-    """hosts(5). entries: (address, names). extra: ExtraHosts, `name:address`."""
+    """The text of hosts(5). entries: (address, names). extra: ExtraHosts, `name:address`."""
     lines = [f"{address}\t{names}" for address, names in (*LOCALHOST, *entries)]
     for entry in extra:
         name, address = extra_host(entry)
@@ -52,7 +52,7 @@ def resolv_conf(
 ) -> str:
     """resolv.conf(5): the host's, with what the container asks for in its place.
 
-    keep_loopback: a resolver on the host's loopback is within reach (the host's network). A search of `.` is none.
+    keep_loopback: a resolver on the host's loopback is within reach. A search of `.` is none.
     """
     if not (servers or search or options) and keep_loopback:
         return host

@@ -23,9 +23,9 @@ _VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 class MountPlan(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One mount of a container, as stored with it.
 
-    type: bind, volume, tmpfs. source: a directory of the host; of a volume once it is known. name: a volume's,
-    empty until an anonymous one is made. made: the source of a bind is made if it is missing. copies: an empty
-    volume receives the image's content. read_only_depth: what a read-only bind does with mounts below its source.
+    type: bind, volume, tmpfs. source: of the host; of a volume once it is known. name: a volume's, empty until an
+    anonymous one is made. made: a bind's source is made if it is missing. copies: an empty volume receives the
+    image's content. read_only_depth: what a read-only bind does with mounts below its source.
     """
 
     type: str
@@ -94,7 +94,8 @@ def parse_bind(text: str, driver: str = "") -> MountPlan:
     """One of Binds. InvalidParameter.
 
     bind := destination | source ":" destination [":" mode ("," mode)*]
-    mode := "ro" | "rw" | "z" | "Z" | "nocopy" | propagation | consistency      source: a path, or a volume's name
+    mode := "ro" | "rw" | "z" | "Z" | "nocopy" | propagation | consistency
+    source := a path, or a volume's name
     """
     parts = text.split(":")
     if len(parts) > 3 or not parts[0]:
@@ -266,7 +267,7 @@ def container_mounts(
 ) -> tuple[oci.Mount, ...]:
     """The mounts of the OCI spec, in order: the system's, then the container's, outer ones first.
 
-    host_files: destination → source of hosts, hostname and resolv.conf. shm: what /dev/shm is; None for nothing.
+    host_files: destination → source of hosts, hostname, resolv.conf. shm: what /dev/shm is; None for nothing.
     A mount of the container's own takes the place of a default one, and of all below it.
     """
     own = sorted(planned, key=lambda plan: plan.destination.count("/"))

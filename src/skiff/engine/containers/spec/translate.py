@@ -1,7 +1,7 @@
 """A container as an OCI runtime spec, and an exec as an OCI process. Pure.
 
-What it cannot know comes in: Ground holds what is the same for all containers of this engine, Circumstances what
-was found out for this start.
+What it cannot know comes in: Ground holds what is the same for all containers of this engine, Circumstances
+what was found out for this start.
 """
 
 from collections.abc import Iterable, Sequence
@@ -36,8 +36,8 @@ class Circumstances(Struct, frozen=True, kw_only=True):
     """Found out for one start.
 
     network, ipc, pid: a namespace's path to join; empty for a fresh one. home: of the user, from passwd.
-    devices: nodes with the access they are mapped with. host_devices: every node of the host, for a privileged
-    one. host_files: destination → source. block_io: limits of devices, by number.
+    devices: nodes with the access they are mapped with. host_files: destination → source. block_io: limits
+    of devices, by number.
     """
 
     user: oci.User
@@ -219,7 +219,7 @@ def exec_process(
     granted: tuple[str, ...],
     ground: Ground,
 ) -> oci.Process:
-    """A further process beside a container's init, with the same environment and limits. granted: its bounding set."""
+    """A further process, with the environment and limits of init. granted: its bounding set."""
     inherited = init_environment(config, home=who.home)
     terminal = ["TERM=xterm"] if tty else []
     own = [e for e in inherited if not tty or not e.startswith("TERM=")]
