@@ -1,7 +1,7 @@
 """skiff completion bash|zsh|fish: a script for the shell, and the answers it asks for at each tab.
 
-The scripts call `skiff completion words -- WORD…` with the words typed so far, the last of them unfinished;
-each line of the answer is one candidate. Names of containers, images, networks and volumes come from the engine.
+The scripts call `skiff completion words -- WORD…` with the words typed so far, the last unfinished; each line
+of the answer is one candidate. Names of containers, images, networks and volumes come from the engine.
 """
 
 from __future__ import annotations

@@ -42,8 +42,9 @@ def test_as_docker_prints(name: str, source: str, expected: str) -> None:
     assert inspected(source, value).replace("\n", "~") == expected
 
 
-WORDS = """{{ }} {{- -}} . .a .a.b $ $x := = | ( ) , " ' ` 1 1.5 0x1 -3 if else end range with define
-template block break continue nil true len index slice print printf eq lt and or not json join split upper pad /* */ x é"""
+WORDS = """{{ }} {{- -}} . .a .a.b $ $x := = | ( ) , " ' ` 1 1.5 0x1 -3 if else end range with
+define template block break continue nil true len index slice print printf eq lt and or not json join split
+upper pad /* */ x é"""
 FRAGMENTS = st.sampled_from([*WORDS.split(), "\n", "\t"])
 
 
