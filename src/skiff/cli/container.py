@@ -1,8 +1,6 @@
-"""Containers that exist already: what stops, changes, names, awaits and removes them."""
+"""Containers that exist already: what stops, changes, names and removes them."""
 
 from __future__ import annotations
-
-import sys
 
 from skiff.cli.each import each
 from skiff.cli.filters import FORCE, KINDS, PRUNE_FILTER, agreed, wire
@@ -166,29 +164,6 @@ def parse_restart(text: str) -> Json:
     return {"Name": name, "MaximumRetryCount": int(count or 0)}
 
 
-def wait(session: Session, asked: Parsed) -> int:
-    engine = session.engine()
-
-    def one(name: str) -> None:
-        ended = engine.wait_container(name, condition="").json()
-        failure = (ended.get("Error") or {}).get("Message")
-        if failure:
-            raise InvalidParameter(failure)
-        print(ended["StatusCode"], flush=True)
-
-    return each(session, asked.args, one, echo=False)
-
-
-def top(session: Session, asked: Parsed) -> int:
-    from skiff.cli.table import aligned
-
-    name, *arguments = asked.args
-    listed = session.engine().container_top(name, " ".join(arguments))
-    rows = [listed["Titles"], *(listed["Processes"] or [])]
-    sys.stdout.write(aligned([list(row) for row in rows], least=20, gap=3))
-    return 0
-
-
 def prune(session: Session, asked: Parsed) -> int:
     if not asked["force"] and not agreed(session, "WARNING! This will remove all stopped containers."):
         return 0
@@ -303,21 +278,6 @@ COMMANDS = {
         least=1,
         kinds={"decimal": parse_cpus, "swap": parse_swap, "restart": parse_restart},
         aliases=_names("update"),
-    ),
-    "wait": Command(
-        MANY,
-        "Block until one or more containers stop, then print their exit codes",
-        wait,
-        least=1,
-        aliases=_names("wait"),
-    ),
-    "top": Command(
-        "CONTAINER [ps OPTIONS]",
-        "Display the running processes of a container",
-        top,
-        least=1,
-        interspersed=False,
-        aliases=_names("top"),
     ),
     "container prune": Command(
         "[OPTIONS]", "Remove all stopped containers", prune, (PRUNE_FILTER, FORCE), most=0, kinds=KINDS

@@ -78,6 +78,8 @@ def instant(text: str) -> tuple[int, int]:
         if rest not in ("Z", "z"):
             sign = -1 if rest[0] == "-" else 1
             offset = sign * (int(rest[1:3]) * 3600 + int(rest[4:6]) * 60)
+        if not (0 < month < 13 and 0 < day < 32 and hour < 24 and minute < 60 and second < 61):
+            raise ValueError
     except (ValueError, IndexError):
         raise ValueError(f"not a time: {text}") from None
     return days(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - offset, nanoseconds
