@@ -25,6 +25,7 @@ class FakeRegistry:
         self.wrong: set[str] = set()
         self.failures: list[int] = []
         self.token = ""
+        self.scope_suffices = True
         self.basic = ""
         self.ranges = True
         self.redirect = ""
@@ -75,6 +76,9 @@ class FakeRegistry:
             return _error(status, "TOOMANYREQUESTS" if status == 429 else "UNKNOWN", "not now")
         if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
             where = f'Bearer realm="http://{self.address}/token",service="fake",scope="repository:x:pull"'
+            return _error(401, "UNAUTHORIZED", "authentication required", {"WWW-Authenticate": where})
+        if not self.scope_suffices:
+            where = f'Bearer realm="http://{self.address}/token",error="insufficient_scope"'
             return _error(401, "UNAUTHORIZED", "authentication required", {"WWW-Authenticate": where})
         if self.basic and not self.token and not _is_basic(request, self.basic):
             return _error(401, "UNAUTHORIZED", "no", {"WWW-Authenticate": 'Basic realm="fake"'})

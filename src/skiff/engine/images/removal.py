@@ -54,6 +54,10 @@ class Remover:
                 return done
         else:
             self._check_id(id, force=force)
+            if self._uses(id):  # forced: the stopped container keeps what it stands on
+                for one in self._names.references(id):
+                    self._untag(id, one, done)
+                return done
         await self._delete(id, done, prune_parents=prune_parents)
         return done
 

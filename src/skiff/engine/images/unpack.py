@@ -17,7 +17,7 @@ from skiff.engine.storage.snapshots import Snapshotter
 from skiff.errors import NotFound
 from skiff.oci.digest import ChainID, DiffID
 
-AT_ONCE = max(2, os.cpu_count() or 2)  # extractions; they are bound by the processor
+AT_ONCE = 2 * (os.cpu_count() or 1)  # extractions; small layers mostly wait for one another
 REPORT_SECONDS = 0.1
 
 

@@ -14,7 +14,7 @@ from urllib.parse import quote, urljoin
 import msgspec
 from msgspec import Struct
 
-from skiff.engine.registry.auth import ANONYMOUS, Authorisation, Credentials
+from skiff.engine.registry.auth import ANONYMOUS, Authorisation, Credentials, challenges
 from skiff.engine.registry.hosts import Endpoint, Hosts
 from skiff.engine.registry.transport import RegistryRequest, RegistryResponse, RegistryTransport
 from skiff.errors import DigestMismatch, NotFound, SkiffError, Unauthorized, Unavailable
@@ -281,6 +281,9 @@ async def _refusal(response: RegistryResponse, request: RegistryRequest) -> Skif
     text = "; ".join(_phrase(problem) for problem in problems)
     codes = {problem.code for problem in problems}
     status = response.status
+    asked = challenges(response.challenges())
+    if status == 401 and any(one.parameters.get("error") == "insufficient_scope" for one in asked):
+        return Denied("denied: requested access to the resource is denied")  # the Hub's way of saying it
     if status == 401 and "DENIED" not in codes:
         return Unauthorized(text or "unauthorized: authentication required")
     if status in (401, 403) or "DENIED" in codes:

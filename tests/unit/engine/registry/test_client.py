@@ -160,6 +160,17 @@ async def test_denied(fake: FakeRegistry, transport: HttpTransport) -> None:
     )
 
 
+async def test_a_token_that_does_not_suffice(fake: FakeRegistry, transport: HttpTransport) -> None:
+    fake.token = "t0ken"
+    fake.scope_suffices = False
+    with pytest.raises(Denied) as denied:
+        await repository(transport, fake.address).resolve("1")
+    assert str(denied.value) == (
+        f"pull access denied for {fake.address}/x, repository does not exist or may require 'docker login':"
+        " denied: requested access to the resource is denied"
+    )
+
+
 async def test_credentials_stay_at_home(fake: FakeRegistry, transport: HttpTransport) -> None:
     other = FakeRegistry()
     await other.start()
