@@ -17,6 +17,8 @@ MOUNTINFO: Final = "/proc/self/mountinfo"
 # Hierarchies that limit nothing, but in which a container has its own group so that it sees only itself.
 NAMED: Final = "name="
 
+_LATENESS_MS: Final = 20
+
 Write = tuple[str, str, str]  # controller (or "unified"), file, value
 
 
@@ -256,8 +258,7 @@ class Group:
     def signal_all(self, number: int) -> None:
         """Send a signal to every process; SIGKILL reaches also those that are being forked meanwhile."""
         if number == 9 and self.v2 and self.v2.kill():
-            if self.v1 and "freezer" in self.v1.by_controller:
-                self.v1.thaw()  # a frozen process does not die
+            self._let_die()
             return
         sent: set[int] = set()
         while fresh := set(self.pids()) - sent:
@@ -269,8 +270,16 @@ class Group:
             sent |= fresh
             if number != 9:
                 return
-        if number == 9 and self.v1 and "freezer" in self.v1.by_controller:
-            self.v1.thaw()
+        if number == 9:
+            self._let_die()
+
+    def _let_die(self) -> None:
+        """Thaw: a process frozen by the v1 freezer does not even die."""
+        if self.v1 and "freezer" in self.v1.by_controller:
+            try:
+                self.v1.thaw()
+            except FileNotFoundError:
+                pass  # the group is gone, and all in it
 
     def read(self, controller: str, name: str) -> str:
         """The text of one file. FileNotFoundError when the controller or the file is not here."""
@@ -345,10 +354,16 @@ class OomWatch:
 
         False also for the event that comes with the removal of the group.
         """
-        if select.select([self.fd], [], [], 0)[0]:
+        told = bool(select.select([self.fd], [], [], 0)[0])
+        if told:
             os.read(self.fd, 4096)
         try:
             kills = self.group.oom_kills()
+            for _ in range(_LATENESS_MS if told else 0):
+                if kills > self.seen:
+                    break
+                time.sleep(0.001)  # v1 tells that memory is out a moment before it counts the victim
+                kills = self.group.oom_kills()
         except OSError:
             return False
         before, self.seen = self.seen, kills

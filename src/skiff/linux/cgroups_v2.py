@@ -32,8 +32,8 @@ def offered(point: str) -> frozenset[str]:
 class Group:
     """One group of the v2 hierarchy.
 
-    controllers: those it may have; eager: from the start, else once delegate() is called. On a hybrid host few
-    containers ask for what is left to v2.
+    controllers: those it may have; eager: from the start, else once delegate() is called. On a hybrid host
+    few containers ask for what is left to v2.
     """
 
     def __init__(self, point: str, path: str, controllers: frozenset[str], *, eager: bool) -> None:

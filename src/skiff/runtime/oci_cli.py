@@ -287,7 +287,7 @@ def _print_json(value: object) -> None:
     print(json.dumps(value, indent=2))
 
 
-# -- the command line -----------------------------------------------------------------------------------------
+# -- the command line
 
 
 class _Parser(argparse.ArgumentParser):

@@ -156,7 +156,7 @@ def run(store: Store, args: argparse.Namespace) -> int:
     return code
 
 
-PASSED_ON: Final = (
+_PASSED_ON: Final = (
     signal.SIGTERM,
     signal.SIGINT,
     signal.SIGHUP,
@@ -167,7 +167,7 @@ PASSED_ON: Final = (
 
 
 def wait(pid: int, pidfd: int, master: int) -> int:
-    """Wait for a child, passing on signals and, with a terminal, all that is typed and shown. Its exit code."""
+    """Wait for a child, passing on signals and, with a terminal, what is typed and shown. Its exit code."""
     for number in _PASSED_ON:
         signal.signal(number, lambda received, _: _quietly(lambda: processes.pidfd_signal(pidfd, received)))
     if master >= 0:
