@@ -8,7 +8,9 @@ no mask names, is seen: this image keeps secrets out of the way, it is no bounda
 
 import asyncio
 import glob
+import logging
 import os
+import secrets
 import shutil
 import stat
 from collections.abc import Iterable, Sequence
@@ -25,6 +27,8 @@ from skiff.oci import image as images
 from skiff.oci.digest import ChainID, ImageID
 from skiff.oci.image import ImageConfig, RootFS, RunConfig
 from skiff.oci.platform import Platform
+
+_log = logging.getLogger(__name__)
 
 NAME = "host:latest"
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -166,7 +170,8 @@ class HostImage:
         self._own = tuple(own)
         self._root = root
         self._candidates = [f"{one}/masks" for one in self._own]
-        self._candidates.append(f"{_SHARED_MEMORY}-{digests.of(repr(self._own).encode())[7:19]}")
+        # everybody may write there: a name that nobody can take before us
+        self._candidates.append(f"{_SHARED_MEMORY}-{secrets.token_hex(8)}")
         shell = next((one for one in ("bash", "sh") if os.path.exists(os.path.join(root, "bin", one))), "sh")
         self._config = ImageConfig(
             architecture=platform.architecture,
@@ -177,7 +182,10 @@ class HostImage:
         )
         self.id = ImageID(digests.of(images.encode(self._config)))
         for id, mask in self._masks.all():
-            self._lay(ChainID(id), mask)
+            try:
+                self._lay(ChainID(id), mask)
+            except (Forbidden, OSError) as error:  # its containers will not start; the engine must
+                _log.warning("the mask of the image host in %s cannot be made: %s", mask.masks, error)
 
     def is_named(self, name: str) -> bool:
         """Whether name means this image: by name, by id or by a beginning of its id that is long enough."""
@@ -230,6 +238,9 @@ class HostImage:
 
     def _place(self) -> str:
         """Where masks can lie: beside the root's file system, for overlayfs refuses a layer in a layer."""
+        for _, mask in self._masks.all():
+            if mask.root == self._root and os.path.isdir(mask.masks):
+                return mask.masks
         device = os.stat(self._root).st_dev
         for candidate in self._candidates:
             parent = os.path.realpath(os.path.dirname(candidate))
