@@ -33,18 +33,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine.builds": NOUNS | SERVING - {"engine.volumes"},
     "engine.system": NOUNS | SERVING | ACTING | {"engine.settings", ""},
     "engine.api": NOUNS | SERVING | ACTING | {"engine.system", "engine.settings", "engine.registry", ""},
-    "engine.settings": NOUNS,
+    "engine.options": {"errors"},
+    "engine.settings": NOUNS | {"engine.options"},
     "engine.assembly": NOUNS
     | SERVING
     | ACTING
     | {"engine.api", "engine.registry", "engine.settings", "engine.system"},
     "engine.daemon": NOUNS | {"engine.api", "engine.assembly", "engine.settings", "engine.system", ""},
-    "engine.__main__": {"engine.daemon", "engine.settings", "errors"},
+    "engine.__main__": {"engine.daemon", "engine.options", "engine.settings", "errors", ""},
 }
 
 PURE = {
     "oci",
     "docker",
+    "engine.options",
     "engine.builds.dockerfile",
     "engine.builds.plan",
     "engine.containers.spec",

@@ -155,6 +155,7 @@ async def _listen(engine: Engine, settings: Settings, stop: asyncio.Event) -> No
         # What exists by now stays: the collector need not look at it again.
         gc.collect()
         gc.freeze()
+        gc.enable()
         _notify("READY=1")
         await stop.wait()
     finally:

@@ -155,11 +155,9 @@ class HttpTransport:
     def _trust(self, request: RegistryRequest) -> ssl.SSLContext | bool:
         if not request.verify:
             return False
-        if not request.certificates:
-            return True
-        directory = Path(request.certificates)
-        if not directory.is_dir():
-            return True
+        directory = Path(request.certificates or "")
+        if not request.certificates or not directory.is_dir():
+            return self._system()
         context = self._contexts.get(request.certificates)
         if context is None:
             context = ssl.create_default_context()
@@ -169,6 +167,12 @@ class HttpTransport:
                 context.load_cert_chain(str(certificate), str(certificate.with_suffix(".key")))
             self._contexts[request.certificates] = context
         return context
+
+    def _system(self) -> ssl.SSLContext:
+        """Trusts what this host trusts; made at first use, because reading its authorities takes a while."""
+        if "" not in self._contexts:
+            self._contexts[""] = ssl.create_default_context()
+        return self._contexts[""]
 
 
 def _reason(error: BaseException) -> str:
