@@ -73,10 +73,10 @@ class Room:
 
     def __init__(self, path: Path, earlier: "Room | None" = None, **settings: Any) -> None:
         self.path = path
-        self.state = earlier.state if earlier else MemoryState()
-        self.runtime = earlier.runtime if earlier else FakeRuntime()
-        self.snapshots = earlier.snapshots if earlier else MemorySnapshots()
-        self.volumes = earlier.volumes if earlier else MemoryVolumes()
+        self.state: MemoryState = earlier.state if earlier else MemoryState()
+        self.runtime: FakeRuntime = earlier.runtime if earlier else FakeRuntime()
+        self.snapshots: MemorySnapshots = earlier.snapshots if earlier else MemorySnapshots()
+        self.volumes: MemoryVolumes = earlier.volumes if earlier else MemoryVolumes()
         self.events: list[Event] = []
         self.containers = Containers(
             state=self.state,
@@ -84,8 +84,8 @@ class Room:
             images=OneImage(),
             volumes=self.volumes,
             runtime=self.runtime,
-            data=DataPaths(path / "data"),
-            run=RunPaths(path / "run"),
+            data=DataPaths(str(path / "data")),
+            run=RunPaths(str(path / "run")),
             publish=self.events.append,
             settings=ContainerSettings(**settings),
             limits=Machine(cpus="0-1", cpu_count=2),

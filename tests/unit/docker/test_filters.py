@@ -35,7 +35,7 @@ def test_labels_all_of_them() -> None:
 def test_truth() -> None:
     assert filters.parse('{"dangling":["true"]}', KNOWN).boolean("dangling") is True
     assert filters.parse("{}", KNOWN).boolean("dangling", False) is False
-    with pytest.raises(InvalidParameter, match="dangling=.maybe"):
+    with pytest.raises(InvalidParameter, match=r"dangling=.maybe"):
         filters.parse('{"dangling":["maybe"]}', KNOWN).boolean("dangling")
 
 

@@ -1,8 +1,8 @@
 """Reading one file of a container without mounting it: its layers are searched from the top.
 
-Symlinks are resolved within the layers only, each directory is opened relative to its parent and never
-through a symlink: nothing outside can be reached, even if the container changes meanwhile. Whiteouts and opaque
-directories as overlayfs has them (kernel, filesystems/overlayfs.rst).
+Symlinks are resolved within the layers only; each directory is opened relative to its parent, never through
+a symlink: nothing outside can be reached, even if the container changes meanwhile.
+Whiteouts and opaque directories as overlayfs has them (kernel, filesystems/overlayfs.rst).
 """
 
 import os

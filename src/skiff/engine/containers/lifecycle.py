@@ -1,7 +1,7 @@
 """start, stop, kill, restart, pause, rename, update, wait, remove: one verb each, under a lock per container.
 
-A lock is never held while a process is given time to end: the supervisor needs it to handle the exit. There is
-no record of a start that is under way: until the record says running, a task that a boot finds is undone.
+A lock is never held while a process is given time to end: the supervisor needs it to handle the exit. There
+is no record of a start that is under way: until the record says running, a task that a boot finds is undone.
 """
 
 import asyncio
@@ -170,7 +170,7 @@ class Lifecycle:
             exit.cancel()
 
     async def _signal(self, id: str, number: int) -> None:
-        """Signal init; one that is paused is woken, since a frozen process cannot die. Gone already is fine."""
+        """Signal init; a paused one is woken, since a frozen process cannot die. Gone already is fine."""
         task = self.live.tasks.get(id)
         if task is None:
             return

@@ -21,13 +21,15 @@ class SandboxView(Struct, frozen=True, kw_only=True):
 
     namespace: path of the network namespace to join; empty for a fresh one. host: use the host's.
     shared: the namespace is set up already. hosts: (address, names) lines besides localhost. resolv_conf: the
-    file's text; None for the host's. files_of: the container whose hosts and resolv.conf are shared.
+    file's text; None for the host's. files_of: the container whose hosts and resolv.conf are shared. gateway:
+    the address that `host-gateway` means in extra hosts.
     """
 
     namespace: str = ""
     host: bool = False
     shared: bool = False
     files_of: str = ""
+    gateway: str = ""
     hosts: tuple[tuple[str, str], ...] = ()
     resolv_conf: str | None = None
 

@@ -219,7 +219,7 @@ class Starting:
             "hostname": config.hostname + "\n",
             "hosts": _host_text("/etc/hosts")
             if view.host and not host.extra_hosts
-            else host_files.hosts(view.hosts, host.extra_hosts or ()),
+            else host_files.hosts(view.hosts, host.extra_hosts or (), view.gateway),
             "resolv.conf": view.resolv_conf
             if view.resolv_conf is not None
             else host_files.resolv_conf(

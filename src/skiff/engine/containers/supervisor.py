@@ -140,7 +140,7 @@ class Supervisor:
             except SkiffError as error:
                 log.warning("restart of container %s failed: %s", id, error)
 
-    # -- boot --------------------------------------------------------------------------------------------------
+    # -- boot ----------------------------------------------------------------------------------------------
 
     async def reconcile(self) -> None:
         """At boot, before serving: adopt what runs, handle what ended meanwhile, undo what was half made."""

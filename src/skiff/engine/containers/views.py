@@ -42,7 +42,12 @@ LIST_FILTERS = (
     "isolation",
     "label",
     "name",
-) + ("network", "publish", "since", "status", "volume")
+    "network",
+    "publish",
+    "since",
+    "status",
+    "volume",
+)
 STATUSES = ("created", "dead", "exited", "paused", "removing", "restarting", "running")
 
 Ancestors = Callable[[str], set[str]]

@@ -15,11 +15,15 @@ LOCALHOST = (
 )
 
 
-def hosts(entries: Iterable[tuple[str, str]], extra: Iterable[str] = ()) -> str:
-    """The text of hosts(5). entries: (address, names). extra: ExtraHosts, `name:address`."""
+def hosts(entries: Iterable[tuple[str, str]], extra: Iterable[str] = (), gateway: str = "") -> str:
+    """What /etc/hosts holds. entries: (address, names). extra: ExtraHosts, `name:address`."""
     lines = [f"{address}\t{names}" for address, names in (*LOCALHOST, *entries)]
     for entry in extra:
         name, address = extra_host(entry)
+        if address == "host-gateway":
+            if not gateway:
+                raise InvalidParameter("unable to derive the IP value for host-gateway")
+            address = gateway
         lines.append(f"{address}\t{name}")
     return "\n".join(lines) + "\n"
 

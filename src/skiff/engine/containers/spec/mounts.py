@@ -23,9 +23,9 @@ _VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 class MountPlan(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One mount of a container, as stored with it.
 
-    type: bind, volume, tmpfs. source: of the host; of a volume once it is known. name: a volume's, empty until an
-    anonymous one is made. made: a bind's source is made if it is missing. copies: an empty volume receives the
-    image's content. read_only_depth: what a read-only bind does with mounts below its source.
+    type: bind, volume, tmpfs. source: of the host; of a volume once it is known. name: a volume's, empty
+    until an anonymous one is made. made: a bind's source is made if it is missing. copies: an empty volume
+    receives the image's content. read_only_depth: what a read-only bind does with mounts below its source.
     """
 
     type: str
