@@ -20,7 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "oci": {"errors"},
     "docker": {"errors", "oci"},
     "linux": {"errors"},
-    "runtime": {"errors", "paths", "linux", "oci", "docker", ""},
+    "runtime": {"errors", "paths", "linux", "oci", "docker"},
     "client": {"errors", "oci", "docker"},
     "cli": {"errors", "oci", "docker", "client", "linux"},
     "engine.registry": GROUND,
