@@ -59,7 +59,8 @@ HOST: list[tuple[dict[str, Any], str]] = [
     ({"Binds": ["/a:/b:ro:z"]}, "invalid volume specification: '/a:/b:ro:z'"),
     (
         {"Binds": ["/a:/"]},
-        "invalid volume specification: '/a:/': invalid mount config for type \"bind\": invalid specification: "
+        "invalid volume specification: '/a:/': invalid mount config for type \"bind\": "
+        "invalid specification: "
         "destination can't be '/'",
     ),
     (
