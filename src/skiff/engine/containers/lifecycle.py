@@ -30,6 +30,7 @@ from skiff.engine.containers.spec import limits, merge
 from skiff.engine.containers.starting import Starting
 from skiff.engine.containers.trash import Trash
 from skiff.engine.containers.volumes import Volumes
+from skiff.engine.execution import bundle
 from skiff.engine.execution.runtime import RuntimeFailure, Task
 from skiff.engine.storage.snapshots import SnapshotKey, Snapshotter
 from skiff.errors import CannotRun, Conflict, InvalidParameter, NotFound, NotModified, SkiffError
@@ -114,6 +115,7 @@ class Lifecycle:
             await task.delete(force=True)
         finally:
             await self.starting.close(container)
+            bundle.remove(self.starting.run, container.id)
 
     async def _start_failed(self, container: Container, error: Exception) -> None:
         code = error.exit_code if isinstance(error, CannotRun) else OTHER_FAILURE

@@ -32,7 +32,9 @@ def write(run: RunPaths, id: str, spec: Spec) -> Bundle:
 
 def remove(run: RunPaths, id: str) -> None:
     """Delete the bundle directory; it is no error if there is none."""
-    try:
-        shutil.rmtree(run.task(id))
-    except FileNotFoundError:
-        pass
+    for _ in range(3):  # its monitor may be taking files away at the same time
+        try:
+            shutil.rmtree(run.task(id))
+        except FileNotFoundError:
+            if not os.path.lexists(run.task(id)):
+                return
