@@ -94,7 +94,7 @@ class TestNativeRuntime(RuntimeContract):
 async def test_what_a_container_sees(runtime: NativeRuntime, box: Box) -> None:
     script = (
         "hostname; echo $$; id -u; pwd; cat /proc/self/cgroup | grep -cv ':/$'; ls /proc/self/fd | wc -l;"
-        " cat /proc/kcore | wc -c; touch /proc/sys/kernel/x 2>&1 | grep -c Read-only; ls /sys/firmware | wc -l;"
+        " cat /proc/keys | wc -c; (echo 0 > /proc/sys/kernel/panic) 2>&1 | grep -c Read-only; ls /sys/firmware | wc -l;"
         " test -c /dev/null && echo null; readlink /dev/fd; grep Seccomp: /proc/self/status"
     )
     text, code = await output(runtime, box("sh", "-c", script))
@@ -142,7 +142,7 @@ async def test_a_symlink_does_not_lead_a_mount_out(
     os.symlink(str(outside), tmp_path / "layers/evil/upper/evil")
     text, code = await output(runtime, (made, rootfs, stdio))
     assert not list(outside.iterdir())
-    assert code in (0, 1)
+    assert (text, code) == ("etc2\n", 0)
 
 
 async def test_a_user_owns_its_streams_and_has_no_rights(runtime: NativeRuntime, box: Box) -> None:
@@ -179,9 +179,10 @@ async def test_detach_keys_leave_the_container_running(runtime: NativeRuntime, b
     with ours:
         await task.attach(theirs, AttachRequest(stdin=True, detach_keys=b"\x10\x11"))
         await task.start()
-        ours.send(b"ab\x10c\x10\x11")
-        text = await read_all(ours)
-    assert text.startswith(b"ab")
+        ours.send(b"ab")
+        assert await asyncio.get_running_loop().run_in_executor(None, ours.recv, 10) == b"ab"
+        ours.send(b"\x10c\x10\x11")
+        await read_all(ours)
     assert task.pid in await task.processes()
     await task.delete(force=True)
 

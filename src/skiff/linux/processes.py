@@ -19,6 +19,10 @@ PR_SET_NAME: Final = 15
 PR_SET_CHILD_SUBREAPER: Final = 36
 
 _ARGS: Final = struct.Struct("=11Q")
+_OFTEN_IGNORED: Final = tuple(
+    getattr(signal, f"SIG{name}")
+    for name in "PIPE XFSZ INT CHLD TERM HUP QUIT TTIN TTOU TSTP USR1 USR2 WINCH".split()
+)
 
 
 def clone(flags: int = 0, *, cgroup: int = -1) -> tuple[int, int]:
@@ -87,7 +91,7 @@ def set_name(name: str) -> None:
 
 
 def default_signals() -> None:
-    """Give back what an interpreter changed, so that an exec'ed program starts with the defaults."""
-    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGCHLD):
+    """Give back what we and the interpreter changed: an exec'ed program inherits what is ignored or blocked."""
+    for number in _OFTEN_IGNORED:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -17,6 +17,7 @@ SYS_OPENAT2: Final = 437
 RESOLVE_NO_MAGICLINKS: Final = 0x02
 RESOLVE_IN_ROOT: Final = 0x10
 _HOW: Final = struct.Struct("=3Q")
+_LINKS: Final = 40
 _TRIES: Final = 32  # EAGAIN: a rename happened somewhere while resolving
 
 
@@ -37,7 +38,7 @@ def open_in_root(root: int, path: str | bytes, flags: int = os.O_PATH, mode: int
     raise OSError(number, os.strerror(number), os.fsdecode(path))
 
 
-def make_directories(root: int, path: str | bytes, mode: int = 0o755) -> int:
+def make_directories(root: int, path: str | bytes, mode: int = 0o755, links: int = _LINKS) -> int:
     """Mkdir -p inside the root; an O_PATH descriptor of the directory. NotADirectoryError if a file is there."""
     flags = os.O_PATH | os.O_DIRECTORY
     try:
@@ -45,15 +46,26 @@ def make_directories(root: int, path: str | bytes, mode: int = 0o755) -> int:
     except FileNotFoundError:
         pass
     parent, name = _split(path)
-    above = make_directories(root, parent, mode)
+    above = make_directories(root, parent, mode, links)
     try:
-        try:
-            os.mkdir(name, mode, dir_fd=above)
-        except FileExistsError:
-            pass  # somebody was faster, or a dangling symlink: the next open tells
+        os.mkdir(name, mode, dir_fd=above)
+    except FileExistsError:
+        # Somebody was faster, or it is a symlink to nothing: what it names is made, inside the root.
+        path = _through_link(parent, name, above) or path
+        if not links:
+            raise
+        return make_directories(root, path, mode, links - 1)
     finally:
         os.close(above)
     return open_in_root(root, path, flags)
+
+
+def _through_link(parent: bytes, name: bytes, above: int) -> bytes:
+    try:
+        to = os.readlink(name, dir_fd=above)
+    except OSError:
+        return b""  # no symlink
+    return to if to.startswith(b"/") else parent + b"/" + to
 
 
 def make_mount_point(root: int, path: str | bytes, *, directory: bool) -> int:

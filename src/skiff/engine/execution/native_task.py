@@ -191,6 +191,10 @@ class NativeTask:
 
     def _finish_delete(self) -> None:
         self._deleted = True
+        try:
+            os.unlink(f"{self.bundle}/status.json")
+        except FileNotFoundError:
+            pass  # the monitor took it away, or never wrote it
         self.disconnect()
         self._on_delete(self.id)
 

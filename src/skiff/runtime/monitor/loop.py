@@ -90,9 +90,11 @@ class Monitor:
             self.poller.run_once()
             if self.exited and not self.cleaned:
                 self._clean()
-        self._remove_socket()
+        self._remove(SOCKET)
 
     def _create(self) -> None:
+        if self.wish.runtime:
+            raise StepFailed("runtime", text=f"running by {self.wish.runtime[0]} is not supported yet")
         stdio = self.wish.stdio
         try:
             log = open_log(stdio.log)
@@ -171,8 +173,7 @@ class Monitor:
             self.poller.forget(self.oom.fileno())
             self.oom.close()
             self.oom = None
-        for exec_id in tuple(self.execs):
-            self._end_exec(exec_id)
+        self._end_execs()
         try:
             self.container.group.destroy()
         except OSError:
@@ -185,9 +186,9 @@ class Monitor:
             return False
         return self.leaving or self.control.channel is None
 
-    def _remove_socket(self) -> None:
+    def _remove(self, name: str) -> None:
         try:
-            os.unlink(SOCKET, dir_fd=self.bundle)
+            os.unlink(name, dir_fd=self.bundle)
         except FileNotFoundError:
             pass
 
@@ -372,12 +373,15 @@ class Monitor:
     def _exec_exit(self, exec_id: str) -> Callable[[int], None]:
         return lambda events: self._end_exec(exec_id)
 
+    def _end_execs(self) -> None:
+        for exec_id, running in tuple(self.execs.items()):
+            _kill(running.joined.pidfd)
+            self._end_exec(exec_id)
+
     def _end_exec(self, exec_id: str) -> None:
         running = self.execs.pop(exec_id)
         joined = running.joined
         self.poller.forget(joined.pidfd)
-        if self.exited is not None:
-            _kill(joined.pidfd)
         code, _ = processes.exit_code(processes.reap(joined.pid))
         os.close(joined.pidfd)
         running.streams.drain()
@@ -404,12 +408,16 @@ class Monitor:
             if self.paused:
                 self.container.group.thaw()
             processes.pidfd_signal(self.container.pidfd, 9)
+            # Init ends only after everything in its pid namespace is reaped, and those are our children.
+            self._end_execs()
             self._on_exit(0)
         if not self.cleaned:
             self._clean()
         wanted = self.spec.hooks or Hooks()
         state = create.state_of(self.wish.id, self.wish.bundle, self.spec, "stopped")
         self.leaving = True
+        self._remove(SOCKET)
+        self._remove(status_file.NAME)
         hooks.run("poststop", wanted.poststop, state)
 
 
