@@ -1,6 +1,7 @@
 """Mounting: mount(2), the descriptor-based mount calls, pivot_root, and the grammar of mount options.
 
-No policy: no default option of ours. `parse` is pure; the rest are thin calls that raise OSError with the target
+No policy: no default option of ours. `parse` is pure; the rest are thin calls that raise OSError with the
+target
 as filename.
 """
 
@@ -142,8 +143,10 @@ _RECURSIVE: Final[dict[str, tuple[int, int]]] = {
 class Options(Struct, frozen=True):
     """Mount options, taken apart.
 
-    flags: MS_* for mount(2). cleared: flags taken back by name (`rw`, `suid`, `dev`), for a remount of a bind.
-    propagation: MS_* of each propagation option, in order. set, clear: recursive MOUNT_ATTR_*. data: what is left,
+    flags: MS_* for mount(2). cleared: flags taken back by name (`rw`, `suid`, `dev`), for a remount of a
+    bind.
+    propagation: MS_* of each propagation option, in order. set, clear: recursive MOUNT_ATTR_*. data: what
+    is left,
     for the file system. idmap: `idmap` → 1, `ridmap` → 2. copy_up: tmpcopyup.
     """
 

@@ -28,7 +28,8 @@ _OFTEN_IGNORED: Final = tuple(
 def clone(flags: int = 0, *, cgroup: int = -1) -> tuple[int, int]:
     """Fork with namespace flags: (pid, pidfd) in the parent, (0, -1) in the child. clone3(2).
 
-    cgroup: descriptor of a cgroup v2 directory to be born in. Only for a process without threads. The pidfd is
+    cgroup: descriptor of a cgroup v2 directory to be born in. Only for a process without threads. The pidfd
+    is
     close-on-exec; SIGCHLD tells the exit.
     """
     pidfd = ctypes.c_int(-1)

@@ -3,11 +3,14 @@
     engine ── SEQPACKET pair, inherited ──► zygote ── fork ──► monitor
               Create + control channel
 
-Everything a monitor or an init will ever need is imported before the first fork, compiled seccomp filters are kept by
-content, the heap is frozen: monitors share it. When the engine is gone the zygote sees the end of its socket and
+Everything a monitor or an init will ever need is imported before the first fork, compiled seccomp filters
+are kept by
+content, the heap is frozen: monitors share it. When the engine is gone the zygote sees the end of its
+socket and
 leaves; monitors stay.
 
-It runs from a read-only, detached copy of the interpreter: /proc/PID/exe of a container's init leads there until its
+It runs from a read-only, detached copy of the interpreter: /proc/PID/exe of a container's init leads there
+until its
 execve, and must not be a way to write the host's python (CVE-2019-5736).
 """
 
@@ -44,7 +47,8 @@ _decode_spec = json.Decoder(Spec).decode
 
 
 def seal(arguments: list[str]) -> None:
-    """Run this program again from a read-only copy of the interpreter, unless it does already. Does not return then.
+    """Run this program again from a read-only copy of the interpreter, unless it does already. Does not
+    return then.
 
     arguments: what follows the interpreter on the command line.
     """

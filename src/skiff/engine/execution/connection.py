@@ -1,6 +1,7 @@
 """One channel to a monitor: requests with numbered answers, and news unasked.
 
-Packets are read by the event loop as they come; nobody polls. When the monitor is gone every open request fails.
+Packets are read by the event loop as they come; nobody polls. When the monitor is gone every open request
+fails.
 """
 
 import asyncio

@@ -27,7 +27,8 @@ from skiff.oci.runtime import Mount
 from skiff.paths import RunPaths
 from skiff.runtime.protocol import Create, Created, Failed, Quit, Status, decode_for_engine, encode
 
-# The interpreter runs isolated and without site: it starts in a third of the time, and only our own path counts.
+# The interpreter runs isolated and without site: it starts in a third of the time, and only our own path
+# counts.
 _BOOT = "import sys; sys.path[:0] = sys.argv[1].split(':'); from skiff.runtime.__main__ import main; main()"
 _STATUS = "status.json"
 _SOCKET = "monitor.sock"

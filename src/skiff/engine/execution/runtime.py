@@ -1,7 +1,8 @@
 """The seam to running processes: Runtime, Task and Process, and the values that cross it.
 
 No implementation: NativeRuntime (native.py) is one, tests/fakes/fake_runtime.py the other; both pass
-tests/contracts/runtime_contract.py. A Task exists from create until delete. An exit is told once by exits() and to
+tests/contracts/runtime_contract.py. A Task exists from create until delete. An exit is told once by exits()
+and to
 everyone who waits.
 """
 
@@ -51,7 +52,8 @@ class TaskExit(Struct, frozen=True, kw_only=True):
 class AttachRequest(Struct, frozen=True, kw_only=True):
     """Which streams a client's socket joins.
 
-    framed: output carries the 8-byte header of skiff.docker.stdcopy (ignored on a terminal). early: stdin bytes
+    framed: output carries the 8-byte header of skiff.docker.stdcopy (ignored on a terminal). early: stdin
+    bytes
     already read from the client. detach_keys: the bytes that leave, seen only on a terminal; empty for none.
     """
 

@@ -1,6 +1,7 @@
 """What init and its parent say to each other while a container comes to be.
 
-A SOCK_SEQPACKET pair; each packet is one letter, then its body. The socket is close-on-exec: its end tells the
+A SOCK_SEQPACKET pair; each packet is one letter, then its body. The socket is close-on-exec: its end tells
+the
 parent that execve succeeded.
 
     init ──MAP──► parent    a user namespace is there: write my id maps           (only with a new one)

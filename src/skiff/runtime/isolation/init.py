@@ -3,7 +3,8 @@
     cgroup → user → other namespaces → hooks → root → hooks → host names → pivot → terminal → READY … START
     → hooks → identity → execve
 
-Until the pivot the host's files are in sight, afterwards only the container's: nothing is imported or looked up late.
+Until the pivot the host's files are in sight, afterwards only the container's: nothing is imported or
+looked up late.
 """
 
 import os
@@ -24,8 +25,10 @@ from skiff.runtime.protocol import StepError
 class Charge(Struct, kw_only=True):
     """All that init needs, prepared by the parent; descriptors are inherited.
 
-    joined: (descriptor, flag) of namespaces to join, the user namespace apart in user_fd. unshared: flags still
-    to unshare once inside the cgroup; cloned: those it was born with; entered: those joined. new_user: the parent will write our id maps. at: where the root is attached.
+    joined: (descriptor, flag) of namespaces to join, the user namespace apart in user_fd. unshared: flags
+    still
+    to unshare once inside the cgroup; cloned: those it was born with; entered: those joined. new_user: the
+    parent will write our id maps. at: where the root is attached.
     gate, report: instead of the socket, or -1.
     """
 

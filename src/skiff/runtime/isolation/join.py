@@ -1,9 +1,11 @@
 """Exec: a further process in a running container.
 
-    clone into the pid namespace and the v2 cgroup → v1 cgroups by `tasks` → one setns for all other namespaces
+    clone into the pid namespace and the v2 cgroup → v1 cgroups by `tasks` → one setns for all other
+    namespaces
     → terminal → identity → execve
 
-The child carries nothing of the host over: every descriptor is close-on-exec, its directory and root come with the
+The child carries nothing of the host over: every descriptor is close-on-exec, its directory and root come
+with the
 mount namespace, and it cannot be traced meanwhile.
 """
 

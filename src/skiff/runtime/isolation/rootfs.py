@@ -1,10 +1,15 @@
-"""From a spec to the mounts, nodes and masks of a container's root: first a list of steps, then its execution.
+"""From a spec to the mounts, nodes and masks of a container's root: first a list of steps, then its
+execution.
 
-`plan` is a function of its arguments. `prepare` runs in the parent: it opens what the host gives (the root itself,
-sources of binds) as detached trees, so a user namespace inside needs no right to reach them. `build` runs in the
-child, before pivot_root: it attaches them through descriptors resolved inside the root, so nothing can escape.
+`plan` is a function of its arguments. `prepare` runs in the parent: it opens what the host gives (the root
+itself,
+sources of binds) as detached trees, so a user namespace inside needs no right to reach them. `build` runs
+in the
+child, before pivot_root: it attaches them through descriptors resolved inside the root, so nothing can
+escape.
 
-    plan(spec, …) → [Bind, Filesystem, …]    prepare(root mounts, steps) → Trees    build(trees, steps) in the child
+    plan(spec, …) → [Bind, Filesystem, …]    prepare(root mounts, steps) → Trees    build(trees, steps) in
+    the child
 """
 
 import errno
@@ -281,7 +286,8 @@ def _bind_tree(step: Bind) -> int:
 
 
 def build(trees: Trees, steps: Sequence[Step], at: str = "/") -> None:
-    """Attach the root and run the steps. We are in our own mount namespace, the host still around us. StepFailed.
+    """Attach the root and run the steps. We are in our own mount namespace, the host still around us.
+    StepFailed.
 
     at: where the root is attached. Over `/` it is seen by nobody, but reached through its descriptor.
     """

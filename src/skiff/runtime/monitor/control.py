@@ -1,4 +1,5 @@
-"""The monitor's side of its conversation with the engine: one channel at a time, and the socket for the next one.
+"""The monitor's side of its conversation with the engine: one channel at a time, and the socket for the
+next one.
 
 Packets that the engine does not take at once are kept in order. A newer engine replaces an older one.
 """

@@ -6,7 +6,8 @@ A chunk of output becomes its records in one pass and one write(2). Every record
 
 with attrs only when there are any. A line longer than 16 KiB is split; a record whose text has no newline goes on
 in the next one of its stream. Bytes that are not UTF-8 become U+FFFD. All records of one read carry one time.
-`local` writes the same records: a format of ours (Docker's own is private to it), with that driver's defaults for
+`local` writes the same records: a format of ours (Docker's own is private to it), with that driver's
+defaults for
 rotation chosen by the engine.
 """
 
@@ -27,7 +28,6 @@ StreamName = Literal["stdout", "stderr"]
 
 # Bytes JSON must escape, or that might not be UTF-8; a newline is the separator.
 _UNSAFE: Final = re.compile(rb"[^\n\x20\x21\x23-\x5b\x5d-\x7e]")
-_LONG: Final = re.compile(rb"[^\n]{%d}" % (LINE_LIMIT + 1))
 _encode: Final = json.Encoder().encode
 
 
@@ -106,7 +106,7 @@ class JsonFile:
         after = self.after[stream] + timestamp() + b'"}\n'
         simple = _UNSAFE.search(text) is None
         if whole:
-            if simple and (len(text) <= LINE_LIMIT or _LONG.search(text) is None):
+            if simple and not _has_long_line(text):
                 end = b'\\n"' + after
                 return b'{"log":"' + text[:-1].replace(b"\n", end + b'{"log":"') + end
             lines = _lines(text)
@@ -181,6 +181,16 @@ def timestamp() -> bytes:
     """Now, as RFC 3339 with nanoseconds in UTC."""
     seconds, ns = divmod(time.time_ns(), 1_000_000_000)
     return b"%s.%09dZ" % (time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)).encode(), ns)
+
+
+def _has_long_line(text: bytes) -> bool:
+    """By jumps from the last newline within reach to the next: no line is looked at twice."""
+    start = 0
+    while len(text) - start > LINE_LIMIT + 1:
+        start = text.rfind(b"\n", start, start + LINE_LIMIT + 1) + 1
+        if not start:
+            return True
+    return False
 
 
 def _lines(text: bytes) -> list[bytes]:

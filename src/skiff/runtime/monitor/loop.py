@@ -1,6 +1,8 @@
-"""The monitor: one process per container. It makes it, owns its streams, log and exit code, and outlives the engine.
+"""The monitor: one process per container. It makes it, owns its streams, log and exit code, and outlives
+the engine.
 
-    forked by the zygote ─► create ─► Created ─► Start ─► … requests … ─► init exits: reap, drain, status.json, Exited
+    forked by the zygote ─► create ─► Created ─► Start ─► … requests … ─► init exits: reap, drain,
+    status.json, Exited
                               └─► Failed, end                              ─► cgroups removed ─► Delete ─► end
 
 Without an engine it leaves by itself after the exit: status.json has the rest.
