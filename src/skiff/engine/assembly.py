@@ -2,13 +2,14 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
+from hashlib import sha256
+from pathlib import Path
 
 from skiff.docker.container import Ulimit
 from skiff.docker.filters import Filters
-from skiff.docker.network import NetworkContainer
 from skiff.engine.api import versions
 from skiff.engine.api.absent import AbsentRoutes
 from skiff.engine.api.app import App
@@ -16,16 +17,24 @@ from skiff.engine.api.container_io import ContainerStreamRoutes
 from skiff.engine.api.containers import ContainerRoutes
 from skiff.engine.api.exec import ExecRoutes
 from skiff.engine.api.images import ImageRoutes
-from skiff.engine.api.networks import NetworkRoutes, predefined
+from skiff.engine.api.networks import NetworkRoutes
 from skiff.engine.api.system import SystemRoutes
 from skiff.engine.api.volumes import VolumeRoutes
 from skiff.engine.containers.record import Records
+from skiff.engine.containers.sandboxes import NetworkSandboxes
 from skiff.engine.containers.service import Containers
 from skiff.engine.containers.settings import ContainerSettings
 from skiff.engine.execution.native import NativeRuntime
 from skiff.engine.images.host import HostImage
 from skiff.engine.images.record import ImageUse
 from skiff.engine.images.service import Images
+from skiff.engine.networks.bridge import BridgeDriver
+from skiff.engine.networks.driver import NetworkDriver
+from skiff.engine.networks.firewall import Firewall
+from skiff.engine.networks.ipam import DEFAULT_POOLS, unique_local
+from skiff.engine.networks.record import Records as NetworkRecords
+from skiff.engine.networks.sandboxes import Sandboxes
+from skiff.engine.networks.service import Networks
 from skiff.engine.registry.client import Registries
 from skiff.engine.registry.hosts import Hosts
 from skiff.engine.registry.transport import HttpTransport
@@ -41,9 +50,11 @@ from skiff.engine.system.info import Counts, Info
 from skiff.engine.system.usage import Usage
 from skiff.engine.volumes.local import LocalDriver
 from skiff.engine.volumes.service import Volumes
+from skiff.linux import links
+from skiff.linux.netlink import NetlinkSocket
 from skiff.oci import platform
 from skiff.oci.digest import ImageID
-from skiff.paths import DataPaths, RunPaths
+from skiff.paths import DATA_ROOT, DataPaths, RunPaths
 
 
 class Live:
@@ -69,6 +80,7 @@ class Engine:
         runtime: NativeRuntime,
         containers: Containers,
         images: Images,
+        networks: Networks,
         transport: HttpTransport,
     ) -> None:
         self.app = app
@@ -77,6 +89,7 @@ class Engine:
         self._runtime = runtime
         self._containers = containers
         self._images = images
+        self._networks = networks
         self._transport = transport
 
     async def run(self) -> None:
@@ -87,6 +100,7 @@ class Engine:
 
     async def close(self) -> None:
         await self._runtime.close()
+        await self._networks.shut_down()
         await self._transport.close()
         await asyncio.to_thread(self._images.close)
         self._state.close()
@@ -126,12 +140,14 @@ def assemble(live: Live) -> Engine:
         users=records.volume_users,
         publish=partial(bus.tell, "volume"),
     )
+    networks = _networks(settings, state, bus)
     runtime = NativeRuntime(run, cgroup_parent(settings))
     containers = Containers(
         state=state,
         snapshots=snapshots,
         images=images,
         volumes=volumes,
+        sandboxes=NetworkSandboxes(networks, lambda id: containers.pid_of(id)),
         runtime=runtime,
         data=data,
         run=run,
@@ -157,7 +173,6 @@ def assemble(live: Live) -> Engine:
         containers=partial(containers.views.list, Filters(), all=True, size=True),
         volumes=volumes.usage,
     )
-    started = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     app = App(
         (
             SystemRoutes(about, bus, usage, registries.login),
@@ -166,13 +181,49 @@ def assemble(live: Live) -> Engine:
             ExecRoutes(containers),
             ImageRoutes(images, host),
             VolumeRoutes(volumes),
-            NetworkRoutes(predefined(started, engine_id.replace("-", "")), partial(_members, records)),
+            NetworkRoutes(networks, records),
             AbsentRoutes(),
         )
     )
     return Engine(
-        app, state=state, runtime=runtime, containers=containers, images=images, transport=transport
+        app,
+        state=state,
+        runtime=runtime,
+        containers=containers,
+        images=images,
+        networks=networks,
+        transport=transport,
     )
+
+
+def _networks(settings: Settings, state: SqliteState, bus: EventBus) -> Networks:
+    """One bridge, one table of rules and one pool of IPv6 subnets for each engine of a machine."""
+    mark = "" if settings.data_root == str(DATA_ROOT) else sha256(settings.data_root.encode()).hexdigest()[:8]
+    records = NetworkRecords(state)
+    routes = NetlinkSocket()
+    drivers: dict[str, NetworkDriver] = {"bridge": BridgeDriver()}
+    sandboxes = Sandboxes(records, drivers, Firewall(f"skiff{mark and '-'}{mark}"), _host_resolv)
+    networks = Networks(
+        records,
+        sandboxes,
+        drivers,
+        pools=(*DEFAULT_POOLS, unique_local(mark or "skiff")),
+        routes=lambda: links.destinations(routes),
+        publish=bus.publish,
+        now=time.time_ns,
+        default_bridge=settings.bridge or (f"skiff{mark}" if mark else "skiff0"),
+        bip=settings.bip,
+        mtu=settings.mtu,
+    )
+    networks.restore()
+    return networks
+
+
+def _host_resolv() -> str:
+    try:
+        return Path("/etc/resolv.conf").read_text()
+    except FileNotFoundError:
+        return ""
 
 
 def cgroup_parent(settings: Settings) -> str:
@@ -227,14 +278,6 @@ def _counts(records: Records, images: Images, bus: EventBus) -> Counts:
         images=images.count(),
         listeners=bus.listeners,
     )
-
-
-def _members(records: Records, network: str) -> Mapping[str, NetworkContainer]:
-    return {
-        record.id: NetworkContainer(name=record.name)
-        for record in records
-        if record.state.running and record.host.network_mode == network
-    }
 
 
 def _driver_status(root: str) -> list[list[str]]:

@@ -36,6 +36,7 @@ class Option(NamedTuple):
 
 OPTIONS: Final = (
     Option("bip", "text", "Address of the default bridge"),
+    Option("bridge", "text", "Name of the default bridge"),
     Option("cgroup-parent", "text", "Parent cgroup of all containers"),
     Option("config-file", "text", "Configuration file (default /etc/skiff/daemon.json)"),
     Option("data-root", "text", "Directory of images, containers and volumes"),
@@ -79,9 +80,7 @@ NOT_YET: Final[dict[str, tuple[Any, ...]]] = {
     "allow-nondistributable-artifacts": ([],),
     "api-cors-header": ("",),
     "authorization-plugins": ([],),
-    "bip": ("",),
     "bip6": ("",),
-    "bridge": ("",),
     "bridge-accept-fwmark": ("",),
     "builder": ({},),
     "cdi-spec-dirs": ([],),
@@ -119,7 +118,6 @@ NOT_YET: Final[dict[str, tuple[Any, ...]]] = {
     "ipv6": (False,),
     "log-format": ("", "text"),
     "metrics-addr": ("",),
-    "mtu": (0,),
     "network-control-plane-mtu": (0, 1500),
     "no-proxy": ("",),
     "node-generic-resources": ([],),

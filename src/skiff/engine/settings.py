@@ -54,6 +54,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     registry_mirrors: tuple[str, ...] = ()
     insecure_registries: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    bip: str = ""
+    bridge: str = ""
+    mtu: int = 0
     cgroup_parent: str = ""
     storage_driver: str = ""
     default_runtime: str = "skiff"

@@ -81,6 +81,7 @@ class Creation:
             warnings += self.sandboxes.warnings(record)
             record = await self._furnish(record)
             self.records.put(record)
+            self.sandboxes.join(record)
         self.announce(record, "create")
         return CreateResponse(id=id, warnings=tuple(warnings))
 

@@ -247,6 +247,7 @@ class Lifecycle:
                 raise InvalidParameter("Renaming a container with the same name as its current name")
             with self.records.reserved(bare, container.id):
                 renamed = self.records.put(replace(container, name=bare))
+            self.sandboxes.renamed(renamed)
             self.announce(renamed, "rename", oldName=f"/{container.name}")
 
     async def resize(self, text: str, *, rows: int, columns: int) -> None:

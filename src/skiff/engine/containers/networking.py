@@ -39,6 +39,14 @@ class Sandboxes(Protocol):
         """What create should tell the client. InvalidParameter, NotFound for a mode that cannot be."""
         ...
 
+    def join(self, container: Container) -> None:
+        """Once, when it has been created: its places in networks are kept for it."""
+        ...
+
+    def renamed(self, container: Container) -> None:
+        """It has a new name."""
+        ...
+
     async def open(self, container: Container) -> SandboxView:
         """Before each start. Conflict, NotFound."""
         ...
@@ -89,6 +97,12 @@ class PlainSandboxes:
         if mode not in ("bridge", "default"):
             raise NotFound(f"network {mode} not found")
         return (NO_NETWORKS,)
+
+    def join(self, container: Container) -> None:
+        """Nothing is kept."""
+
+    def renamed(self, container: Container) -> None:
+        """No name is known."""
 
     async def open(self, container: Container) -> SandboxView:
         mode = container.host.network_mode

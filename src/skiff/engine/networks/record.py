@@ -91,16 +91,16 @@ class Owner(Struct, frozen=True, kw_only=True):
     """What networks must know of a container.
 
     settings: the endpoints it was created with, by the name or id of their network. ports: what to publish;
-    exposed: what --publish-all publishes besides. dns…: overrides of the host's resolv.conf.
+    exposed: published too with publish_all. dns…: overrides of the host's resolv.conf.
     """
 
     id: str
     name: str
     hostname: str = ""
-    mac_address: str = ""
     settings: dict[str, EndpointSettings] = {}
     ports: PortMap = {}
     exposed: tuple[str, ...] = ()
+    publish_all: bool = False
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()

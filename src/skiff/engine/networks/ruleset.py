@@ -12,7 +12,6 @@ The chains are the same for ever; what changes are the members of the sets, kept
                          from an internal network → drop; to any bridge from elsewhere → drop
 """
 
-import socket
 import struct
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -44,7 +43,7 @@ from skiff.linux.nftables import (
     verdict,
 )
 
-PROTOCOLS: Final = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": 132}
+PROTOCOLS: Final = {"tcp": 6, "udp": 17, "sctp": 132}  # IANA protocol numbers
 _LOCAL: Final = struct.pack("=I", 2)
 _ESTABLISHED_OR_RELATED: Final = struct.pack("=I", 2 | 4)
 _DESTINATION_CHANGED: Final = struct.pack("=I", 1 << 5)

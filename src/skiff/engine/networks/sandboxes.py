@@ -138,7 +138,7 @@ class Sandboxes:
                 endpoint,
                 sandbox.namespace,
                 default=gateway is not None and gateway.id == endpoint.id,
-                hairpin=bool(sandbox.owner.ports or sandbox.owner.exposed),
+                hairpin=bool(sandbox.owner.ports) or sandbox.owner.publish_all,
             )
         except OSError as error:
             self._records.put_endpoint(detached(endpoint))
@@ -227,7 +227,7 @@ class Sandboxes:
         network = self._records.networks[gateway.network]
         default = ip_address(network.options.get(HOST_BINDING) or str(ANY))
         ipv6 = bool(self._records.endpoints[gateway.id].ipv6)
-        found = wishes(owner.ports, owner.exposed, default, ipv6=ipv6)
+        found = wishes(owner.ports, owner.exposed if owner.publish_all else (), default, ipv6=ipv6)
         return [w for w in found if w.host.version == 4 or ipv6]
 
     def _store_ports(self, sandbox: Sandbox, gateway: Endpoint | None) -> None:

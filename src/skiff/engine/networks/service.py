@@ -104,6 +104,13 @@ class Networks:
             )
         )
 
+    async def shut_down(self) -> None:
+        """Let go of everything live. The default bridge goes too when no container is on it."""
+        await self.sandboxes.shut_down()
+        default = self.find("bridge")
+        if not any(e.is_attached for e in self.records.on_network(default.id)):
+            self._drivers[default.driver].delete(default)
+
     # -- networks ---------------------------------------------------------------------------------------
 
     def find(self, text: str) -> Network:

@@ -72,5 +72,5 @@ def port_map(owner: Owner, published: tuple[StoredPort, ...]) -> PortMap:
     for port in published:
         binding = PortBinding(host_ip=port.host, host_port=str(port.host_port))
         found.setdefault(f"{port.container_port}/{port.protocol}", []).append(binding)
-    keys = sorted({*owner.exposed, *found})
+    keys = sorted({*owner.exposed, *owner.ports, *found})
     return {key: tuple(found[key]) if key in found else None for key in keys}
