@@ -94,8 +94,8 @@ class TestNativeRuntime(RuntimeContract):
 async def test_what_a_container_sees(runtime: NativeRuntime, box: Box) -> None:
     script = (
         "hostname; echo $$; id -u; pwd; cat /proc/self/cgroup | grep -cv ':/$'; ls /proc/self/fd | wc -l;"
-        " cat /proc/keys | wc -c; (echo 0 > /proc/sys/kernel/panic) 2>&1 | grep -c Read-only; ls
-        /sys/firmware | wc -l;"
+        " cat /proc/keys | wc -c; (echo 0 > /proc/sys/kernel/panic) 2>&1 | grep -c Read-only;"
+        " ls /sys/firmware | wc -l;"
         " test -c /dev/null && echo null; readlink /dev/fd; grep Seccomp: /proc/self/status"
     )
     text, code = await output(runtime, box("sh", "-c", script))

@@ -11,6 +11,7 @@ import asyncio
 import os
 import re
 import socket
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from aiohttp import web
@@ -99,7 +100,7 @@ class Connection(RequestHandler):
         self._early = b""
 
     def data_received(self, data: bytes) -> None:
-        if self._holds:
+        if self._holds and data:
             self._early += data
             return
         if self._expects:
@@ -118,6 +119,14 @@ class Connection(RequestHandler):
             if isinstance(self.transport, asyncio.Transport):
                 self.transport.pause_reading()
         super().data_received(data[:length])
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """A client may end its half before the stream begins; the other half is still wanted."""
+        return self._holds and self.ssl_context is None
+
+    def _resume_transport_reading(self) -> None:
+        if not self._holds:
+            super()._resume_transport_reading()
 
     def taken(self) -> bytes:
         """What came after the request."""
@@ -183,6 +192,19 @@ def _relayed(transport: asyncio.Transport) -> socket.socket:
     return far
 
 
+def _half_closable(transport: asyncio.Transport) -> Callable[[], None]:
+    """Let a TLS connection go on writing after its client has ended its half.
+
+    asyncio answers a close_notify by closing altogether, and the docker client sends one at once when it has
+    no stdin to give. Its protocol is told not to; what is returned undoes that, for the time to close.
+    """
+    layer: Any = getattr(transport, "_ssl_protocol", None)
+    if layer is None:
+        return lambda: None
+    layer._start_shutdown = lambda *_: None
+    return lambda: layer.__dict__.pop("_start_shutdown", None)
+
+
 class Relay(asyncio.Protocol):
     """Copies between a client's transport and a socket, both ways, as fast as the slower one reads."""
 
@@ -192,6 +214,7 @@ class Relay(asyncio.Protocol):
         self.loop = asyncio.get_running_loop()
         self.pending = bytearray()
         self.client_ended = False
+        self.shut_down = _half_closable(transport)
         transport.set_protocol(self)
         self.loop.add_reader(near.fileno(), self.from_engine)
         transport.resume_reading()
@@ -204,7 +227,8 @@ class Relay(asyncio.Protocol):
     def eof_received(self) -> bool:
         self.client_ended = True
         self.flush()
-        return True
+        # Meant for a plain connection; for TLS see _half_closable, and a true value would only be warned of.
+        return self.client.get_extra_info("sslcontext") is None
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.close()
@@ -253,4 +277,5 @@ class Relay(asyncio.Protocol):
             self.loop.remove_writer(self.near.fileno())
             self.near.close()
         if not self.client.is_closing():
+            self.shut_down()
             self.client.close()
