@@ -16,12 +16,13 @@ from pathlib import Path
 TOP = Path(__file__).parents[1]
 sys.path[:0] = [str(TOP), str(TOP / "src")]
 
+from tests.fakes import bundles  # noqa: E402
+
 from skiff.engine.execution import bundle  # noqa: E402
 from skiff.engine.execution.native import NativeRuntime  # noqa: E402
 from skiff.engine.execution.runtime import LogConfig, Stdio  # noqa: E402
 from skiff.oci.runtime import Process  # noqa: E402
 from skiff.paths import RunPaths  # noqa: E402
-from tests.fakes import bundles  # noqa: E402
 
 Figures = dict[str, list[float]]
 
@@ -40,7 +41,7 @@ def show(figures: Figures) -> None:
 async def measure(place: Path, rounds: int) -> Figures:
     figures: Figures = {}
     lower = bundles.make_root(place / "lower")
-    run = RunPaths(place / "run")
+    run = RunPaths(str(place / "run"))
     parent = f"/skiff-bench-{os.getpid()}"
     runtime = NativeRuntime(run, parent)
     serving = asyncio.create_task(runtime.run())

@@ -29,10 +29,22 @@ BUSYBOX = next(
 )
 CAPABILITIES = tuple(
     f"CAP_{name}"
-    for name in (
-        "CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE"
-        " SYS_CHROOT KILL AUDIT_WRITE"
-    ).split()
+    for name in [
+        "CHOWN",
+        "DAC_OVERRIDE",
+        "FSETID",
+        "FOWNER",
+        "MKNOD",
+        "NET_RAW",
+        "SETGID",
+        "SETUID",
+        "SETFCAP",
+        "SETPCAP",
+        "NET_BIND_SERVICE",
+        "SYS_CHROOT",
+        "KILL",
+        "AUDIT_WRITE",
+    ]
 )
 NOSUID = ("nosuid", "noexec", "nodev")
 MOUNTS = (
@@ -102,10 +114,41 @@ def make_root(path: Path) -> Path:
     os.chmod(path / "tmp", 0o1777)
     os.chown(path / "home/user", 1000, 1000)
     shutil.copy(BUSYBOX, path / "bin/busybox")
-    for applet in (
-        "sh true false cat echo sleep id ls env wc yes head dd seq stty hostname mount ps kill pwd test"
-        " mkdir touch readlink stat grep tr dmesg tty trap printf rm chmod"
-    ).split():
+    for applet in [
+        "sh",
+        "true",
+        "false",
+        "cat",
+        "echo",
+        "sleep",
+        "id",
+        "ls",
+        "env",
+        "wc",
+        "yes",
+        "head",
+        "dd",
+        "seq",
+        "stty",
+        "hostname",
+        "mount",
+        "ps",
+        "kill",
+        "pwd",
+        "test",
+        "mkdir",
+        "touch",
+        "readlink",
+        "stat",
+        "grep",
+        "tr",
+        "dmesg",
+        "tty",
+        "trap",
+        "printf",
+        "rm",
+        "chmod",
+    ]:
         if not (path / "bin" / applet).exists():
             os.symlink("busybox", path / "bin" / applet)
     (path / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n")

@@ -33,7 +33,7 @@ def parent(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def runtime(tmp_path: Path, parent: str) -> AsyncIterator[NativeRuntime]:
-    runtime = NativeRuntime(RunPaths(tmp_path / "run"), parent)
+    runtime = NativeRuntime(RunPaths(str(tmp_path / "run")), parent)
     serving = asyncio.create_task(runtime.run())
     yield runtime
     for task in tuple(runtime._tasks.values()):
@@ -60,7 +60,7 @@ def box(tmp_path: Path, lower: Path, parent: str) -> Box:
     ) -> tuple[Bundle, Sequence[Mount], Stdio]:
         id = id or f"c{next(numbers)}"
         spec = bundles.spec(*args, cgroup=f"{parent}/{id}", terminal=stdio.terminal, **how)  # type: ignore[arg-type]
-        written = bundle.write(RunPaths(tmp_path / "run"), id, change(spec))
+        written = bundle.write(RunPaths(str(tmp_path / "run")), id, change(spec))
         return written, (bundles.overlay(tmp_path / "layers" / id, lower),), stdio
 
     return make
@@ -236,7 +236,7 @@ async def test_an_engine_restart_finds_running_and_exited_tasks(
     await ending.start()
     await runtime.close()
 
-    second = NativeRuntime(RunPaths(tmp_path / "run"), parent)
+    second = NativeRuntime(RunPaths(str(tmp_path / "run")), parent)
     try:
         found = await second.load("running")
         assert found is not None and found.pid == running.pid

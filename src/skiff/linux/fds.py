@@ -54,7 +54,7 @@ def close_all(fds: Iterable[int]) -> None:
 
 
 def close_range(first: int, last: int = 0xFFFFFFFF, *, on_exec: bool = False) -> None:
-    """Close descriptors first..last, or mark them close-on-exec. close_range(2)."""
+    """Close descriptors first..last, or mark them close-on-exec."""
     flags = CLOSE_RANGE_CLOEXEC if on_exec else 0
     check(libc.close_range(first, last, flags), "close_range")
 

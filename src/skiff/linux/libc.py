@@ -43,6 +43,6 @@ def check(result: int, what: str, path: str | bytes | None = None) -> int:
 
 
 def prctl(option: int, *args: int) -> int:
-    """Its result; OSError. prctl(2)."""
+    """The result of the option; raises OSError."""
     rest = (*args, 0, 0, 0, 0)[:4]
     return check(libc.prctl(option, *rest), f"prctl {option}")

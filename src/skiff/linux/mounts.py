@@ -187,7 +187,7 @@ def parse(options: Iterable[str]) -> Options:
 
 
 def mount(source: str | None, target: str, kind: str | None, flags: int = 0, data: str = "") -> None:
-    """One mount. mount(2)."""
+    """The classic call; see its man page, section 2."""
     result = libc.mount(
         None if source is None else os.fsencode(source),
         os.fsencode(target),
@@ -199,7 +199,7 @@ def mount(source: str | None, target: str, kind: str | None, flags: int = 0, dat
 
 
 def unmount(target: str, *, lazily: bool = True) -> None:
-    """Take away, MNT_DETACH unless told otherwise. umount2(2)."""
+    """Take away, MNT_DETACH unless told otherwise."""
     check(libc.umount2(os.fsencode(target), MNT_DETACH if lazily else 0), "umount", target)
 
 
@@ -209,7 +209,10 @@ def set_propagation(target: str, propagation: int) -> None:
 
 
 def pivot_root_here() -> None:
-    """Make the current directory the root and drop the old one. Neither is visible on the way. pivot_root(2)."""
+    """Make the current directory the root and drop the old one.
+
+    Neither is visible on the way. pivot_root(2).
+    """
     check(syscall(SYS_PIVOT_ROOT, b".", b"."), "pivot_root")
     # The old root now lies over the new one. As a slave, its removal cannot travel to the host.
     set_propagation(".", MS_SLAVE | MS_REC)

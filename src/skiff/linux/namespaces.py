@@ -31,13 +31,13 @@ KINDS: Final = {
 
 
 def unshare(flags: int) -> None:
-    """Leave the namespaces of these flags for new ones. unshare(2)."""
+    """Leave the namespaces of these flags for new ones."""
     if flags:
         check(libc.unshare(flags), "unshare")
 
 
 def setns(fd: int, flags: int = 0) -> None:
-    """Join the namespace of a descriptor, or with a pidfd several of that process at once. setns(2)."""
+    """Join the namespace of a descriptor, or with a pidfd several of that process at once."""
     check(libc.setns(fd, flags), "setns")
 
 

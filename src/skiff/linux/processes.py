@@ -21,7 +21,21 @@ PR_SET_CHILD_SUBREAPER: Final = 36
 _ARGS: Final = struct.Struct("=11Q")
 _OFTEN_IGNORED: Final = tuple(
     getattr(signal, f"SIG{name}")
-    for name in "PIPE XFSZ INT CHLD TERM HUP QUIT TTIN TTOU TSTP USR1 USR2 WINCH".split()
+    for name in [
+        "PIPE",
+        "XFSZ",
+        "INT",
+        "CHLD",
+        "TERM",
+        "HUP",
+        "QUIT",
+        "TTIN",
+        "TTOU",
+        "TSTP",
+        "USR1",
+        "USR2",
+        "WINCH",
+    ]
 )
 
 
@@ -92,7 +106,9 @@ def set_name(name: str) -> None:
 
 
 def default_signals() -> None:
-    """Give back what we and the interpreter changed: an exec'ed program inherits what is ignored or blocked."""
+    """Give back what we and the interpreter changed: an exec'ed program inherits what is ignored or
+    blocked.
+    """
     for number in _OFTEN_IGNORED:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -41,7 +41,10 @@ def open_in_root(root: int, path: str | bytes, flags: int = os.O_PATH, mode: int
 
 
 def make_directories(root: int, path: str | bytes, mode: int = 0o755, links: int = _LINKS) -> int:
-    """Mkdir -p inside the root; an O_PATH descriptor of the directory. NotADirectoryError if a file is there."""
+    """Mkdir -p inside the root; an O_PATH descriptor of the directory.
+
+    NotADirectoryError if a file is there.
+    """
     flags = os.O_PATH | os.O_DIRECTORY
     try:
         return open_in_root(root, path, flags)

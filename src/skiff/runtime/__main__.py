@@ -1,4 +1,7 @@
-"""python -m skiff.runtime zygote FD: the process that forks monitors. Started by the engine, never by a person."""
+"""python -m skiff.runtime zygote FD: the process that forks monitors.
+
+Started by the engine, never by a person.
+"""
 
 import sys
 

@@ -358,7 +358,9 @@ def kill(container: Container) -> None:
 
 
 def clone_inside(pid_namespace: int, flags: int = 0, *, cgroup: int = -1) -> tuple[int, int]:
-    """As processes.clone, but the child is born in that pid namespace (a namespace file or a pidfd); -1: in ours."""
+    """As processes.clone, but the child is born in that pid namespace (a namespace file or a pidfd); -1:
+    in ours.
+    """
     if pid_namespace < 0:
         return processes.clone(flags, cgroup=cgroup)
     own = namespaces.open_namespace("/proc/self/ns/pid")

@@ -43,7 +43,10 @@ class StepFailed(Exception):
 
 
 class step_failed:
-    """Turns an OSError of its body into StepFailed. A class, not a generator: it runs forty times per start."""
+    """Turns an OSError of its body into StepFailed.
+
+    A class, not a generator: it runs forty times per start.
+    """
 
     __slots__ = ("step",)
 

@@ -19,7 +19,10 @@ from skiff.runtime.isolation.handshake import StepFailed
 
 
 def run(moment: str, hooks: Sequence[Hook], state: State) -> None:
-    """Run them one after the other. StepFailed at the first that exits with anything but 0, or takes too long."""
+    """Run them one after the other.
+
+    StepFailed at the first that exits with anything but 0, or takes too long.
+    """
     for hook in hooks:
         _run_one(f"hook {moment} {hook.path}", hook, json.encode(state))
 

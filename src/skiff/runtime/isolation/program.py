@@ -44,7 +44,10 @@ def take_streams(streams: Sequence[int], slave: int = -1) -> None:
 
 
 def enter(process: Process, seccomp_program: bytes | None, seccomp_flags: int) -> tuple[str, dict[str, str]]:
-    """Take on directory and identity: (path of the program, its environment). Everything from 3 on ends at execve."""
+    """Take on directory and identity: (path of the program, its environment).
+
+    Everything from 3 on ends at execve.
+    """
     if not process.args:
         raise StepFailed("exec", errno.EINVAL, "no command")
     fds.close_range(3, on_exec=True)
@@ -73,7 +76,10 @@ def enter(process: Process, seccomp_program: bytes | None, seccomp_flags: int) -
 
 
 def find(name: str, path: str) -> str:
-    """Where the program is. StepFailed("exec"): ENOENT not found, EACCES not executable, EISDIR a directory."""
+    """Where the program is.
+
+    StepFailed("exec"): ENOENT not found, EACCES not executable, EISDIR a directory.
+    """
     if "/" in name:
         try:
             about = os.stat(name)
@@ -113,7 +119,9 @@ def execute(path: str, process: Process, environment: dict[str, str], sync: sock
 
 
 def run_below_init(path: str, process: Process, environment: dict[str, str], sync: socket.socket) -> NoReturn:
-    """Stay as pid 1: start the program as a child, reap what dies, pass signals on, end with the child's code."""
+    """Stay as pid 1: start the program as a child, reap what dies, pass signals on, end with the child's
+    code.
+    """
     everything = set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}
     signal.pthread_sigmask(signal.SIG_BLOCK, everything)
     child = os.fork()

@@ -85,7 +85,10 @@ class Mask(Struct, frozen=True):
 
 
 class ReadOnly(Struct, frozen=True):
-    """What is there can only be read. whole: with all that is mounted below; else only the mount on that place."""
+    """What is there can only be read.
+
+    whole: with all that is mounted below; else only the mount on that place.
+    """
 
     path: str
     whole: bool = True

@@ -18,7 +18,9 @@ SOCKET = "monitor.sock"
 
 
 class Control:
-    """on_packet(bytes, fds): a request came; on_connect: a new engine is there; on_lost: the engine is gone."""
+    """on_packet(bytes, fds): a request came; on_connect: a new engine is there; on_lost: the engine is
+    gone.
+    """
 
     def __init__(
         self,
@@ -44,7 +46,10 @@ class Control:
         self.poller.watch(channel.fileno(), READ, self._on_channel)
 
     def listen(self, bundle: int) -> None:
-        """Make monitor.sock in the bundle. The path goes through the descriptor: sun_path holds 107 bytes only."""
+        """Make monitor.sock in the bundle.
+
+        The path goes through the descriptor: sun_path holds 107 bytes only.
+        """
         listener = socket.socket(
             socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
         )

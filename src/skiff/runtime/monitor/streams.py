@@ -392,7 +392,10 @@ class Streams:
 
 
 def pipes(*, stdin: bool) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """(ends for the process, our ends): stdin, stdout, stderr. Without stdin the process gets /dev/null, we -1."""
+    """(ends for the process, our ends): stdin, stdout, stderr.
+
+    Without stdin the process gets /dev/null, we -1.
+    """
     if stdin:
         stdin_read, stdin_write = os.pipe2(os.O_CLOEXEC)
     else:

@@ -27,7 +27,7 @@ class TestFakeRuntime(RuntimeContract):
         ) -> tuple[Bundle, Sequence[Mount], Stdio]:
             spec = Spec(process=Process(args=args, terminal=terminal))
             stdio = Stdio(terminal=terminal, stdin=stdin, stdin_once=stdin)
-            return bundle.write(RunPaths(tmp_path), "c1", spec), (), stdio
+            return bundle.write(RunPaths(str(tmp_path)), "c1", spec), (), stdio
 
         return make
 
@@ -58,7 +58,7 @@ def test_exit_codes_of_commands_that_cannot_run(number: int, code: int) -> None:
 
 
 def test_a_bundle_is_replaced_whole(tmp_path: Path) -> None:
-    run = RunPaths(tmp_path)
+    run = RunPaths(str(tmp_path))
     made = bundle.write(run, "a", Spec(hostname="one"))
     Path(made.path, "status.json").write_text("{}")
     made = bundle.write(run, "a", Spec(hostname="two"))
