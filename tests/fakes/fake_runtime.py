@@ -7,9 +7,10 @@ import asyncio
 import itertools
 import re
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from msgspec import json
 
@@ -233,8 +234,8 @@ class FakeRuntime:
     def tell(self, ended: TaskExit) -> None:
         self._exits.put_nowait(ended)
 
-    def spawn(self, work: object) -> None:
-        future = asyncio.ensure_future(work)  # type: ignore[arg-type]
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        future = asyncio.ensure_future(work)
         self._background.add(future)
         future.add_done_callback(self._background.discard)
 

@@ -221,7 +221,7 @@ def pivot_root_here() -> None:
 
 
 def open_tree(path: str, *, recursive: bool = False, dir_fd: int = AT_FDCWD) -> int:
-    """A detached copy of the mount at path, as a descriptor: a bind that is nowhere yet. open_tree(2)."""
+    """A detached copy of the mount at path, as a descriptor: a bind that is nowhere yet.."""
     flags = OPEN_TREE_CLONE | os.O_CLOEXEC | (AT_RECURSIVE if recursive else 0)
     if not path:
         flags |= AT_EMPTY_PATH
