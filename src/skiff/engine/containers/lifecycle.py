@@ -22,6 +22,7 @@ from skiff.engine.containers import restart, states
 from skiff.engine.containers.announce import Announcer
 from skiff.engine.containers.attach import Attachments
 from skiff.engine.containers.health import Probes
+from skiff.engine.containers.kept import KeptContainers
 from skiff.engine.containers.live import Live
 from skiff.engine.containers.networking import Sandboxes
 from skiff.engine.containers.record import Container, Records
@@ -56,6 +57,7 @@ class Lifecycle:
         sandboxes: Sandboxes,
         volumes: Volumes,
         trash: Trash,
+        kept: KeptContainers,
         announce: Announcer,
         machine: limits.Machine,
         stop_timeout: int,
@@ -69,6 +71,7 @@ class Lifecycle:
         self.sandboxes = sandboxes
         self.volumes = volumes
         self.trash = trash
+        self.kept = kept
         self.announce = announce
         self.machine = machine
         self.stop_timeout = stop_timeout
@@ -108,6 +111,7 @@ class Lifecycle:
         container = replace(container, state=state, stopped_by_user=False, was_started=True)
         self.records.put(container)
         self.announce(container, "start")
+        self.sandboxes.started(container)
         self.probes.begin(container)
 
     async def _abandon(self, container: Container, task: Task) -> None:
@@ -293,9 +297,10 @@ class Lifecycle:
         self, text: str, *, force: bool = False, volumes: bool = False, link: bool = False
     ) -> None:
         """volumes: its anonymous ones go too. Conflict while it runs, unless force."""
-        container = self.records.find(text)
         if link:
-            raise NotFound(f"Cannot get parent / for name {container.name}")
+            self.records.put(self.sandboxes.unlinked(text))
+            return
+        container = self.records.find(text)
         id = container.id
         if container.state.status == "removing":
             raise Conflict(f"removal of container {text} is already in progress")
@@ -320,31 +325,37 @@ class Lifecycle:
                 return  # it ended by itself, perhaps to be removed
 
     async def erase(self, container: Container, *, volumes: bool) -> None:
-        """With the lock held, and nothing running: everything of it goes. The row goes last.
+        """With the lock held, and nothing running: everything of it goes, or is kept for its grace.
 
-        A crash between leaves a row without a snapshot, and the next boot goes on from there.
+        The row goes last. A crash between leaves a row without a snapshot, and the next boot goes on from there.
         """
         id = container.id
         self.live.cancel_restart(id)
         await self.sandboxes.forget(container)
-        try:
-            self.snapshots.remove(SnapshotKey(id))
-        except NotFound:
-            pass  # an earlier attempt came as far as this
-        self.trash.discard(self.starting.data.container(id))
-        self.records.delete(id)
-        if volumes:
-            for name in container.anonymous:
+        with self.kept.bin.act():
+            lost = not self.kept.keep(container)
+            if lost:
                 try:
-                    await self.volumes.remove(name, force=True)
+                    self.snapshots.remove(SnapshotKey(id))
+                except NotFound:
+                    pass  # an earlier attempt came as far as this
+                self.trash.discard(self.starting.data.container(id))
+            self.records.delete(id)
+            for name in container.anonymous if volumes else ():
+                try:
+                    await self.volumes.remove(name, force=True, lost=lost)
                 except Conflict:
                     pass  # another container took it over by volumes-from
         self.attachments.abandon(id)
         self.announce(container, "destroy")
         self.live.tell_removal(id, WaitResponse(status_code=container.state.exit_code))
 
-    async def prune(self, filters: Filters) -> ContainersPruneReport:
-        """Filters: until, label, label!."""
+    async def prune(self, filters: Filters, *, dry_run: bool = False) -> ContainersPruneReport:
+        """Filters: until, label, label!. dry_run: only tell what would go."""
+        with self.kept.bin.act():
+            return await self._prune(filters, dry_run)
+
+    async def _prune(self, filters: Filters, dry_run: bool) -> ContainersPruneReport:
         now = time.time_ns()
         until = min((units.parse_time(text, now) for text in filters.values("until")), default=now)
         deleted: list[str] = []
@@ -355,7 +366,8 @@ class Lifecycle:
                 continue
             size = await asyncio.to_thread(self._size, container.id)
             try:
-                await self.remove(container.id)
+                if not dry_run:
+                    await self.remove(container.id)
             except (Conflict, NotFound):
                 continue  # started or removed meanwhile
             deleted.append(container.id)

@@ -21,8 +21,8 @@ class SandboxView(Struct, frozen=True, kw_only=True):
 
     namespace: path of the network namespace to join; empty for a fresh one. host: use the host's.
     shared: the namespace is set up already. hosts: (address, names) lines besides localhost. resolv_conf: the
-    file's text; None for the host's. files_of: the container whose hosts and resolv.conf are shared. gateway:
-    the address that `host-gateway` means in extra hosts.
+    file's text; None for the host's. env: what links add. files_of: the container whose hosts and resolv.conf
+    are shared. gateway: the address that `host-gateway` means in extra hosts.
     """
 
     namespace: str = ""
@@ -31,6 +31,7 @@ class SandboxView(Struct, frozen=True, kw_only=True):
     files_of: str = ""
     gateway: str = ""
     hosts: tuple[tuple[str, str], ...] = ()
+    env: tuple[str, ...] = ()
     resolv_conf: str | None = None
 
 
@@ -45,6 +46,22 @@ class Sandboxes(Protocol):
 
     def renamed(self, container: Container) -> None:
         """It has a new name."""
+        ...
+
+    def started(self, container: Container) -> None:
+        """It runs now: those that link to it learn its address."""
+        ...
+
+    def unlinked(self, text: str) -> Container:
+        """The record without the link of that name, `me/alias`. NotFound."""
+        ...
+
+    def names(self, container: Container) -> tuple[str, ...]:
+        """What links of others call it, `/me/alias`."""
+        ...
+
+    def mark(self, container: Container) -> object:
+        """Equal to an earlier one as long as nothing below has changed for this container."""
         ...
 
     async def open(self, container: Container) -> SandboxView:
@@ -103,6 +120,18 @@ class PlainSandboxes:
 
     def renamed(self, container: Container) -> None:
         """No name is known."""
+
+    def started(self, container: Container) -> None:
+        """Nobody links."""
+
+    def unlinked(self, text: str) -> Container:
+        raise NotFound(f"Cannot get parent / for name {text}")
+
+    def names(self, container: Container) -> tuple[str, ...]:
+        return ()
+
+    def mark(self, container: Container) -> object:
+        return None
 
     async def open(self, container: Container) -> SandboxView:
         mode = container.host.network_mode

@@ -9,30 +9,33 @@ from msgspec.structs import replace
 
 from skiff.docker.container_view import NetworkSettings, PortSummary
 from skiff.docker.network import EndpointSettings
+from skiff.engine.containers.links import Links
 from skiff.engine.containers.networking import PlainSandboxes, SandboxView
-from skiff.engine.containers.record import Container
-from skiff.engine.networks import views
+from skiff.engine.containers.record import Container, Records
+from skiff.engine.networks import links, views
 from skiff.engine.networks.bridge import gateways
 from skiff.engine.networks.record import Owner, StoredPort
 from skiff.engine.networks.service import Networks
-from skiff.errors import InvalidParameter, NotFound, NotImplementedHere
+from skiff.errors import InvalidParameter, NotFound
+from skiff.paths import DataPaths
 
 
 class NetworkSandboxes:
     """A Sandboxes. pid_of: the host pid of a running container's init."""
 
-    def __init__(self, networks: Networks, pid_of: Callable[[str], int]) -> None:
+    def __init__(
+        self, networks: Networks, records: Records, data: DataPaths, pid_of: Callable[[str], int]
+    ) -> None:
         self._networks = networks
+        self._links = Links(records, data, self._address_on_default_bridge)
         self._pid_of = pid_of
         self._plain = PlainSandboxes(pid_of)
 
     def warnings(self, container: Container) -> Sequence[str]:
         if is_plain(container):
             return self._plain.warnings(container)
-        if container.host.links and mode_of(container) == "bridge":
-            raise NotImplementedHere(
-                "links on the default bridge are not done yet: use a network of your own"
-            )
+        if mode_of(container) == "bridge":
+            self._links.check(container)
         return ()
 
     def join(self, container: Container) -> None:
@@ -47,6 +50,7 @@ class NetworkSandboxes:
         if is_plain(container):
             return await self._plain.open(container)
         mine = owner(container)
+        linked = list(self._links.of(container)) if mode_of(container) == "bridge" else []
         self._networks.join(mine)
         sandboxes = self._networks.sandboxes
         sandbox = await sandboxes.open(mine)
@@ -56,9 +60,14 @@ class NetworkSandboxes:
             for endpoint in self._networks.records.of_owner(container.id)
             for address in endpoint.addresses()
         ]
+        hosts += [links.hosts_entry(alias, target) for alias, target in linked]
+        env = [
+            entry for alias, target in linked for entry in links.environment(container.name, alias, target)
+        ]
         return SandboxView(
             namespace=sandbox.namespace.path,
             hosts=tuple(hosts),
+            env=tuple(env),
             gateway=self._host_gateway(),
             resolv_conf=sandboxes.resolv_conf(mine),
         )
@@ -88,6 +97,26 @@ class NetworkSandboxes:
 
     def renamed(self, container: Container) -> None:
         self._networks.rename(owner(container))
+
+    def started(self, container: Container) -> None:
+        if not is_plain(container):
+            self._links.follow(container)
+
+    def unlinked(self, text: str) -> Container:
+        return self._links.remove(text)
+
+    def names(self, container: Container) -> tuple[str, ...]:
+        return self._links.names_of(container)
+
+    def mark(self, container: Container) -> object:
+        return self._networks.records.changes.get(container.id)
+
+    def _address_on_default_bridge(self, id: str) -> str:
+        default = self._networks.find("bridge")
+        for endpoint in self._networks.records.of_owner(id):
+            if endpoint.network == default.id:
+                return next((str(a) for a in endpoint.addresses()), "")
+        return ""
 
     def settings(self, container: Container) -> NetworkSettings:
         if is_plain(container):

@@ -124,6 +124,7 @@ class Starting:
             shm=self._shm(container),
             seccomp=self.seccomp(container),
             block_io=devices.block_io(host),
+            links=view.env,
         )
         command = (container.path, *container.args)
         return translate.runtime_spec(

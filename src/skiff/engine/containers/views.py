@@ -27,6 +27,7 @@ from skiff.docker.image import GraphDriverData
 from skiff.engine.containers.networking import Sandboxes
 from skiff.engine.containers.record import Container, Records
 from skiff.engine.execution import defaults
+from skiff.engine.networks.links import shown as shown_link
 from skiff.engine.storage.snapshots import SnapshotKey, Snapshotter
 from skiff.errors import InvalidParameter, NotFound
 from skiff.paths import DataPaths
@@ -55,10 +56,14 @@ Ancestors = Callable[[str], set[str]]
 
 
 class _Encoded(Struct, frozen=True):
-    """A summary as bytes. record: whose it is, by identity; status: the text that time changes."""
+    """A summary as bytes. record: whose it is, by identity; status: the text that time changes.
+
+    network: the sandboxes' mark.
+    """
 
     record: Container
     status: str
+    network: object
     data: Raw
 
 
@@ -118,6 +123,8 @@ class Views:
 
     def _host(self, container: Container) -> HostConfig:
         host = container.host
+        if host.links:
+            host = replace(host, links=tuple(shown_link(container.name, text) for text in host.links))
         if host.privileged:
             return host
         return replace(
@@ -166,19 +173,25 @@ class Views:
 
     def _row(self, container: Container, now: int) -> Raw:
         status = status_text(container.state, now)
+        network = self.sandboxes.mark(container)
         kept = self._encoded.get(container.id)
-        if kept is not None and kept.record is container and kept.status == status:
+        if (
+            kept is not None
+            and kept.record is container
+            and kept.status == status
+            and kept.network == network
+        ):
             return kept.data
         data = Raw(self._encode(self._summary(container, now)))
         if len(self._encoded) > 2 * len(self.records) + 16:
             self._encoded.clear()  # most are of containers that are gone
-        self._encoded[container.id] = _Encoded(container, status, data)
+        self._encoded[container.id] = _Encoded(container, status, network, data)
         return data
 
     def _summary(self, container: Container, now: int) -> ContainerSummary:
         return ContainerSummary(
             id=container.id,
-            names=("/" + container.name,),
+            names=("/" + container.name, *self.sandboxes.names(container)),
             image=container.config.image,
             image_id=container.image,
             command=command_text(container),

@@ -144,6 +144,7 @@ class Records:
         self.sandboxes: dict[str, SandboxRecord] = dict(self._sandboxes.all())
         self._by_owner: dict[str, dict[str, None]] = {}  # owner → ids of its endpoints, in order
         self._by_network: dict[str, dict[str, None]] = {}
+        self.changes: dict[str, int] = {}  # owner → how often its endpoints or ports have changed
         for endpoint in self.endpoints.values():
             self._index(endpoint)
 
@@ -183,6 +184,7 @@ class Records:
 
     def put_endpoint(self, record: Endpoint) -> Endpoint:
         self._endpoints.put(record.id, record)
+        self._changed(record.owner)
         if record.id not in self.endpoints:
             self._index(record)
         self.endpoints[record.id] = record
@@ -193,6 +195,7 @@ class Records:
         gone = self.endpoints.pop(id, None)
         if gone is None:
             return
+        self._changed(gone.owner)
         for index, key in ((self._by_owner, gone.owner), (self._by_network, gone.network)):
             index[key].pop(id)
             if not index[key]:
@@ -200,12 +203,17 @@ class Records:
 
     def put_sandbox(self, record: SandboxRecord) -> SandboxRecord:
         self._sandboxes.put(record.owner, record)
+        self._changed(record.owner)
         self.sandboxes[record.owner] = record
         return record
 
     def delete_sandbox(self, owner: str) -> None:
-        self._sandboxes.delete(owner)
-        self.sandboxes.pop(owner, None)
+        if self.sandboxes.pop(owner, None) is not None:
+            self._sandboxes.delete(owner)
+            self._changed(owner)
+
+    def _changed(self, owner: str) -> None:
+        self.changes[owner] = self.changes.get(owner, 0) + 1
 
     def published(self) -> Iterator[Published]:
         for sandbox in self.sandboxes.values():

@@ -216,7 +216,7 @@ class Networks:
                 ranges.append(scope)
                 shown.append(IPAMConfig(subnet=str(scope.subnet), gateway=str(scope.gateway)))
         ranges = [r for r in ranges if wanted[r.subnet.version]]
-        return ranges, IPAM(driver="default", options=asked.options or {}, config=tuple(shown))
+        return ranges, IPAM(driver="default", options=asked.options, config=tuple(shown))
 
     def _free_range(self, version: int) -> Range:
         subnet = next_subnet(self._pools, [*self._taken(), *self._routes()], version=version)
@@ -313,6 +313,7 @@ class Networks:
         """The container is gone for good."""
         for endpoint in self.records.of_owner(owner):
             self.records.delete_endpoint(endpoint.id)
+        self.records.changes.pop(owner, None)
 
     def rename(self, owner: Owner) -> None:
         """The container has a new name."""

@@ -209,8 +209,6 @@ def _check_modes(host: HostConfig) -> None:
         raise InvalidParameter(
             "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"
         )
-    if host.links:
-        raise InvalidParameter("invalid links: this engine has no networks that could link containers")
     if host.cgroup:
         raise InvalidParameter(f"invalid cgroup: {host.cgroup}: expected nothing")
 
