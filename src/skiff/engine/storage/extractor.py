@@ -25,7 +25,7 @@ extract.main(int(sys.argv[1]))
 
 class Job(Struct, frozen=True):
     """directory: where to extract; None: only measure. overlay: mount it there first, options relative to
-    base.
+    base. digests: tell the SHA-256 of every file instead of that of the archive; blob may then be a pipe.
     """
 
     directory: str | None
@@ -33,6 +33,7 @@ class Job(Struct, frozen=True):
     max_bytes: int | None = None
     overlay: str | None = None
     base: str = "/"
+    digests: bool = False
 
 
 class Result(Struct, frozen=True):
@@ -42,6 +43,7 @@ class Result(Struct, frozen=True):
     size: int = 0
     entries: int = 0
     implied: tuple[str, ...] = ()
+    sums: dict[str, str] = {}
     error: str = ""
     errno: int = 0
     message: str = ""
@@ -83,7 +85,8 @@ class Extractor:
         reader, writer = os.pipe2(os.O_CLOEXEC)
         with open(reader, "rb", buffering=0) as result:
             try:
-                os.lseek(blob, 0, os.SEEK_SET)
+                if not job.digests:
+                    os.lseek(blob, 0, os.SEEK_SET)
                 helper = self._send(msgspec.json.encode(job), [blob, writer])
             finally:
                 os.close(writer)
@@ -142,7 +145,8 @@ def _judged(result: Result) -> Result:
         case "":
             # the helper spells the bytes of a path as latin-1
             implied = tuple(os.fsdecode(path.encode("latin-1")) for path in result.implied)
-            return replace(result, implied=implied)
+            sums = {os.fsdecode(path.encode("latin-1")): digest for path, digest in result.sums.items()}
+            return replace(result, implied=implied, sums=sums)
         case "hostile":
             raise HostileArchive(result.message)
         case "parents":

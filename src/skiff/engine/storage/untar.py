@@ -1,11 +1,13 @@
 """Archive entries into the current directory, which must be the root of the process: no path can leave it.
 
-Two ways to treat whiteouts. "overlay": the directory is one layer, whiteouts become what overlayfs reads (a
+Three ways to treat whiteouts. "overlay": the directory is one layer, whiteouts become what overlayfs reads (a
 character device 0:0, an opaque attribute); whatever needs a look into lower layers raises NeedsParents.
-"delete": the directory holds the parents' files, or a merged mount of them, and whiteouts delete.
+"delete": the directory holds the parents' files, or a merged mount of them, and whiteouts delete. "none": the
+archive is no layer: such names are files like any other.
 """
 
 import errno
+import hashlib
 import os
 import stat
 from collections.abc import Callable
@@ -16,7 +18,7 @@ from skiff.engine.storage.tarstream import Entry, Source
 from skiff.errors import HostileArchive
 from skiff.oci import layer
 
-Whiteouts = Literal["overlay", "delete"]
+Whiteouts = Literal["overlay", "delete", "none"]
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DEVICES = {
@@ -47,9 +49,16 @@ class Untar:
         overlay_xattrs: bytes = b"trusted.overlay.",
         keep_owners: bool = True,
         max_bytes: int | None = None,
+        digests: bool = False,
     ) -> None:
-        """keep_owners: False where only root's own files can be made (an unprivileged user namespace)."""
-        self._deletes = whiteouts == "delete"
+        """keep_owners: False where only root's own files can be made (an unprivileged user namespace).
+
+        digests: note the SHA-256 of every file's content in `sums`.
+        """
+        self._deletes = whiteouts != "overlay"
+        self._whiteouts = whiteouts != "none"
+        self._digests = digests
+        self.sums: dict[bytes, str] = {}
         self._overlay = overlay_xattrs
         self._owners = keep_owners
         self._max_bytes = max_bytes
@@ -91,7 +100,7 @@ class Untar:
         source.drain()
 
     def _extract(self, entry: Entry, path: bytes, source: Source) -> None:
-        if b".wh." in path and self._whiteout(entry, path, source):
+        if self._whiteouts and b".wh." in path and self._whiteout(entry, path, source):
             return
         if self._deletes:
             self._remember(path)
@@ -119,9 +128,12 @@ class Untar:
             self._make(lambda path: opened.append(os.open(path, _NEW, mode)), path)
             fd = opened[0]
         try:
+            digest = hashlib.sha256() if self._digests else None
             if entry.size:
                 self._account(entry.size)
                 for piece in source.pieces(entry.size):
+                    if digest is not None:
+                        digest.update(piece)
                     done = os.write(fd, piece)
                     while done < len(piece):
                         done += os.write(fd, piece[done:])
@@ -132,6 +144,8 @@ class Untar:
             if entry.xattrs:
                 self._xattrs(entry, fd)
             os.utime(fd, ns=(entry.mtime, entry.mtime))
+            if digest is not None:
+                self.sums[path] = digest.hexdigest()
         finally:
             os.close(fd)
 
@@ -160,6 +174,8 @@ class Untar:
         if target == path:
             return
         os.lstat(target)  # before anything at path gives way
+        if target in self.sums:
+            self.sums[path] = self.sums[target]
         self._make(lambda path: os.link(target, path, follow_symlinks=False), path)
 
     def _special(self, entry: Entry) -> _Maker:
