@@ -25,6 +25,7 @@ class DataPaths:
         self.containers = self.root / "containers"
         self.volumes = self.root / "volumes"
         self.trash = self.root / "trash"
+        self.removed_volumes = self.root / "removed-volumes"
         self.tmp = self.root / "tmp"
         self.engine_id = self.root / "engine-id"
 

@@ -64,7 +64,7 @@ class MemoryVolumes:
     async def fill(self, name: str, source: str) -> None:
         """Nothing is in the image."""
 
-    async def remove(self, name: str, *, force: bool = False) -> None:
+    async def remove(self, name: str, *, force: bool = False, lost: bool = False) -> None:
         self.volumes.pop(name, None)
 
 

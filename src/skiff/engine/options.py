@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from skiff.errors import InvalidParameter
 
-Kind = Literal["text", "number", "bytes", "truth", "texts", "pairs", "runtimes", "ulimits"]
+Kind = Literal["text", "number", "bytes", "truth", "texts", "pairs", "runtimes", "ulimits", "trash"]
 Flags = dict[str, Any]
 
 LEVELS: Final = ("debug", "info", "warn", "error", "fatal")
@@ -71,6 +71,7 @@ OPTIONS: Final = (
     Option("tlscacert", "text", "CA that client certificates are checked against"),
     Option("tlscert", "text", "Certificate"),
     Option("tlskey", "text", "Key of the certificate"),
+    Option("trash", "trash", "How long removed things can come back: a span such as 24h, 0 for not at all"),
     Option("tlsverify", "truth", "Use TLS and demand a client certificate"),
 )
 
@@ -267,6 +268,8 @@ def _value(option: Option, text: str) -> Any:
             return {name.strip(): {"path": path.strip(), "runtimeArgs": ()}}
         case "ulimits":
             return _ulimit(text)
+        case "trash":
+            return {"grace": text}
         case _:
             return text
 

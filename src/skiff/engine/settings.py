@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct, field
 
 from skiff import paths
+from skiff.docker.units import parse_span
 from skiff.engine.options import (
     LEVELS,
     NOT_YET,
@@ -39,6 +40,21 @@ class Ulimit(Struct, frozen=True, kw_only=True):
     name: str = field(name="Name")
     hard: int = field(name="Hard")
     soft: int = field(name="Soft")
+
+
+class TrashSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long removed things can come back, and what share of the disk they may take until then.
+
+    grace: a span such as `24h`; 0 deletes at once. share: 0–1 of the file system of the data root.
+    """
+
+    grace: str | int = "24h"
+    share: float = 0.1
+
+    @property
+    def grace_ns(self) -> int:
+        """InvalidParameter."""
+        return parse_span(str(self.grace))
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -80,6 +96,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     tlscacert: str = ""
     tlscert: str = ""
     tlskey: str = ""
+    trash: TrashSettings = TrashSettings()
     config_file: str = ""
 
     @property
@@ -233,6 +250,7 @@ _KINDS: Final[dict[str, Any]] = {
     "pairs": dict[str, str],
     "runtimes": dict[str, Runtime],
     "ulimits": dict[str, Ulimit],
+    "trash": TrashSettings,
 }
 
 
@@ -266,6 +284,13 @@ def _checked(asked: Settings) -> Settings:
         raise InvalidParameter(f"specified default runtime '{asked.default_runtime}' does not exist")
     if asked.storage_driver not in {"", "overlay2", "overlay"}:
         raise InvalidParameter(f"unknown storage driver {asked.storage_driver}: expected overlay2")
+    trash = asked.trash
+    if isinstance(trash.grace, int) and trash.grace:
+        raise InvalidParameter(
+            f"invalid grace of the trash: {trash.grace}: expected a span such as 24h, or 0"
+        )
+    if trash.grace_ns < 0 or not 0 <= trash.share <= 1:
+        raise InvalidParameter("invalid trash: expected a grace of 0 or more and a share of 0–1")
     if asked.log_driver not in {"json-file", "local", "none"}:
         raise InvalidParameter(
             f"skiff has no log driver {asked.log_driver}: expected json-file, local or none"

@@ -130,7 +130,7 @@ class Creation:
         except BaseException:
             self.snapshots.remove(key)
             for volume in anonymous:
-                await self.volumes.remove(volume, force=True)
+                await self.volumes.remove(volume, force=True, lost=True)
             raise
         return replace(record, mounts=tuple(planned), anonymous=tuple(anonymous))
 

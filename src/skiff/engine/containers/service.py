@@ -13,6 +13,7 @@ from skiff.engine.containers.create import Creation, ImageSource
 from skiff.engine.containers.execs import Execs
 from skiff.engine.containers.health import Probes
 from skiff.engine.containers.host import available_capabilities, facts, machine
+from skiff.engine.containers.kept import KeptContainers
 from skiff.engine.containers.lifecycle import Lifecycle
 from skiff.engine.containers.live import Live
 from skiff.engine.containers.logs import Logs
@@ -28,8 +29,9 @@ from skiff.engine.containers.trash import Trash
 from skiff.engine.containers.views import Ancestors, Views
 from skiff.engine.containers.volumes import Volumes
 from skiff.engine.execution.runtime import Runtime
+from skiff.engine.storage.removed import Bin
 from skiff.engine.storage.snapshots import Snapshotter
-from skiff.engine.storage.state import StateStore
+from skiff.engine.storage.state import MemoryState, StateStore
 from skiff.paths import DataPaths, RunPaths
 
 
@@ -37,6 +39,7 @@ class Containers:
     """Built by assembly. `run()` first reconciles with what runs already, sets `ready`, then supervises.
 
     records: given when networks or volumes were built on them before; else they are read from the state.
+    bin: where removed containers are kept; without one nothing is.
     ancestors: the ids of an image and of those built upon it, for the filter of that name.
     """
 
@@ -52,6 +55,7 @@ class Containers:
         run: RunPaths,
         publish: Callable[[Event], None],
         settings: ContainerSettings,
+        bin: Bin | None = None,
         records: Records | None = None,
         sandboxes: Sandboxes | None = None,
         ancestors: Ancestors = lambda name: set(),
@@ -69,6 +73,15 @@ class Containers:
             settings, here, available_capabilities() if capabilities is None else capabilities
         )
         self.trash = Trash(data, snapshots.sweep)
+        self.kept = KeptContainers(
+            bin=bin or Bin(MemoryState(), keeping=False),
+            records=self.records,
+            snapshots=snapshots,
+            sandboxes=self.sandboxes,
+            data=data,
+            discard=self.trash.discard,
+            announce=announce,
+        )
         self.logs = Logs(records=self.records, live=self.live, data=data)
         self.attachments = Attachments(
             records=self.records, live=self.live, logs=self.logs, announce=announce
@@ -113,6 +126,7 @@ class Containers:
             sandboxes=self.sandboxes,
             volumes=volumes,
             trash=self.trash,
+            kept=self.kept,
             announce=announce,
             machine=here,
             stop_timeout=settings.stop_timeout,

@@ -158,7 +158,7 @@ class Supervisor:
                 if container.host.auto_remove and container.was_started:
                     await self.lifecycle.erase(container, volumes=True)
         for id in owned:
-            if len(id) == ID_LENGTH and id not in self.records:
+            if len(id) == ID_LENGTH and id not in self.records and not self.lifecycle.kept.holds(id):
                 snapshots.remove(SnapshotKey(id))  # a create that a crash cut short
         running = [c for c in self.records if c.id in self.live.tasks]
         await self.lifecycle.sandboxes.reopen(running)

@@ -33,6 +33,6 @@ class Volumes(Protocol):
         """First use: an empty volume receives what the image has there (a directory of the host)."""
         ...
 
-    async def remove(self, name: str, *, force: bool = False) -> None:
-        """NotFound; Conflict while a container has it."""
+    async def remove(self, name: str, *, force: bool = False, lost: bool = False) -> None:
+        """NotFound; Conflict while a container has it. lost: for good, whatever the grace of removals is."""
         ...

@@ -133,7 +133,7 @@ class Names:
 
     def manifests(self) -> set[Digest]:
         """The manifests that names lead to."""
-        return {row.manifest for row in self._names.values() if row.manifest}
+        return {row.manifest for row in list(self._names.values()) if row.manifest}
 
     def find(self, text: str) -> tuple[ImageID, Reference | None]:
         """The image that text means and the name it was found by, None by id. NotFound, InvalidParameter.

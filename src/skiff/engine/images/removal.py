@@ -8,10 +8,12 @@ import asyncio
 from collections.abc import Sequence
 
 from skiff.docker.image import DeleteResponse
+from skiff.engine.images.kept import KeptImages
 from skiff.engine.images.names import ImageRow, Names
 from skiff.engine.images.record import ImageUse, InUse, Publish
 from skiff.engine.storage.content import ContentStore
 from skiff.engine.storage.leases import Leases
+from skiff.engine.storage.removed import Bin
 from skiff.engine.storage.snapshots import Snapshotter
 from skiff.errors import Conflict, NotFound
 from skiff.oci.digest import ChainID, Digest, ImageID
@@ -29,8 +31,10 @@ class Remover:
         leases: Leases,
         in_use: InUse,
         publish: Publish,
+        kept: KeptImages,
     ) -> None:
         self._names = names
+        self._kept = kept
         self._content = content
         self._snapshots = snapshots
         self._leases = leases
@@ -39,6 +43,10 @@ class Remover:
 
     async def remove(self, name: str, *, force: bool, prune_parents: bool) -> Done:
         """What was done, in order. NotFound, Conflict."""
+        with self._kept.removal(name):
+            return await self._remove(name, force=force, prune_parents=prune_parents)
+
+    async def _remove(self, name: str, *, force: bool, prune_parents: bool) -> Done:
         id, reference = self._names.find(name)
         done: Done = []
         if reference is not None:
@@ -68,8 +76,26 @@ class Remover:
         for id in ids:
             if not self._names.has(id) or self._uses(id) or self._children(id):
                 continue
-            freed += await self._delete(id, done, prune_parents=True)
+            names = self._names.references(id)
+            with self._kept.removal(names[0].familiar if names else _short(id)):
+                freed += await self._delete(id, done, prune_parents=True)
         return done, freed
+
+    def prunable(self, ids: Sequence[ImageID]) -> tuple[Done, int]:
+        """What `prune` would do: the images that would go, and the bytes. Parents that nobody names follow
+        their last child; they are not told.
+        """
+        gone: list[ImageID] = []
+        for id in ids:
+            if self._names.has(id) and not self._uses(id) and not self._children(id):
+                gone.append(id)
+        done: Done = []
+        for id in gone:
+            done += [DeleteResponse(untagged=one.familiar) for one in self._names.references(id)]
+            done.append(DeleteResponse(deleted=id))
+        rest = {layer.chain for row in self._names.images() if row.id not in gone for layer in row.layers}
+        layers = {layer.chain: layer.size for id in gone for layer in self._names.image(id).layers}
+        return done, sum(size for chain, size in layers.items() if chain not in rest)
 
     def _others(self, id: ImageID, reference: Reference) -> bool:
         """Whether the image keeps a name when this goes; digests of a repository go with its last tag."""
@@ -88,6 +114,7 @@ class Remover:
         for one in goes:
             if self._names.meaning(one) is None:
                 continue
+            self._kept.note_name(one)
             self._names.unname(one)
             done.append(DeleteResponse(untagged=one.familiar))
             self._publish("untag", id, {"name": id})
@@ -95,6 +122,7 @@ class Remover:
     async def _delete(self, id: ImageID, done: Done, *, prune_parents: bool) -> int:
         row = self._names.image(id)
         for reference in self._names.references(id):
+            self._kept.note_name(reference)
             self._names.unname(reference)
             done.append(DeleteResponse(untagged=reference.familiar))
             self._publish("untag", id, {"name": id})
@@ -106,7 +134,8 @@ class Remover:
                 break
             freed += await self._forget(above, done)
             parent = above.parent
-        await asyncio.to_thread(self._snapshots.sweep)
+        if not self._kept.keeping:
+            await asyncio.to_thread(self._snapshots.sweep)
         return freed
 
     async def _forget(self, row: ImageRow, done: Done) -> int:
@@ -114,11 +143,18 @@ class Remover:
         self._names.delete(row.id)
         done.append(DeleteResponse(deleted=row.id))
         self._publish("delete", row.id, {"name": row.id})
-        rest = self._names.images()
+        rest = [*self._names.images(), *self._kept.images()]
         chains = {layer.chain for one in rest for layer in one.layers}
         blobs: set[str] = {layer.blob for one in rest for layer in one.layers if layer.blob}
         held = self._leases.held()
         freed = 0
+        if self._kept.keeping:  # the collector takes them when the grace is over
+            self._kept.note_image(row)
+            for layer in reversed(row.layers):
+                if layer.chain not in chains:
+                    done.append(DeleteResponse(deleted=layer.chain))
+                    freed += layer.size
+            return freed
         for layer in reversed(row.layers):
             if layer.chain not in chains | held and await asyncio.to_thread(self._remove_layer, layer.chain):
                 done.append(DeleteResponse(deleted=layer.chain))

@@ -26,6 +26,7 @@ from skiff.engine.images import views
 from skiff.engine.images.archive import Loader
 from skiff.engine.images.assemble import Assembler
 from skiff.engine.images.host import HostImage
+from skiff.engine.images.kept import KeptImages
 from skiff.engine.images.names import ImageRow, Names
 from skiff.engine.images.progress import Progress
 from skiff.engine.images.pull import Puller
@@ -38,8 +39,9 @@ from skiff.engine.registry.client import Registries
 from skiff.engine.storage.apply import Layers
 from skiff.engine.storage.content import ContentStore
 from skiff.engine.storage.leases import Leases
+from skiff.engine.storage.removed import Bin
 from skiff.engine.storage.snapshots import Snapshotter
-from skiff.engine.storage.state import StateStore
+from skiff.engine.storage.state import MemoryState, StateStore
 from skiff.errors import Conflict, InvalidParameter, NotFound
 from skiff.oci.digest import Digest, ImageID
 from skiff.oci.image import ImageConfig
@@ -67,8 +69,9 @@ class Images:
         platform: Platform,
         in_use: InUse,
         publish: Publish,
+        bin: Bin | None = None,
     ) -> None:
-        """platform: of this machine."""
+        """platform: of this machine. bin: where removed images are kept; without one nothing is."""
         self._names = Names(state)
         self._content = content
         self._snapshots = snapshots
@@ -81,7 +84,8 @@ class Images:
         self._puller = Puller(self._names, registries, content, leases, self._unpacker, platform)
         self.assembler = Assembler(self._names, content, leases, self._unpacker, platform)
         self._loader = Loader(self._names, content, leases, self._unpacker, self.assembler, platform)
-        self._remover = Remover(self._names, content, snapshots, leases, in_use, publish)
+        self.kept = KeptImages(bin or Bin(MemoryState(), keeping=False), self._names, state, publish)
+        self._remover = Remover(self._names, content, snapshots, leases, in_use, publish, self.kept)
 
     def close(self) -> None:
         """Wait for what threads are extracting."""
@@ -184,14 +188,15 @@ class Images:
     # -- what the collector asks
 
     def roots(self) -> Sequence[str]:
-        """The images and the masks of `host`: what must stay."""
-        return [*(row.id for row in self._names.images()), *self._host.chains()]
+        """The images, the manifests of names, the masks of `host` and what was removed: what must stay."""
+        mine = [row.id for row in self._names.images()]
+        return [*mine, *self._names.manifests(), *self._host.chains(), *self.kept.roots()]
 
     def edges(self) -> Mapping[str, Sequence[str]]:
         """From an image to its layers and their blobs."""
         return {
             row.id: [one for layer in row.layers for one in (layer.chain, layer.blob) if one]
-            for row in self._names.images()
+            for row in [*self._names.images(), *self.kept.images()]
         }
 
     # -- naming and removing
@@ -222,15 +227,22 @@ class Images:
         self._forget_configs()
         return done
 
-    async def prune(self, filters: Filters | None = None) -> ImagesPruneReport:
-        """ImagePrune: dangling images, or with dangling=false all that no container uses."""
+    async def prune(self, filters: Filters | None = None, *, dry_run: bool = False) -> ImagesPruneReport:
+        """ImagePrune: dangling images, or with dangling=false all that no container uses.
+
+        dry_run: only tell what would go.
+        """
         filters = filters or Filters()
         only_dangling = filters.boolean("dangling", True)
         selected = self._selected(
             Filters({k: v for k, v in filters.fields.items() if k != "dangling"}), all=True
         )
         ids = [row.id for row, _ in selected if not (only_dangling and self._names.references(row.id))]
-        done, freed = await self._remover.prune(ids)
+        if dry_run:
+            done, freed = self._remover.prunable(ids)
+            return ImagesPruneReport(images_deleted=tuple(done) or None, space_reclaimed=freed)
+        with self.kept.act():
+            done, freed = await self._remover.prune(ids)
         self._forget_configs()
         return ImagesPruneReport(images_deleted=tuple(done) or None, space_reclaimed=freed)
 

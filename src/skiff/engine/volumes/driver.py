@@ -23,6 +23,34 @@ class VolumeDriver(Protocol):
         """Delete it with its content. It is no error if it is gone already."""
         ...
 
+    def retire(self, volume: Volume, key: str) -> None:
+        """Take it out of sight with its content; its name is free. Conflict while it is in the way."""
+        ...
+
+    def revive(self, volume: Volume, key: str) -> None:
+        """Undo retire: the content is at the volume's mountpoint again. NotFound."""
+        ...
+
+    def expunge(self, key: str) -> None:
+        """Delete what was retired. It is no error if it is gone already."""
+        ...
+
+    def retired(self) -> set[str]:
+        """The keys of what is retired."""
+        ...
+
+    def retired_bytes(self, key: str) -> int:
+        """What it takes on disk. Slow."""
+        ...
+
+    def place(self, name: str) -> str:
+        """The mountpoint of a volume of that name."""
+        ...
+
+    def has(self, volume: Volume) -> bool:
+        """Whether its directory is there."""
+        ...
+
     def mount(self, volume: Volume) -> str:
         """The directory that holds the content, mounted if need be. Repeating it changes nothing."""
         ...

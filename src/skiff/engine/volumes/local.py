@@ -1,7 +1,7 @@
 """The local volume driver: a directory, or whatever mount(2) can put over one.
 
 Options are those of mount(8), all three or none: type (`none`, `tmpfs`, `nfs`, `ext4`…), device, and o, the
-comma-separated rest. Such a mount is made when the first container starts and undone after the last.
+comma-separated rest; or `size`, for a file system of that size in a file. Such a mount is made when the first container starts and undone after the last.
 """
 
 import ipaddress
@@ -12,8 +12,10 @@ import socket
 from collections.abc import Mapping
 from typing import Final
 
+from skiff.docker import units
 from skiff.docker.volume import Volume
-from skiff.errors import Conflict, InvalidParameter, SkiffError
+from skiff.engine.volumes import copying, loop
+from skiff.errors import Conflict, InvalidParameter, NotFound, SkiffError
 from skiff.linux import mounts
 from skiff.paths import DataPaths
 
@@ -29,6 +31,7 @@ class LocalDriver:
 
     def __init__(self, data: DataPaths) -> None:
         self.root = str(data.volumes)
+        self._retired = str(data.removed_volumes)
 
     def check(self, name: str, options: Mapping[str, str]) -> None:
         if len(name) == 1:
@@ -43,7 +46,12 @@ class LocalDriver:
             )
         for option in options:
             if option == "size":
-                raise InvalidParameter("quota size requested but no quota support")
+                loop.check(units.parse_size(options["size"]))
+                if options.get("device"):
+                    raise InvalidParameter(
+                        "the option size is for volumes of this engine's own: with a device give o=size=…"
+                    )
+                continue
             if option not in NEEDS:
                 raise InvalidParameter(f'invalid option: "{option}"')
         for option, needed in NEEDS.items():
@@ -53,10 +61,19 @@ class LocalDriver:
 
     def create(self, name: str, options: Mapping[str, str]) -> str:
         os.makedirs(self.root, mode=0o701, exist_ok=True)
-        target = f"{self.root}/{name}/_data"
+        target = self.place(name)
         os.makedirs(os.path.dirname(target), mode=0o701, exist_ok=True)
         os.makedirs(target, mode=0o755, exist_ok=True)
+        if options.get("size"):
+            try:
+                loop.create(self._image(name), units.parse_size(options["size"]), target)
+            except BaseException:
+                shutil.rmtree(f"{self.root}/{name}", ignore_errors=True)
+                raise
         return target
+
+    def _image(self, name: str) -> str:
+        return f"{self.root}/{name}/image"
 
     def remove(self, volume: Volume) -> None:
         self.unmount(volume)
@@ -65,8 +82,46 @@ class LocalDriver:
             raise Conflict(f"remove {volume.name}: {volume.mountpoint} is still mounted")
         shutil.rmtree(f"{self.root}/{volume.name}", ignore_errors=False, onerror=_unless_gone)
 
+    def retire(self, volume: Volume, key: str) -> None:
+        self.unmount(volume)
+        if volume.options and _is_mounted(volume.mountpoint):
+            raise Conflict(f"remove {volume.name}: {volume.mountpoint} is still mounted")
+        os.makedirs(self._retired, mode=0o700, exist_ok=True)
+        try:
+            os.rename(f"{self.root}/{volume.name}", f"{self._retired}/{key}")
+        except FileNotFoundError:  # somebody deleted it by hand: the volume can still be removed
+            os.mkdir(f"{self._retired}/{key}", 0o701)
+
+    def revive(self, volume: Volume, key: str) -> None:
+        os.makedirs(self.root, mode=0o701, exist_ok=True)
+        try:
+            os.rename(f"{self._retired}/{key}", f"{self.root}/{volume.name}")
+        except FileNotFoundError as error:
+            raise NotFound(f"the files of volume {volume.name} are gone") from error
+        except OSError as error:  # not empty: a directory without a volume
+            raise Conflict(f"{self.root}/{volume.name} is in the way") from error
+        os.makedirs(volume.mountpoint, mode=0o755, exist_ok=True)
+
+    def expunge(self, key: str) -> None:
+        shutil.rmtree(f"{self._retired}/{key}", ignore_errors=False, onerror=_unless_gone)
+
+    def retired(self) -> set[str]:
+        return set(os.listdir(self._retired)) if os.path.isdir(self._retired) else set()
+
+    def retired_bytes(self, key: str) -> int:
+        return copying.size(f"{self._retired}/{key}")
+
+    def place(self, name: str) -> str:
+        return f"{self.root}/{name}/_data"
+
+    def has(self, volume: Volume) -> bool:
+        return os.path.isdir(f"{self.root}/{volume.name}")
+
     def mount(self, volume: Volume) -> str:
         options = volume.options or {}
+        if options.get("size"):
+            loop.mount(self._image(volume.name), volume.mountpoint)
+            return volume.mountpoint
         if options.get("device") and not _is_mounted(volume.mountpoint):
             try:
                 _mount(options, volume.mountpoint)

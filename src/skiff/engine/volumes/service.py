@@ -10,15 +10,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
+import msgspec
 from msgspec import structs
 
 from skiff.docker.filters import Filters
 from skiff.docker.volume import UsageData, Volume, VolumeCreate, VolumeList, VolumesPruneReport
-from skiff.engine.storage.state import StateStore
+from skiff.engine.storage.removed import Bin
+from skiff.engine.storage.state import MemoryState, StateStore
 from skiff.engine.volumes import copying
 from skiff.engine.volumes.driver import VolumeDriver
 from skiff.errors import Conflict, InvalidParameter, NotFound
 
+NOUN: Final = "volume"
 ANONYMOUS: Final = "com.docker.volume.anonymous"
 LIST_FILTERS: Final = ("dangling", "driver", "label", "name")
 PRUNE_FILTERS: Final = ("all", "label", "label!")
@@ -37,13 +40,21 @@ class Volumes:
     """Named directories with a driver."""
 
     def __init__(
-        self, state: StateStore, drivers: Sequence[VolumeDriver], *, users: Users, publish: Publish
+        self,
+        state: StateStore,
+        drivers: Sequence[VolumeDriver],
+        *,
+        users: Users,
+        publish: Publish,
+        bin: Bin | None = None,
     ) -> None:
+        """bin: where removed ones are kept; without one nothing is."""
         self._table = state.table("volume", Volume)
         self._volumes = dict(self._table.all())
         self._drivers = {driver.name: driver for driver in drivers}
         self._users = users
         self._publish = publish
+        self.bin = bin or Bin(MemoryState(), keeping=False)
         self._open: dict[str, set[str]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
@@ -115,8 +126,11 @@ class Volumes:
         """All volumes with their size and number of users. Slow: it walks every directory."""
         return [self._measured(volume) for volume in list(self._volumes.values())]
 
-    async def remove(self, name: str, *, force: bool = False) -> None:
-        """Delete it with its content. Conflict while a container uses it; force forgives a missing one."""
+    async def remove(self, name: str, *, force: bool = False, lost: bool = False) -> None:
+        """Delete it with its content. Conflict while a container uses it; force forgives a missing one.
+
+        lost: for good, even where removed volumes are kept for a while.
+        """
         async with self._lock(name):
             if force and name not in self._volumes:
                 return
@@ -124,11 +138,44 @@ class Volumes:
             users = self._users(name)
             if users:
                 raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
-            await self._delete(volume)
+            await self._delete(volume, lost=lost)
         self._locks.pop(name, None)
 
-    async def prune(self, filters: Filters, *, named: bool = False) -> VolumesPruneReport:
-        """Delete what no container uses: anonymous ones; with `named` or the filter `all` named ones too."""
+    async def adopt(self, volume: Volume, key: str) -> None:
+        """A removed volume is there again; key: of what its driver retired. Conflict."""
+        async with self._lock(volume.name):
+            if volume.name in self._volumes:
+                raise Conflict(f"a volume named {volume.name} exists already")
+            driver = self._drivers[volume.driver]
+            # The row first: without a directory it is dropped at boot, and the entry in the bin stays.
+            self._put(volume)
+            try:
+                await asyncio.to_thread(driver.revive, volume, key)
+            except BaseException:
+                self._forget(volume.name)
+                raise
+        self._publish("create", volume.name, {"driver": volume.driver})
+
+    def drop_missing(self, driver: VolumeDriver) -> Sequence[str]:
+        """Forget volumes whose directory is gone, as after a crash; their names."""
+        gone = [
+            one.name for one in self._volumes.values() if one.driver == driver.name and not driver.has(one)
+        ]
+        for name in gone:
+            self._forget(name)
+        return gone
+
+    async def prune(
+        self, filters: Filters, *, named: bool = False, dry_run: bool = False
+    ) -> VolumesPruneReport:
+        """Delete what no container uses: anonymous ones; with `named` or the filter `all` named ones too.
+
+        dry_run: only tell what would go.
+        """
+        with self.bin.act():
+            return await self._prune(filters, named, dry_run)
+
+    async def _prune(self, filters: Filters, named: bool, dry_run: bool) -> VolumesPruneReport:
         everything = named or bool(filters.boolean("all", False))
         deleted: list[str] = []
         freed = 0
@@ -142,8 +189,11 @@ class Volumes:
                 if volume.name not in self._volumes or self._users(volume.name):
                     continue
                 freed += await asyncio.to_thread(copying.size, volume.mountpoint)
-                await self._delete(volume)
+                if not dry_run:
+                    await self._delete(volume)
             deleted.append(volume.name)
+        if dry_run:
+            return VolumesPruneReport(volumes_deleted=tuple(deleted), space_reclaimed=freed)
         self._publish("prune", "", {"reclaimed": str(freed)})
         return VolumesPruneReport(volumes_deleted=tuple(deleted), space_reclaimed=freed)
 
@@ -178,16 +228,35 @@ class Volumes:
     async def fill(self, name: str, source: str) -> None:
         """First use: copy what the image has at `source` (a directory of the host) into an empty volume."""
         async with self._lock(name):
-            target = self.inspect(name).mountpoint
-            if await asyncio.to_thread(copying.is_empty, target):
-                await asyncio.to_thread(copying.fill, target, source)
+            volume = self.inspect(name)
+            driver = self._drivers[volume.driver]
+            target = await asyncio.to_thread(driver.mount, volume)
+            try:
+                if await asyncio.to_thread(copying.is_empty, target):
+                    await asyncio.to_thread(copying.fill, target, source)
+            finally:
+                if not self._open.get(name):
+                    await asyncio.to_thread(driver.unmount, volume)
 
-    async def _delete(self, volume: Volume) -> None:
+    async def _delete(self, volume: Volume, *, lost: bool = False) -> None:
         # The row goes last: a crash in between leaves a volume that can be removed again.
-        await asyncio.to_thread(self._drivers[volume.driver].remove, volume)
-        self._table.delete(volume.name)
-        del self._volumes[volume.name]
+        driver = self._drivers[volume.driver]
+        if lost or not self.bin.keeping:
+            await asyncio.to_thread(driver.remove, volume)
+        else:
+            key = secrets.token_hex(8)
+            entry = self.bin.keep(NOUN, key, volume.name, msgspec.json.encode(volume))
+            try:
+                await asyncio.to_thread(driver.retire, volume, key)
+            except BaseException:
+                self.bin.forget(entry.id)
+                raise
+        self._forget(volume.name)
         self._publish("destroy", volume.name, {"driver": volume.driver})
+
+    def _forget(self, name: str) -> None:
+        self._table.delete(name)
+        del self._volumes[name]
 
     def _put(self, volume: Volume) -> None:
         self._table.put(volume.name, volume)

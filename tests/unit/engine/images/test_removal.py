@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
+from skiff.engine.images.kept import KeptImages
 from skiff.engine.images.names import ImageRow, Names
 from skiff.engine.images.record import ImageUse
 from skiff.engine.images.removal import Remover
 from skiff.engine.storage.content import FileContent
 from skiff.engine.storage.leases import Leases
 from skiff.engine.storage.overlay import OverlaySnapshots
+from skiff.engine.storage.removed import Bin
 from skiff.engine.storage.state import MemoryState
 from skiff.errors import Conflict, NotFound
 from skiff.oci.digest import Digest, ImageID
@@ -40,6 +42,7 @@ class Room:
             Leases(state),
             lambda id: self.uses if id == ID else [],
             lambda action, actor, attributes: self.events.append(action),
+            KeptImages(Bin(state, keeping=False), self.names, state, lambda *_: None),
         )
 
     def image(self, *names: str, id: ImageID = ID, parent: ImageID | None = None) -> None:

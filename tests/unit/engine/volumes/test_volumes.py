@@ -73,7 +73,7 @@ async def test_without_a_name_it_is_anonymous(house: House) -> None:
         (VolumeCreate(name="vv", driver_opts={"foo": "1"}), 'create vv: invalid option: "foo"'),
         (VolumeCreate(name="vv", driver_opts={"type": "tmpfs"}), 'missing required option: "device"'),
         (VolumeCreate(name="vv", driver_opts={"o": "bind"}), 'missing required option: "device"'),
-        (VolumeCreate(name="vv", driver_opts={"size": "1g"}), "no quota support"),
+        (VolumeCreate(name="vv", driver_opts={"size": "1k"}), "expected at least 1048576"),
     ],
 )
 async def test_what_is_refused(wish: VolumeCreate, says: str, house: House) -> None:
