@@ -1,6 +1,8 @@
 """An engine of its own for tests: data, sockets, cgroups apart from any other, and nothing left behind.
 
 Every process of it carries SKIFF_TEST in its environment or is in its cgroup: so leftovers are found.
+The engine lives in a network namespace of its own, whose `lo` is all it has of a network: no test touches
+the machine's. Namespace and engine end with the process that runs the tests, however that ends.
 """
 
 import contextlib
@@ -16,20 +18,23 @@ from pathlib import Path
 from typing import Any
 
 from tests.integration.client import Client
+from tests.integration.own_network import Network
 
 SOURCE = Path(__file__).parents[2] / "src"
+SKIFF = (sys.executable, "-IS", str(SOURCE / "skiff/cli/__main__.py"))
 START_SECONDS = 20
 LEAVE_SECONDS = 10
 
 
 class Engine:
-    """A skiffd that runs. `root` holds everything it writes."""
+    """A skiffd that runs. `root` holds everything it writes; `network` is the host network it sees."""
 
     def __init__(self, *flags: str) -> None:
         self.root = tempfile.mkdtemp(prefix="sk", dir="/tmp")
         self.socket = f"{self.root}/s"
         self.cgroup = f"/skiff-test-{os.path.basename(self.root)}"
         self.flags = flags
+        self.network = Network()
         self.client = Client(self.socket)
         self.process: subprocess.Popen[bytes] | None = None
         Path(self.root, "daemon.json").write_text("{}")
@@ -43,6 +48,7 @@ class Engine:
 
     def command(self) -> list[str]:
         return [
+            *self.network.enter,
             *(sys.executable, "-m", "skiff.engine"),
             *("--data-root", f"{self.root}/data", "--exec-root", f"{self.root}/run"),
             *("-H", f"unix://{self.socket}", "--cgroup-parent", self.cgroup),
@@ -66,13 +72,33 @@ class Engine:
 
     def docker(self, *words: str, input: bytes | None = None, timeout: float = 60) -> "Run":
         """The stock client against this engine."""
-        environment = {"PATH": os.environ["PATH"], "HOME": self.root, "DOCKER_HOST": f"unix://{self.socket}"}
+        return self.run("docker", *words, input=input, timeout=timeout)
+
+    def skiff(self, *words: str, input: bytes | None = None, timeout: float = 60) -> "Run":
+        """Our own client against this engine."""
+        return self.run(*SKIFF, *words, input=input, timeout=timeout)
+
+    def run(self, *command: str, input: bytes | None = None, timeout: float = 60) -> "Run":
+        """A program in the engine's host network, with the environment of a client."""
         done = subprocess.run(
-            ["docker", *words], input=input, capture_output=True, timeout=timeout, env=environment
+            [*self.network.enter, *command],
+            input=input,
+            capture_output=True,
+            timeout=timeout,
+            env=self.client_environment(),
         )
         return Run(
             done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
         )
+
+    def client_environment(self) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": self.root,
+            "DOCKER_HOST": f"unix://{self.socket}",
+            "TZ": "UTC",
+            "TERM": "xterm",
+        }
 
     def close(self) -> None:
         """Remove every container, stop the engine, see that nothing is left; tidy up before complaining."""
@@ -85,6 +111,7 @@ class Engine:
         trouble += self.leftovers()
         log = self.log()
         self._sweep()
+        self.network.close()
         assert not trouble, "\n".join(["left behind:", *trouble, log[-4000:]])
         assert "Traceback" not in log, log
 

@@ -1,4 +1,4 @@
-"""Run a coroutine in a child process with a network namespace of its own."""
+"""Network namespaces of the tests' own: for a coroutine, or for programs."""
 
 import asyncio
 import os
@@ -12,6 +12,25 @@ from skiff.linux.namespaces import CLONE_NEWNET, CLONE_NEWNS, unshare
 from skiff.linux.netlink import NetlinkSocket
 
 OUTSIDE = "192.0.2.1"  # an address of the namespace's own, as a host's
+HOLD = "ip link set lo up && ip addr add $0/32 dev lo && echo ready && cat"
+
+
+class Network:
+    """A namespace with `lo` up, held by a process that ends when this one does.
+
+    enter: the words before a command that runs inside.
+    """
+
+    def __init__(self) -> None:
+        command = ["unshare", "--net", "sh", "-c", HOLD, OUTSIDE]
+        self._holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self._holder.stdout is not None
+        assert self._holder.stdout.readline() == b"ready\n"
+        self.path = f"/proc/{self._holder.pid}/ns/net"
+        self.enter = ("nsenter", f"--net={self.path}", "--")
+
+    def close(self) -> None:
+        self._holder.communicate()
 
 
 def in_own_network(scenario: Callable[[], Coroutine[None, None, None]]) -> None:

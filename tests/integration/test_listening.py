@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,14 @@ import pytest
 
 from tests.integration.client import Client, read_to_end, unframed
 from tests.integration.engines import LEAVE_SECONDS, Engine, wait_for
+
+# As a service manager does it: the socket is descriptor 3, the pid is told. argv: descriptor, command…
+HANDOVER = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
 
 
 def free_port() -> int:
@@ -72,12 +81,11 @@ def test_a_socket_from_the_service_manager(own_engine: Engine) -> None:
         command = [
             word if word != f"unix://{own_engine.socket}" else "fd://" for word in own_engine.command()
         ]
-        os.dup2(listening.fileno(), 3)
-        script = 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"'
+        handover = [sys.executable, "-c", HANDOVER, str(listening.fileno())]
         own_engine.process = subprocess.Popen(
-            ["sh", "-c", script, "sh", *command],
+            handover + command,
             env=own_engine.environment(),
-            pass_fds=(3,),
+            pass_fds=(listening.fileno(),),
             stderr=subprocess.DEVNULL,
         )
     client = Client(path)
