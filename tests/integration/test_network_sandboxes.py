@@ -18,12 +18,14 @@ from skiff.docker.network import (
     PortBinding,
 )
 from skiff.engine.networks.bridge import BridgeDriver
+from skiff.engine.networks.driver import NetworkDriver
 from skiff.engine.networks.firewall import Firewall
 from skiff.engine.networks.ipam import DEFAULT_POOLS, unique_local
 from skiff.engine.networks.record import Owner, Records
 from skiff.engine.networks.ruleset import SETS
 from skiff.engine.networks.sandboxes import Sandbox, Sandboxes
 from skiff.engine.networks.service import Networks
+from skiff.engine.networks.vlan import SubLinkDriver
 from skiff.engine.storage.state import SqliteState
 from skiff.errors import SkiffError, Unavailable
 from skiff.linux import links
@@ -80,7 +82,11 @@ class House:
         self.records = Records(state)
         self.driver = BridgeDriver()
         self.firewall = Firewall("skiff-test")
-        drivers = {"bridge": self.driver}
+        drivers: dict[str, NetworkDriver] = {
+            "bridge": self.driver,
+            "macvlan": SubLinkDriver("macvlan"),
+            "ipvlan": SubLinkDriver("ipvlan"),
+        }
         self.sandboxes = Sandboxes(self.records, drivers, self.firewall, lambda: "nameserver 127.0.0.53\n")
         self.netlink = NetlinkSocket()
         self.networks = Networks(
@@ -163,6 +169,7 @@ def test_a_published_port_is_reached_from_everywhere() -> None:
         async with serving(web):
             assert await ask(None, OUTSIDE, 8080) == OUTSIDE  # the client's own address
             assert await ask(None, "127.0.0.1", 8080) == gateway
+            assert await ask(None, "::1", 8080) == gateway
             for container in (sibling, other, web):
                 assert await ask(container, OUTSIDE, 8080) != "no"
             await house.sandboxes.close(web.owner.id)
@@ -281,6 +288,7 @@ def test_the_next_engine_finds_the_network_as_it_was() -> None:
             second.sandboxes.forget_others({web.owner.id, db.owner.id})
             second.sandboxes.apply_firewall()
             assert await ask(None, OUTSIDE, 8080) == OUTSIDE
+            assert await ask(None, "::1", 8080) != "no"
             assert await output_in(f"/proc/{other.pid}/ns/net", RESOLVE, "web") == address
             assert await output_in(f"/proc/{other.pid}/ns/net", RESOLVE, "gone") == "-2"
             assert not second.records.of_owner(gone.owner.id)[0].is_attached
@@ -308,5 +316,46 @@ def test_the_kernel_holds_what_the_records_say_and_nothing_at_the_end() -> None:
         left = [link.name for link in links.links(house.netlink) if link.name.startswith("br-")]
         assert left == []
         assert len(SETS) == 10
+
+    in_own_network(scenario)
+
+
+def test_a_macvlan_stands_beside_its_parent() -> None:
+    async def scenario() -> None:
+        house = House(SqliteState(":memory:"))
+        subprocess.run(["ip", "link", "add", "up0", "type", "veth", "peer", "name", "up1"], check=True)
+        subprocess.run(["ip", "link", "set", "up0", "up"], check=True)
+        subprocess.run(["ip", "link", "set", "up1", "up"], check=True)
+        subprocess.run(["ip", "addr", "add", "10.77.0.1/24", "dev", "up1"], check=True)
+        wish = NetworkCreate(
+            name="lan",
+            driver="macvlan",
+            options={"parent": "up0"},
+            ipam=IPAM(config=(IPAMConfig(subnet="10.77.0.0/24", gateway="10.77.0.1"),)),
+        )
+        house.networks.create(wish)
+        web = await house.open("web", "lan")
+        db = await house.open("db", "lan")
+        async with serving(web):
+            assert await ask(db, house.address(web), 80) == house.address(db)
+            assert await ask(None, house.address(web), 80) == "10.77.0.1"
+
+    in_own_network(scenario)
+
+
+def test_kinds_of_links_that_are_missing_are_named() -> None:
+    async def scenario() -> None:
+        house = House(SqliteState(":memory:"))
+        for wish, words in (
+            (NetworkCreate(name="a", driver="macvlan"), "needs a parent link"),
+            (NetworkCreate(name="b", driver="macvlan", options={"parent": "nope"}), "does not exist"),
+            (
+                NetworkCreate(name="c", driver="macvlan", options={"parent": "lo", "macvlan_mode": "x"}),
+                "mode 'x' is not valid",
+            ),
+        ):
+            with pytest.raises(SkiffError, match=words):
+                house.networks.create(wish)
+        assert [n.name for n in house.networks.all()] == ["bridge", "host", "none"]
 
     in_own_network(scenario)

@@ -35,6 +35,7 @@ from skiff.engine.networks.ipam import DEFAULT_POOLS, unique_local
 from skiff.engine.networks.record import Records as NetworkRecords
 from skiff.engine.networks.sandboxes import Sandboxes
 from skiff.engine.networks.service import Networks
+from skiff.engine.networks.vlan import SubLinkDriver
 from skiff.engine.registry.client import Registries
 from skiff.engine.registry.hosts import Hosts
 from skiff.engine.registry.transport import HttpTransport
@@ -147,7 +148,7 @@ def assemble(live: Live) -> Engine:
         snapshots=snapshots,
         images=images,
         volumes=volumes,
-        sandboxes=NetworkSandboxes(networks, lambda id: containers.pid_of(id)),
+        sandboxes=NetworkSandboxes(networks, records, data, lambda id: containers.pid_of(id)),
         runtime=runtime,
         data=data,
         run=run,
@@ -201,7 +202,11 @@ def _networks(settings: Settings, state: SqliteState, bus: EventBus) -> Networks
     mark = "" if settings.data_root == str(DATA_ROOT) else sha256(settings.data_root.encode()).hexdigest()[:8]
     records = NetworkRecords(state)
     routes = NetlinkSocket()
-    drivers: dict[str, NetworkDriver] = {"bridge": BridgeDriver()}
+    drivers: dict[str, NetworkDriver] = {
+        "bridge": BridgeDriver(),
+        "macvlan": SubLinkDriver("macvlan"),
+        "ipvlan": SubLinkDriver("ipvlan"),
+    }
     sandboxes = Sandboxes(records, drivers, Firewall(f"skiff{mark and '-'}{mark}"), _host_resolv)
     networks = Networks(
         records,

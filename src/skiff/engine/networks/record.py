@@ -216,6 +216,9 @@ class Records:
         self.changes[owner] = self.changes.get(owner, 0) + 1
 
     def published(self) -> Iterator[Published]:
+        """What the firewall leads; a port of another address family is a relay's."""
         for sandbox in self.sandboxes.values():
             for port in sandbox.ports:
-                yield port.published()
+                published = port.published()
+                if published.host.version == published.container.version:
+                    yield published

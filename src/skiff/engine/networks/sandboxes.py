@@ -6,6 +6,7 @@ so that an engine killed in between finds at boot what it must undo. The firewal
 
 import asyncio
 import os
+import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
 from ipaddress import IPv4Address, ip_address, ip_interface
 from typing import Final
@@ -22,11 +23,13 @@ from skiff.engine.networks.names import Names
 from skiff.engine.networks.nameserver import ADDRESS, PORT, NameServer
 from skiff.engine.networks.ports import Claim, PortAllocator, Wish, wishes
 from skiff.engine.networks.record import Endpoint, Network, Owner, Records, SandboxRecord, StoredPort
+from skiff.engine.networks.relay import Relay
 from skiff.engine.networks.ruleset import Wall, ruleset
 from skiff.engine.networks.sandbox import Namespace
 from skiff.errors import SkiffError
 
 ANY: Final = IPv4Address(0)
+IF_INET6: Final = "/proc/net/if_inet6"  # absent where the kernel has no IPv6
 
 
 class Sandbox:
@@ -37,6 +40,7 @@ class Sandbox:
         self.namespace = namespace
         self.nameserver: NameServer | None = None
         self.claims: list[Claim] = []
+        self.relays: list[Relay] = []
 
 
 class Sandboxes:
@@ -72,7 +76,7 @@ class Sandboxes:
         try:
             for endpoint in self._records.of_owner(owner.id):
                 await self.attach(endpoint)
-            self._publish(sandbox)
+            await self._publish(sandbox)
         except BaseException:
             await self.close(owner.id)
             raise
@@ -84,7 +88,7 @@ class Sandboxes:
         if sandbox is not None:
             if sandbox.nameserver is not None:
                 await sandbox.nameserver.close()
-            self._ports.release(sandbox.claims)
+            await self._unpublish(sandbox)
             sandbox.namespace.close()
         self._records.delete_sandbox(owner)
         for endpoint in self._records.of_owner(owner):
@@ -101,7 +105,8 @@ class Sandboxes:
             sandbox.claims.append(
                 Claim(published.protocol, published.host, published.host_port, published.container_port)
             )
-        self._ports.adopt(sandbox.claims)
+        lost = self._ports.adopt(sandbox.claims)
+        await self._relay(sandbox, [c for c in sandbox.claims if c not in lost])
         self._serve_names(sandbox, again=True)
 
     def forget_others(self, running: Collection[str]) -> None:
@@ -118,6 +123,8 @@ class Sandboxes:
         for sandbox in self._open.values():
             if sandbox.nameserver is not None:
                 await sandbox.nameserver.close()
+            for relay in sandbox.relays:
+                await relay.close()
             sandbox.namespace.close()
         self._open.clear()
         self._ports.close()
@@ -159,7 +166,7 @@ class Sandboxes:
             await asyncio.to_thread(driver.detach, network, endpoint, sandbox.namespace)
         self._records.put_endpoint(detached(endpoint))
         if sandbox is not None:
-            self._publish(sandbox)
+            await self._publish(sandbox)
 
     def _addressed(self, network: Network, endpoint: Endpoint) -> Endpoint:
         asked = endpoint.settings.ipam_config or EndpointIPAMConfig()
@@ -206,29 +213,41 @@ class Sandboxes:
 
     # -- ports ------------------------------------------------------------------------------------------
 
-    def _publish(self, sandbox: Sandbox) -> None:
+    async def _publish(self, sandbox: Sandbox) -> None:
         """Bring the published ports to what the owner's gateway endpoint and wishes say now."""
         gateway = self._gateway(sandbox.owner.id)
-        claims: list[Claim] = []
-        if gateway is not None and self._records.endpoints[gateway.id].is_attached:
-            wanted = self._wishes(sandbox.owner, gateway)
-            if sandbox.claims and len(sandbox.claims) == len(wanted):
-                claims = sandbox.claims
-            else:
-                self._ports.release(sandbox.claims)
-                claims = self._ports.claim(wanted)
-        else:
-            self._ports.release(sandbox.claims)
-        sandbox.claims = claims
+        attached = gateway is not None and self._records.endpoints[gateway.id].is_attached
+        wanted = self._wishes(sandbox.owner, gateway) if gateway is not None and attached else []
+        if len(wanted) != len(sandbox.claims):
+            await self._unpublish(sandbox)
+            sandbox.claims = self._ports.claim(wanted)
         self._store_ports(sandbox, gateway)
         self.apply_firewall()
+        if not sandbox.relays:
+            await self._relay(sandbox, sandbox.claims)
+
+    async def _unpublish(self, sandbox: Sandbox) -> None:
+        for relay in sandbox.relays:
+            await relay.close()
+        self._ports.release(sandbox.claims)
+        sandbox.relays, sandbox.claims = [], []
+
+    async def _relay(self, sandbox: Sandbox, claims: Sequence[Claim]) -> None:
+        """Carry what the firewall cannot lead: ports of IPv6 to a container without it."""
+        for port in self.published(sandbox.owner.id):
+            published = port.published()
+            claim = Claim(port.protocol, published.host, port.host_port, port.container_port)
+            if published.host.version == published.container.version or claim not in claims:
+                continue
+            relay = Relay(self._ports.socket_of(claim), (port.container, port.container_port))
+            await relay.start()
+            sandbox.relays.append(relay)
 
     def _wishes(self, owner: Owner, gateway: Endpoint) -> list[Wish]:
         network = self._records.networks[gateway.network]
         default = ip_address(network.options.get(HOST_BINDING) or str(ANY))
-        ipv6 = bool(self._records.endpoints[gateway.id].ipv6)
-        found = wishes(owner.ports, owner.exposed if owner.publish_all else (), default, ipv6=ipv6)
-        return [w for w in found if w.host.version == 4 or ipv6]
+        exposed = owner.exposed if owner.publish_all else ()
+        return wishes(owner.ports, exposed, default, ipv6=socket.has_ipv6 and os.path.exists(IF_INET6))
 
     def _store_ports(self, sandbox: Sandbox, gateway: Endpoint | None) -> None:
         owner = sandbox.owner.id
@@ -238,7 +257,13 @@ class Sandboxes:
         endpoint = self._records.endpoints[gateway.id]
         inside = {a.version: str(a) for a in endpoint.addresses()}
         ports = tuple(
-            StoredPort(c.protocol, str(c.host), c.host_port, inside[c.host.version], c.container_port)
+            StoredPort(
+                c.protocol,
+                str(c.host),
+                c.host_port,
+                inside.get(c.host.version) or inside[4],
+                c.container_port,
+            )
             for c in sandbox.claims
         )
         self._records.put_sandbox(SandboxRecord(owner, ports))
