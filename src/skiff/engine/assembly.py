@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -18,13 +19,16 @@ from skiff.engine.api.containers import ContainerRoutes
 from skiff.engine.api.exec import ExecRoutes
 from skiff.engine.api.images import ImageRoutes
 from skiff.engine.api.networks import NetworkRoutes
+from skiff.engine.api.skiff import Previews, SkiffRoutes
 from skiff.engine.api.system import SystemRoutes
 from skiff.engine.api.volumes import VolumeRoutes
+from skiff.engine.containers import lifecycle
 from skiff.engine.containers.record import Records
 from skiff.engine.containers.sandboxes import NetworkSandboxes
 from skiff.engine.containers.service import Containers
 from skiff.engine.containers.settings import ContainerSettings
 from skiff.engine.execution.native import NativeRuntime
+from skiff.engine.images import service as image_service
 from skiff.engine.images.host import HostImage
 from skiff.engine.images.record import ImageUse
 from skiff.engine.images.service import Images
@@ -44,11 +48,18 @@ from skiff.engine.storage.apply import Layers
 from skiff.engine.storage.content import FileContent
 from skiff.engine.storage.leases import Leases
 from skiff.engine.storage.overlay import OverlaySnapshots
+from skiff.engine.storage.removed import Bin
 from skiff.engine.storage.state import SqliteState
 from skiff.engine.system import info
+from skiff.engine.system.check import Check
 from skiff.engine.system.events import EventBus
+from skiff.engine.system.garbage import Garbage, Source
 from skiff.engine.system.info import Counts, Info
+from skiff.engine.system.leftovers import Leftovers
+from skiff.engine.system.trash import Trash
 from skiff.engine.system.usage import Usage
+from skiff.engine.volumes import service as volume_service
+from skiff.engine.volumes.kept import KeptVolumes
 from skiff.engine.volumes.local import LocalDriver
 from skiff.engine.volumes.service import Volumes
 from skiff.linux import links
@@ -83,6 +94,7 @@ class Engine:
         images: Images,
         networks: Networks,
         transport: HttpTransport,
+        trash: Trash,
     ) -> None:
         self.app = app
         self.ready = containers.ready
@@ -92,12 +104,14 @@ class Engine:
         self._images = images
         self._networks = networks
         self._transport = transport
+        self._trash = trash
 
     async def run(self) -> None:
         """Until cancelled. `ready` is set once what ran before has been taken over."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._runtime.run())
             group.create_task(self._containers.run())
+            group.create_task(self._trash.run())
 
     async def close(self) -> None:
         await self._runtime.close()
@@ -121,23 +135,29 @@ def assemble(live: Live) -> Engine:
     leases.release_all()
     snapshots = OverlaySnapshots(str(data.snapshots), state)
     snapshots.reconcile()
+    content, layers = FileContent(str(data.content)), Layers(snapshots)
+    layers.recover()
+    bin = Bin(state)
     transport = HttpTransport()
     registries = Registries(transport, _hosts(settings))
     images = Images(
         state=state,
-        content=FileContent(str(data.content)),
+        content=content,
         snapshots=snapshots,
-        layers=Layers(snapshots),
+        layers=layers,
         leases=leases,
         registries=registries,
         host=HostImage(snapshots, state, host, own=(settings.data_root, settings.exec_root)),
         platform=host,
         in_use=partial(_uses, records),
         publish=partial(bus.tell, "image"),
+        bin=bin,
     )
+    local = LocalDriver(data)
     volumes = Volumes(
         state,
-        [LocalDriver(data)],
+        [local],
+        bin=bin,
         users=records.volume_users,
         publish=partial(bus.tell, "volume"),
     )
@@ -156,6 +176,30 @@ def assemble(live: Live) -> Engine:
         settings=container_settings(settings),
         records=records,
         ancestors=images.family,
+        bin=bin,
+    )
+    # Whatever commits snapshots or ingests blobs that outlive a request names them here.
+    garbage = Garbage(
+        content, snapshots, leases, layers, content.abandoned, (Source(images.roots, images.edges),)
+    )
+    trash = Trash(
+        bin,
+        (containers.kept, KeptVolumes(bin, volumes, {local.name: local}), images.kept),
+        root=settings.data_root,
+        grace=timedelta(microseconds=settings.trash.grace_ns / 1000),
+        share=settings.trash.share,
+        collect=garbage.collect,
+    )
+    trash.settle()
+    leftovers = Leftovers(
+        records=records,
+        bin=bin,
+        content=content,
+        snapshots=snapshots,
+        volumes=volumes,
+        images=images.rows,
+        data=data,
+        discard=containers.trash.discard,
     )
 
     engine_id = info.engine_id(data)
@@ -183,6 +227,9 @@ def assemble(live: Live) -> Engine:
             ImageRoutes(images, host),
             VolumeRoutes(volumes),
             NetworkRoutes(networks, records),
+            SkiffRoutes(
+                trash, Check(garbage, leftovers.examinations()), _previews(containers, images, volumes)
+            ),
             AbsentRoutes(),
         )
     )
@@ -194,6 +241,7 @@ def assemble(live: Live) -> Engine:
         images=images,
         networks=networks,
         transport=transport,
+        trash=trash,
     )
 
 
@@ -229,6 +277,15 @@ def _host_resolv() -> str:
         return Path("/etc/resolv.conf").read_text()
     except FileNotFoundError:
         return ""
+
+
+def _previews(containers: Containers, images: Images, volumes: Volumes) -> Previews:
+    """What a prune of each noun would take."""
+    return {
+        "containers": (lifecycle.PRUNE_FILTERS, partial(containers.lifecycle.prune, dry_run=True)),
+        "images": (image_service.PRUNE_FILTERS, partial(images.prune, dry_run=True)),
+        "volumes": (volume_service.PRUNE_FILTERS, partial(volumes.prune, dry_run=True)),
+    }
 
 
 def cgroup_parent(settings: Settings) -> str:

@@ -3,7 +3,7 @@
 Under a prefix of its own, so that a request sent to another engine is refused and never half understood.
 """
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -14,17 +14,18 @@ from skiff.engine.api.app import Route, delete, get, json, post
 from skiff.engine.api.call import Call
 from skiff.engine.system.check import Check
 from skiff.engine.system.trash import Trash
+from skiff.errors import NotFound
 
 Preview = Callable[[Filters], Awaitable[Any]]
 """What a prune with these filters would remove, as its report."""
+
+Previews = Mapping[str, tuple[Sequence[str], Preview]]
 
 
 class SkiffRoutes:
     """previews: (noun in the path, filters allowed, preview)."""
 
-    def __init__(
-        self, trash: Trash, check: Check, previews: dict[str, tuple[tuple[str, ...], Preview]]
-    ) -> None:
+    def __init__(self, trash: Trash, check: Check, previews: Previews) -> None:
         self.trash = trash
         self.checked = check
         self.previews = previews
@@ -56,6 +57,8 @@ class SkiffRoutes:
         return json(await self.trash.empty([call["id"]]))
 
     async def prunable(self, call: Call) -> web.Response:
+        if call["noun"] not in self.previews:
+            raise NotFound(f"nothing is called {call['noun']}: expected {', '.join(self.previews)}")
         known, preview = self.previews[call["noun"]]
         return json(await preview(filters.parse(call.text("filters"), known)))
 

@@ -327,7 +327,7 @@ class Lifecycle:
     async def erase(self, container: Container, *, volumes: bool) -> None:
         """With the lock held, and nothing running: everything of it goes, or is kept for its grace.
 
-        The row goes last. A crash between leaves a row without a snapshot, and the next boot goes on from there.
+        The row goes last. A crash between leaves a row without a snapshot; the next boot goes on from there.
         """
         id = container.id
         self.live.cancel_restart(id)

@@ -74,7 +74,7 @@ class Containers:
         )
         self.trash = Trash(data, snapshots.sweep)
         self.kept = KeptContainers(
-            bin=bin or Bin(MemoryState(), keeping=False),
+            bin=Bin(MemoryState(), keeping=False) if bin is None else bin,
             records=self.records,
             snapshots=snapshots,
             sandboxes=self.sandboxes,

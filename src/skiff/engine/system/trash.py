@@ -106,7 +106,9 @@ class Trash:
             kept.settle()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. It begins with a collection: an engine that was killed may have left garbage."""
+        await asyncio.sleep(self._quiet)
+        await asyncio.to_thread(self._collect)
         self._wanted.set()
         while True:
             try:

@@ -47,6 +47,10 @@ class VolumeDriver(Protocol):
         """The mountpoint of a volume of that name."""
         ...
 
+    def held(self) -> set[str]:
+        """The names under which it has something."""
+        ...
+
     def has(self, volume: Volume) -> bool:
         """Whether its directory is there."""
         ...

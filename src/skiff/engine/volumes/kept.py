@@ -1,4 +1,4 @@
-"""Removed volumes that can come back: their directories are elsewhere meanwhile, so names are free at once."""
+"""Removed volumes that can come back. Their directories are elsewhere meanwhile: names are free at once."""
 
 from collections.abc import Mapping
 
@@ -43,10 +43,10 @@ class KeptVolumes:
             for entry in mine:
                 if entry.key not in there:
                     self._bin.forget(entry.id)  # the removal did not come so far, or was undone
+                else:  # the removal came as far as this, or a restoring did not
+                    self._volumes.forget_missing(entry.name)
             for key in there - {entry.key for entry in mine}:
                 driver.expunge(key)
-            if mine:
-                self._volumes.drop_missing(driver)
 
 
 def _volume(removed: Removed) -> Volume:

@@ -1,7 +1,8 @@
 """The local volume driver: a directory, or whatever mount(2) can put over one.
 
 Options are those of mount(8), all three or none: type (`none`, `tmpfs`, `nfs`, `ext4`…), device, and o, the
-comma-separated rest; or `size`, for a file system of that size in a file. Such a mount is made when the first container starts and undone after the last.
+comma-separated rest; or `size` alone, for a file system of that size in a file. Such a mount is made when the
+first container starts and undone after the last.
 """
 
 import ipaddress
@@ -113,6 +114,11 @@ class LocalDriver:
 
     def place(self, name: str) -> str:
         return f"{self.root}/{name}/_data"
+
+    def held(self) -> set[str]:
+        if not os.path.isdir(self.root):
+            return set()
+        return {name for name in os.listdir(self.root) if os.path.isdir(self.place(name))}
 
     def has(self, volume: Volume) -> bool:
         return os.path.isdir(f"{self.root}/{volume.name}")

@@ -54,7 +54,7 @@ class Volumes:
         self._drivers = {driver.name: driver for driver in drivers}
         self._users = users
         self._publish = publish
-        self.bin = bin or Bin(MemoryState(), keeping=False)
+        self.bin = Bin(MemoryState(), keeping=False) if bin is None else bin
         self._open: dict[str, set[str]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
@@ -100,7 +100,7 @@ class Volumes:
             raise InvalidParameter(f"create {name}: {error}") from error
         mountpoint = await asyncio.to_thread(maker.create, name, options)
         volume = Volume(
-            created_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            created_at=_now(),
             driver=driver,
             labels=dict(labels) if labels is not None else None,
             mountpoint=mountpoint,
@@ -156,14 +156,24 @@ class Volumes:
                 raise
         self._publish("create", volume.name, {"driver": volume.driver})
 
-    def drop_missing(self, driver: VolumeDriver) -> Sequence[str]:
-        """Forget volumes whose directory is gone, as after a crash; their names."""
-        gone = [
-            one.name for one in self._volumes.values() if one.driver == driver.name and not driver.has(one)
+    def strays(self) -> Sequence[str]:
+        """What drivers hold that is no volume, as after a crash."""
+        return [
+            name for driver in self._drivers.values() for name in driver.held() if name not in self._volumes
         ]
-        for name in gone:
+
+    def take_up(self, name: str) -> None:
+        """A stray becomes a volume. Its labels are lost."""
+        driver = next(one for one in self._drivers.values() if name in one.held())
+        self._put(Volume(created_at=_now(), driver=driver.name, mountpoint=driver.place(name), name=name))
+
+    def missing(self) -> Sequence[str]:
+        """Volumes whose directory is gone."""
+        return [one.name for one in self._volumes.values() if not self._drivers[one.driver].has(one)]
+
+    def forget_missing(self, name: str) -> None:
+        if name in self.missing():
             self._forget(name)
-        return gone
 
     async def prune(
         self, filters: Filters, *, named: bool = False, dry_run: bool = False
@@ -282,3 +292,7 @@ class Volumes:
             size=-1 if volume.options else copying.size(volume.mountpoint),
         )
         return structs.replace(volume, usage_data=usage)
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
