@@ -84,7 +84,7 @@ class Images:
         self._puller = Puller(self._names, registries, content, leases, self._unpacker, platform)
         self.assembler = Assembler(self._names, content, leases, self._unpacker, platform)
         self._loader = Loader(self._names, content, leases, self._unpacker, self.assembler, platform)
-        self.kept = KeptImages(bin or Bin(MemoryState(), keeping=False), self._names, state, publish)
+        self.kept = KeptImages(Bin(MemoryState(), keeping=False) if bin is None else bin, self._names, state, publish)
         self._remover = Remover(self._names, content, snapshots, leases, in_use, publish, self.kept)
 
     def close(self) -> None:
@@ -180,6 +180,10 @@ class Images:
     def count(self) -> int:
         """How many images there are."""
         return len(self._names.images())
+
+    def rows(self) -> Sequence[ImageRow]:
+        """All images as stored."""
+        return self._names.images()
 
     async def layers_size(self) -> int:
         """Bytes of all layers together, those that images share counted once."""
