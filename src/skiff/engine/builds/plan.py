@@ -35,6 +35,7 @@ class SourceOp(Struct, frozen=True, kw_only=True, tag="source", omit_defaults=Tr
     platform: Platform | None = None
     checksum: str = ""  # "sha256:…" that a download, or a commit hash that a git source must have
     keep_git_dir: bool = False
+    unpack: bool = False  # http: the tree is what the downloaded archive holds
 
 
 class ExecMount(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -76,7 +77,7 @@ class ExecOp(Struct, frozen=True, kw_only=True, tag="exec", omit_defaults=True):
     cwd: str = "/"
     user: str = ""
     mounts: tuple[ExecMount, ...] = ()
-    scripts: tuple[InlineFile, ...] = ()  # shown to the process for the run only, mode 0755
+    scripts: tuple[InlineFile, ...] = ()  # shown to the process for the run only
     network: Literal["default", "none", "host"] = "default"
     security: Literal["sandbox", "insecure"] = "sandbox"
     hidden_env: tuple[str, ...] = ()  # proxies: given to the process, but in no key and no history
@@ -108,7 +109,7 @@ class CopyOp(Struct, frozen=True, kw_only=True, tag="copy", omit_defaults=True):
     parents: bool = False
     exclude: tuple[str, ...] = ()
     unpack: bool = False
-    keep_directory: bool = False  # several sources, or a slash at the end: destination must be a directory
+    keep_directory: bool = False  # the destination was written as one: with a slash, or as a dot
     ignore_cache: bool = False
 
 

@@ -1,0 +1,81 @@
+"""What is wrong with a Dockerfile, and where. Pure.
+
+The first line of the message is Docker's; below stands the place, so that a person need not look it up:
+
+    dockerfile parse error on line 3: unknown instruction: RNU (did you mean RUN?)
+    Dockerfile:3:1
+       3 | >>> RNU b
+"""
+
+from collections.abc import Iterable, Sequence
+
+from skiff.errors import InvalidParameter
+
+
+class DockerfileError(InvalidParameter):
+    """line and column count from 1; 0: the file as a whole. short: the message without the place."""
+
+    def __init__(self, short: str, *, line: int = 0, column: int = 1, shown: str = "") -> None:
+        super().__init__(short + shown)
+        self.short = short
+        self.line = line
+        self.column = column
+
+
+class Fault(Exception):
+    """Something wrong in one instruction, raised where its place is not known.
+
+    is_grammar: Docker puts `dockerfile parse error on line N: ` in front. near: text whose place
+    is the column.
+    """
+
+    def __init__(self, message: str, *, is_grammar: bool = False, near: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.is_grammar = is_grammar
+        self.near = near
+
+
+def located(
+    fault: Fault, source: Sequence[str], first: int, last: int, filename: str = "Dockerfile"
+) -> DockerfileError:
+    """The fault as the error of the lines first…last of source."""
+    line, column = first, _indent(source, first)
+    if fault.near:
+        for number in range(first, min(last, len(source)) + 1):
+            at = source[number - 1].find(fault.near)
+            if at >= 0:
+                line, column = number, at + 1
+                break
+    rows = [f"\n{number:4} | >>> {source[number - 1]}" for number in range(first, min(last, len(source)) + 1)]
+    short = f"dockerfile parse error on line {first}: {fault.message}" if fault.is_grammar else fault.message
+    return DockerfileError(
+        short, line=line, column=column, shown=f"\n{filename}:{line}:{column}" + "".join(rows)
+    )
+
+
+def _indent(source: Sequence[str], line: int) -> int:
+    text = source[line - 1] if 0 < line <= len(source) else ""
+    return len(text) - len(text.lstrip()) + 1
+
+
+def suggestion(word: str, known: Iterable[str], *, furthest: int = 2) -> str:
+    """` (did you mean RUN?)` when one known word is at most so many letters away, else nothing."""
+    best, distance = "", furthest + 1
+    for candidate in known:
+        found = _distance(word.lower(), candidate.lower())
+        if found < distance and found < max(len(candidate), 2):
+            best, distance = candidate, found
+    return f" (did you mean {best}?)" if best else ""
+
+
+def _distance(a: str, b: str) -> int:
+    """Letters to insert, delete or replace: Levenshtein's measure, cut off for words of unlike lengths."""
+    if abs(len(a) - len(b)) > 3 or len(a) > 64:
+        return 99
+    row = list(range(len(b) + 1))
+    for i, left in enumerate(a, 1):
+        previous, row[0] = row[0], i
+        for j, right in enumerate(b, 1):
+            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (left != right))
+    return row[-1]
