@@ -29,7 +29,8 @@ NFPROTO_IPV6: Final = 10
 _SUBSYSTEM: Final = 10 << 8
 _BATCH_BEGIN, _BATCH_END = 16, 17
 _NEWTABLE, _GETTABLE, _DELTABLE = _SUBSYSTEM | 0, _SUBSYSTEM | 1, _SUBSYSTEM | 2
-_NEWCHAIN, _NEWRULE, _NEWSET = _SUBSYSTEM | 3, _SUBSYSTEM | 6, _SUBSYSTEM | 9
+_NEWCHAIN, _GETCHAIN, _DELCHAIN = _SUBSYSTEM | 3, _SUBSYSTEM | 4, _SUBSYSTEM | 5
+_NEWRULE, _GETRULE, _DELRULE, _NEWSET = _SUBSYSTEM | 6, _SUBSYSTEM | 7, _SUBSYSTEM | 8, _SUBSYSTEM | 9
 _NEWSETELEM, _GETSETELEM, _DELSETELEM = _SUBSYSTEM | 12, _SUBSYSTEM | 13, _SUBSYSTEM | 14
 
 HOOKS: Final = {"prerouting": 0, "input": 1, "forward": 2, "output": 3, "postrouting": 4}
@@ -92,6 +93,11 @@ class Chain(NamedTuple):
 def ifname(name: str) -> bytes:
     """An interface name as sets hold it."""
     return name.encode().ljust(IFNAME_BYTES, b"\0")
+
+
+def name_of(key: bytes) -> str:
+    """The interface name in a set's key."""
+    return key.rstrip(b"\0").decode()
 
 
 def padded(*fields: bytes) -> bytes:
@@ -206,18 +212,39 @@ def delete_table(table: str) -> Message:
     return _message(_DELTABLE, 0, text(1, table))
 
 
-def new_chain(table: str, chain: Chain) -> Message:
+def new_chain(table: str, chain: Chain, *, family: int = NFPROTO_INET) -> Message:
     parts = [text(1, table), text(3, chain.name)]
     if chain.hook:
         hook = nested(4, be32(1, HOOKS[chain.hook]), be32(2, chain.priority & 0xFFFFFFFF))
         parts += [hook, be32(5, ACCEPT), text(7, chain.kind)]
-    return _message(_NEWCHAIN, NLM_F_CREATE, *parts)
+    return _message(_NEWCHAIN, NLM_F_CREATE, *parts, family=family)
 
 
-def new_rule(table: str, chain: str, expressions: Sequence[Expression]) -> Message:
-    """Append."""
-    body = nested(4, *expressions)
-    return _message(_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, text(1, table), text(2, chain), body)
+def delete_chain(table: str, chain: str, *, family: int = NFPROTO_INET) -> Message:
+    """With its rules; nothing may jump to it any more."""
+    return _message(_DELCHAIN, 0, text(1, table), text(3, chain), family=family)
+
+
+def new_rule(
+    table: str,
+    chain: str,
+    expressions: Sequence[Expression],
+    *,
+    first: bool = False,
+    family: int = NFPROTO_INET,
+) -> Message:
+    """At the end of the chain, or as its first."""
+    flags = NLM_F_CREATE if first else NLM_F_CREATE | NLM_F_APPEND
+    return _message(_NEWRULE, flags, text(1, table), text(2, chain), nested(4, *expressions), family=family)
+
+
+def delete_rule(table: str, chain: str, handle: bytes, *, family: int = NFPROTO_INET) -> Message:
+    return _message(_DELRULE, 0, text(1, table), text(2, chain), attribute(3, handle), family=family)
+
+
+def delete_rules(table: str, chain: str, *, family: int = NFPROTO_INET) -> Message:
+    """All of a chain."""
+    return _message(_DELRULE, 0, text(1, table), text(2, chain), family=family)
 
 
 def new_set(table: str, described: Set, id: int) -> Message:
@@ -313,6 +340,27 @@ class Nftables:
                 return False
             raise
         return True
+
+    def policy(self, table: str, chain: str, *, family: int) -> int | None:
+        """DROP or ACCEPT of a base chain; None when there is no such chain."""
+        try:
+            body = self._netlink.get(_message(_GETCHAIN, 0, text(1, table), text(3, chain), family=family))
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.EOPNOTSUPP, errno.EAFNOSUPPORT):
+                return None
+            raise
+        policy = dict(attributes(body, 4)).get(5)
+        return None if policy is None else int.from_bytes(policy, "big")
+
+    def rules_with(self, table: str, chain: str, mark: bytes, *, family: int) -> list[bytes]:
+        """Handles of the rules whose expressions hold these bytes: the name of a chain they jump to."""
+        asked = _message(_GETRULE, 0, text(1, table), text(2, chain), family=family)
+        found = []
+        for _kind, body in self._netlink.dump(asked):
+            fields = dict(attributes(body, 4))
+            if mark + b"\0" in fields.get(4, b""):
+                found.append(fields[3])
+        return found
 
     def elements(self, table: str, name: str) -> set[tuple[bytes, bytes]]:
         """(key, data) of all members of a set or map; the ends of intervals are left out."""

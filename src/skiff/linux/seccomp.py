@@ -5,6 +5,7 @@ seccomp(2), SECCOMP_SET_MODE_FILTER.
 
 import ctypes
 import struct
+from collections.abc import Iterable
 from typing import Final
 
 from skiff.linux import syscalls
@@ -21,6 +22,16 @@ _GET_ACTION_AVAIL: Final = 2
 _PR_SET_NO_NEW_PRIVS: Final = 38
 # Looked up now: after the pivot the table of numbers is out of reach.
 _SECCOMP: Final = syscalls.number("seccomp") if syscalls.architecture() in syscalls.ARCHITECTURES else -1
+
+
+def flags(names: Iterable[str]) -> int:
+    """The bits of a profile's flags. ValueError for one that is not known."""
+    found = 0
+    for name in names:
+        if name not in FLAGS:
+            raise ValueError(f"unknown seccomp flag {name}")
+        found |= FLAGS[name]
+    return found
 
 
 def load(program: bytes, flags: int = 0) -> None:

@@ -22,7 +22,7 @@ import msgspec
 from msgspec import structs
 
 from skiff.errors import Conflict, InvalidParameter
-from skiff.linux import capabilities, fds, processes, seccomp, terminals
+from skiff.linux import capabilities, fds, processes, terminals
 from skiff.oci import runtime as oci
 from skiff.runtime.isolation import create as isolation
 from skiff.runtime.isolation import handshake, hooks, join
@@ -266,14 +266,13 @@ def execute(store: Store, args: argparse.Namespace) -> int:
         owns_pids=record.owns_pids,
     )
     linux = spec.linux or oci.Linux()
-    flags = sum(seccomp.FLAGS.get(flag, 0) for flag in linux.seccomp.flags) if linux.seccomp else 0
     joined = join.join(
         container,
         process,
         isolation.Streams(),
         mappings=linux.uid_mappings,
         seccomp_program=isolation.filter_of(spec),
-        seccomp_flags=flags,
+        seccomp_flags=isolation.flags_of(spec),
     )
     write_pid(args.pid_file, joined.pid)
     if console >= 0:

@@ -22,7 +22,7 @@ from skiff.runtime.isolation import handshake, hooks, init, rootfs
 from skiff.runtime.isolation import seccomp as filters
 from skiff.runtime.isolation.handshake import StepFailed, step_failed
 
-__all__ = ["Container", "StepFailed", "Streams", "create", "filter_of", "start", "state_of"]
+__all__ = ["Container", "StepFailed", "Streams", "create", "filter_of", "flags_of", "start", "state_of"]
 
 
 class Streams(Struct, frozen=True, kw_only=True):
@@ -111,7 +111,7 @@ def create(
         flags = 0
         if linux.seccomp:
             seccomp_program = seccomp_program or filter_of(spec)
-            flags = sum(seccomp.FLAGS.get(flag, 0) for flag in linux.seccomp.flags)
+            flags = flags_of(spec)
         root_path = os.path.join(bundle, spec.root.path if spec.root else "rootfs")
         trees = rootfs.prepare(rootfs_mounts, root_path, steps)
         try:
@@ -179,6 +179,15 @@ def filter_of(spec: Spec) -> bytes | None:
     try:
         return filters.compile(spec.linux.seccomp)
     except (SkiffError, ValueError) as error:
+        raise StepFailed("seccomp", text=str(error)) from error
+
+
+def flags_of(spec: Spec) -> int:
+    """How that filter is to be loaded. StepFailed for a flag that is not known."""
+    profile = spec.linux.seccomp if spec.linux else None
+    try:
+        return seccomp.flags(profile.flags) if profile else 0
+    except ValueError as error:
         raise StepFailed("seccomp", text=str(error)) from error
 
 

@@ -213,7 +213,7 @@ def prepare(rootfs: Sequence[Mount], root_path: str, steps: Sequence[Step]) -> T
 
     rootfs: mounts that make up the root (an overlay or a bind), or empty for the directory root_path.
     """
-    trees = Trees(_root_tree(rootfs, root_path), {})
+    trees = Trees(open_root(rootfs, root_path), {})
     try:
         for index, step in enumerate(steps):
             if isinstance(step, Bind):
@@ -225,7 +225,8 @@ def prepare(rootfs: Sequence[Mount], root_path: str, steps: Sequence[Step]) -> T
     return trees
 
 
-def _root_tree(rootfs: Sequence[Mount], root_path: str) -> int:
+def open_root(rootfs: Sequence[Mount], root_path: str) -> int:
+    """The root as a detached mount. StepFailed."""
     if not rootfs:
         with step_failed(f"root {root_path}"):
             return _detached(root_path, mounts.parse(("rbind",)))

@@ -9,6 +9,7 @@ Without an engine it leaves by itself after the exit: status.json has the rest.
 """
 
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -16,14 +17,15 @@ from collections.abc import Callable, Sequence
 from msgspec import DecodeError, json
 
 from skiff.errors import SkiffError
-from skiff.linux import cgroups, fds, processes, seccomp, terminals
-from skiff.oci.runtime import Hooks, Process, Spec
+from skiff.linux import cgroups, fds, processes, terminals
+from skiff.oci.runtime import Process, Spec
 from skiff.runtime import protocol
-from skiff.runtime.isolation import cgroup as limits
-from skiff.runtime.isolation import create, hooks, join
+from skiff.runtime.isolation import create, join
 from skiff.runtime.isolation.handshake import StepFailed, reason
 from skiff.runtime.monitor import status as status_file
 from skiff.runtime.monitor.control import SOCKET, Control
+from skiff.runtime.monitor.driver import Driver, Native
+from skiff.runtime.monitor.foreign import Foreign
 from skiff.runtime.monitor.logs import NoLog, open_log
 from skiff.runtime.monitor.poller import READ, Poller
 from skiff.runtime.monitor.streams import Streams, pipes
@@ -58,7 +60,6 @@ class Monitor:
         self.spec = spec
         self.here = here
         self.seccomp_program = seccomp_program
-        self.seccomp_flags = _flags(spec)
         self.poller = Poller()
         self.control = Control(
             self.poller, on_packet=self._on_packet, on_connect=self._on_connect, on_lost=self._on_lost
@@ -67,6 +68,7 @@ class Monitor:
         self.bundle = os.open(wish.bundle, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self.streams: Streams
         self.container: create.Container
+        self.driver: Driver
         self.execs: dict[str, Running] = {}
         self.oom: cgroups.OomWatch | None = None
         self.oom_killed = False
@@ -95,8 +97,6 @@ class Monitor:
         self._remove(SOCKET)
 
     def _create(self) -> None:
-        if self.wish.runtime:
-            raise StepFailed("runtime", text=f"running by {self.wish.runtime[0]} is not supported yet")
         stdio = self.wish.stdio
         try:
             log = open_log(stdio.log)
@@ -110,15 +110,9 @@ class Monitor:
             raise StepFailed("config.json", text="process.terminal differs from what the engine asked for")
         theirs, ours = _channels(terminal=stdio.terminal, stdin=stdio.stdin)
         try:
-            self.container = create.create(
-                id=self.wish.id,
-                bundle=self.wish.bundle,
-                spec=spec,
-                streams=create.Streams(stdin=theirs[0], stdout=theirs[1], stderr=theirs[2]),
-                rootfs_mounts=self.wish.rootfs,
-                with_init=self.wish.init,
-                seccomp_program=self.seccomp_program,
-                here=self.here,
+            self.driver = self._driver()
+            self.container = self.driver.create(
+                create.Streams(stdin=theirs[0], stdout=theirs[1], stderr=theirs[2])
             )
         except BaseException:
             fds.close_all(ours)
@@ -127,6 +121,22 @@ class Monitor:
             fds.close_all(theirs)
         self._connect(self.streams, ours, self.container.master, stdio)
         self.poller.watch(self.container.pidfd, READ, self._on_exit)
+
+    def _driver(self) -> Driver:
+        if not self.wish.runtime:
+            return Native(self.wish, self.spec, here=self.here, seccomp_program=self.seccomp_program)
+        foreign = Foreign(self.wish, self.spec, here=self.here)
+        # What the program leaves behind becomes ours to reap, whenever it ends.
+        heard, told = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        self.poller.watch(heard, READ, lambda events: self._reap_strays(heard, foreign))
+        return foreign
+
+    def _reap_strays(self, heard: int, foreign: Foreign) -> None:
+        os.read(heard, 4096)
+        waited = [running.joined.pid for running in self.execs.values()]
+        foreign.reap_strays((self.container.pid, *waited))
 
     def _connect(self, streams: Streams, ours: Sequence[int], master: int, stdio: protocol.Stdio) -> None:
         if not stdio.terminal:
@@ -176,11 +186,7 @@ class Monitor:
             self.oom.close()
             self.oom = None
         self._end_execs()
-        try:
-            self.container.group.destroy()
-        except OSError:
-            self.container.group.signal_all(9)
-            self.container.group.destroy()
+        self.driver.clean()
 
     def _done(self) -> bool:
         """Left are clients that have not got everything, and an engine that has not said Delete."""
@@ -250,11 +256,11 @@ class Monitor:
                 self._signal(request)
             case protocol.Freeze():
                 self._alive("freeze")
-                self.container.group.freeze()
+                self.driver.freeze()
                 self.paused = True
             case protocol.Thaw():
                 self._alive("thaw")
-                self.container.group.thaw()
+                self.driver.thaw()
                 self.paused = False
             case protocol.Resize():
                 fd = self._streams_of(request.exec_id).resize_fd()
@@ -267,10 +273,10 @@ class Monitor:
                 self.streams.close_stdin()
             case protocol.Update():
                 self._alive("update")
-                self._update(request)
+                self.driver.update(request.resources)
             case protocol.Processes():
                 self._alive("processes")
-                pids = tuple(self.container.group.pids())
+                pids = self.driver.pids()
             case protocol.Delete():
                 self._delete(request)
         return Reply(seq=request.seq, pid=pid, pids=pids)
@@ -283,13 +289,12 @@ class Monitor:
         self._alive("start")
         self.poller.forget(self.container.pidfd)
         try:
-            create.start(self.container, self.spec, id=self.wish.id, bundle=self.wish.bundle)
+            self.driver.start()
         except StepFailed as failure:
             if failure.error.step.startswith("hook poststart"):
                 self._started()  # it runs; the hook's failure is only told
                 raise
-            processes.pidfd_signal(self.container.pidfd, 9)
-            processes.reap(self.container.pid)
+            self.driver.abandon()
             missing = failure.error.step == "exec" and failure.error.errno == 2
             self._end(127 if missing else 126, 0, time.time_ns())
             raise
@@ -303,10 +308,8 @@ class Monitor:
         self._alive("signal")
         if request.exec_id:
             processes.pidfd_signal(self._running(request.exec_id).joined.pidfd, request.number)
-        elif request.everyone:
-            self.container.group.signal_all(request.number)
         else:
-            processes.pidfd_signal(self.container.pidfd, request.number)
+            self.driver.signal(request.number, everyone=request.everyone)
 
     def _running(self, exec_id: str) -> Running:
         if exec_id not in self.execs:
@@ -335,15 +338,9 @@ class Monitor:
         stdio = request.stdio
         streams = Streams(self.poller, NoLog(), terminal=stdio.terminal, stdin_once=stdio.stdin_once)
         theirs, ours = _channels(terminal=stdio.terminal, stdin=stdio.stdin)
-        linux = self.spec.linux
         try:
-            joined = join.join(
-                self.container,
-                process,
-                create.Streams(stdin=theirs[0], stdout=theirs[1], stderr=theirs[2]),
-                mappings=linux.uid_mappings if linux else (),
-                seccomp_program=self.seccomp_program,
-                seccomp_flags=self.seccomp_flags,
+            joined = self.driver.exec(
+                process, create.Streams(stdin=theirs[0], stdout=theirs[1], stderr=theirs[2])
             )
         except BaseException:
             fds.close_all(ours)
@@ -391,36 +388,22 @@ class Monitor:
         self.control.say(protocol.ExecExited(exec_id=exec_id, code=code))
         running.streams.finish()
 
-    def _update(self, request: protocol.Update) -> None:
-        group = self.container.group
-        plan = limits.plan(
-            request.resources,
-            v1=self.here.v1,
-            v2=self.here.v2_controllers if self.here.v2 else None,
-            now=_memory_now(group),
-        )
-        group.apply(plan.writes)
-        if plan.device_program:
-            group.restrict_devices(plan.device_program)
-
     def _delete(self, request: protocol.Delete) -> None:
         if self.exited is None:
             if not request.force and self.started:
                 raise StepFailed("delete", 16, "the container is running")
             if self.paused:
-                self.container.group.thaw()
+                self.driver.thaw()
             processes.pidfd_signal(self.container.pidfd, 9)
             # Init ends only after everything in its pid namespace is reaped, and those are our children.
             self._end_execs()
             self._on_exit(0)
         if not self.cleaned:
             self._clean()
-        wanted = self.spec.hooks or Hooks()
-        state = create.state_of(self.wish.id, self.wish.bundle, self.spec, "stopped")
         self.leaving = True
         self._remove(SOCKET)
         self._remove(status_file.NAME)
-        hooks.run("poststop", wanted.poststop, state)
+        self.driver.deleted()
 
 
 def _channels(*, terminal: bool, stdin: bool) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
@@ -430,24 +413,8 @@ def _channels(*, terminal: bool, stdin: bool) -> tuple[tuple[int, int, int], tup
     return pipes(stdin=stdin)
 
 
-def _flags(spec: Spec) -> int:
-    wanted = spec.linux.seccomp.flags if spec.linux and spec.linux.seccomp else ()
-    return sum(seccomp.FLAGS.get(flag, 0) for flag in wanted)
-
-
 def _kill(pidfd: int) -> None:
     try:
         processes.pidfd_signal(pidfd, 9)
     except ProcessLookupError:
         pass
-
-
-def _memory_now(group: cgroups.Group) -> limits.MemoryNow:
-    def figure(name: str) -> int:
-        try:
-            value = int(group.read("memory", name))
-        except (FileNotFoundError, ValueError):
-            return limits.UNLIMITED
-        return limits.UNLIMITED if value >= 1 << 62 else value
-
-    return limits.MemoryNow(figure("memory.limit_in_bytes"), figure("memory.memsw.limit_in_bytes"))
