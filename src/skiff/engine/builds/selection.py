@@ -1,0 +1,214 @@
+"""Which files COPY, ADD and bind mounts take: from patterns to a list, with what they hold.
+
+One walk serves the cache key (parts) and the copy itself (copying.py). Times are no part of a key: a touched
+file is the same file.
+"""
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+
+from msgspec import Struct
+
+from skiff.engine.builds import patterns
+from skiff.engine.builds.keys import Part
+from skiff.engine.builds.tree import Tree
+from skiff.errors import InvalidParameter
+
+_PIECE = 1 << 20
+_STEP = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+Excluded = Callable[[str], bool]
+
+
+class Node(Struct, frozen=True):
+    """One file. path: in its tree, absolute; name: below the selection's place, "" for itself."""
+
+    path: str
+    name: str
+    status: os.stat_result
+    target: str = ""  # of a symbolic link
+
+    @property
+    def is_directory(self) -> bool:
+        return stat.S_ISDIR(self.status.st_mode)
+
+    @property
+    def is_file(self) -> bool:
+        return stat.S_ISREG(self.status.st_mode)
+
+
+class Selected(Struct, frozen=True):
+    """What one match of a pattern stands for: nodes[0] is the match itself, symbolic links followed.
+
+    place: where it goes below the destination with --parents, else its last name.
+    """
+
+    place: str
+    nodes: tuple[Node, ...]
+
+    @property
+    def top(self) -> Node:
+        return self.nodes[0]
+
+
+def select(
+    tree: Tree, wanted: Sequence[str], excluded: Excluded | None = None, *, parents: bool = False
+) -> list[Selected]:
+    """In the order of the patterns, sorted within each. InvalidParameter when one matches nothing."""
+    found: list[Selected] = []
+    for pattern in wanted:
+        names = patterns.parts(pattern)
+        pivot = _pivot(pattern) if parents else 0
+        if patterns.is_pattern(pattern):
+            matched = sorted(_matches(tree, names))
+            if not matched and len(wanted) == 1:
+                raise InvalidParameter("COPY failed: no source files were specified")
+        else:
+            matched = [tuple(names)]
+        for match in matched:
+            one = _selected(tree, match, excluded, pivot if parents else None)
+            if one is not None:
+                found.append(one)
+    return found
+
+
+def _pivot(pattern: str) -> int:
+    """How many parts stand before a `.` in the middle: with --parents they are left out."""
+    before, middle, _ = ("/" + pattern.lstrip("/")).partition("/./")
+    return len(patterns.parts(before)) if middle else 0
+
+
+def _matches(tree: Tree, wanted: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    pending: list[tuple[str, ...]] = [()]
+    for depth, part in enumerate(wanted):
+        following: list[tuple[str, ...]] = []
+        last = depth == len(wanted) - 1
+        for above in pending:
+            if not patterns.is_pattern(part):
+                following.append((*above, part))
+                continue
+            try:
+                fd = tree.open("/" + "/".join(above), os.O_RDONLY | os.O_DIRECTORY)
+            except OSError:
+                continue
+            try:
+                following += [(*above, name) for name in os.listdir(fd) if patterns.matches(name, part)]
+            finally:
+                os.close(fd)
+        pending = following
+        if last:
+            break
+    for match in pending:
+        if tree.status("/" + "/".join(match)) is not None:
+            yield match
+
+
+def _selected(
+    tree: Tree, match: tuple[str, ...], excluded: Excluded | None, pivot: int | None
+) -> Selected | None:
+    shown = "/".join(match)
+    try:
+        path = tree.canonical("/" + shown)
+        fd = tree.open(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise InvalidParameter(
+            "COPY failed: file not found in build context or excluded by .dockerignore: "
+            f"stat {shown}: file does not exist"
+        ) from None
+    try:
+        top = Node(path, "", os.fstat(fd))
+    finally:
+        os.close(fd)
+    place = "/".join(match[pivot:]) if pivot is not None else (match[-1] if match else "")
+    if not top.is_directory:
+        if excluded is not None and excluded(place.rpartition("/")[2]):
+            return None
+        return Selected(place, (top,))
+    nodes = [top]
+    fd = tree.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        nodes += _below(fd, path.rstrip("/"), "", excluded)
+    finally:
+        os.close(fd)
+    return Selected(place, tuple(nodes))
+
+
+def _below(fd: int, path: str, name: str, excluded: Excluded | None) -> list[Node]:
+    found: list[Node] = []
+    with os.scandir(fd) as scan:
+        children = sorted((child.name, child) for child in scan)
+    for one, child in children:
+        below = f"{name}/{one}" if name else one
+        status = child.stat(follow_symlinks=False)
+        is_directory = stat.S_ISDIR(status.st_mode)
+        skipped = excluded is not None and excluded(below)
+        inside: list[Node] = []
+        if is_directory:
+            deeper = os.open(one, _STEP, dir_fd=fd)
+            try:
+                inside = _below(deeper, f"{path}/{one}", below, excluded)
+            finally:
+                os.close(deeper)
+        if skipped and not inside:
+            continue
+        target = os.readlink(one, dir_fd=fd) if stat.S_ISLNK(status.st_mode) else ""
+        found.append(Node(f"{path}/{one}", below, status, target))
+        found += inside
+    return found
+
+
+def content_parts(
+    tree: Tree, selected: Sequence[Selected], sums: Mapping[str, str] | None = None, *, owners: bool
+) -> list[Part]:
+    """One part for each file: kind, mode, content; owners too where they are kept.
+
+    sums: what is known already, by path without the first slash: SHA-256 of regular files.
+    """
+    parts = []
+    for one in selected:
+        for node in one.nodes:
+            shown = f"{one.place}/{node.name}".strip("/") if node.name else one.place or "."
+            value = _value(tree, node, sums or {})
+            if owners:
+                value += f" {node.status.st_uid}:{node.status.st_gid}"
+            parts.append(Part(f"file {shown}", value))
+    return parts
+
+
+def _value(tree: Tree, node: Node, sums: Mapping[str, str]) -> str:
+    mode = node.status.st_mode
+    if stat.S_ISDIR(mode):
+        return "directory" if not node.name else f"directory {stat.S_IMODE(mode):o}"
+    if stat.S_ISLNK(mode):
+        return f"link {node.target}"
+    if stat.S_ISREG(mode):
+        known = sums.get(node.path[1:]) or _digest(tree, node.path)
+        return f"sha256:{known} {stat.S_IMODE(mode):o}"
+    return f"special {mode:o} {node.status.st_rdev}"
+
+
+def _digest(tree: Tree, path: str) -> str:
+    fd = tree.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    digest = hashlib.sha256()
+    try:
+        for piece in iter(partial(os.read, fd, _PIECE), b""):
+            digest.update(piece)
+    finally:
+        os.close(fd)
+    return digest.hexdigest()
+
+
+def newest(root: str) -> int:
+    """The latest mtime of the files below a directory, in nanoseconds; 0 when there is none."""
+    latest = 0
+    pending = [root]
+    while pending:
+        with os.scandir(pending.pop()) as children:
+            for child in children:
+                if child.is_dir(follow_symlinks=False):
+                    pending.append(child.path)
+                else:
+                    latest = max(latest, child.stat(follow_symlinks=False).st_mtime_ns)
+    return latest

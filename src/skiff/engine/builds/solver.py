@@ -1,0 +1,264 @@
+"""Walks a plan: each op once, as soon as what it stands on is there, from the cache where that knows it.
+
+    op ── inputs' results ─► content of what it takes ─► key ─► cache? ─► FileSystem
+                                                           └─► work ─► layer ─► cache
+
+The rule: a result enters the cache before anything stands on it, so a build that fails later keeps it.
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from msgspec import Struct
+
+from skiff.engine.builds.cache import Cache, Entry
+from skiff.engine.builds.filesystem import FileSystem
+from skiff.engine.builds.keys import Part, difference, key_of, key_parts, needs_content
+from skiff.engine.builds.layering import Layering
+from skiff.engine.builds.mounting import Mounter
+from skiff.engine.builds.plan import CopyOp, DirectoryOp, ExecOp, MetaOp, Op, OpIndex, Plan, SourceOp, inputs
+from skiff.engine.builds.request import BuildRequest
+from skiff.engine.builds.running import Runner, new_id
+from skiff.engine.builds.selection import content_parts, select
+from skiff.engine.builds.tree import seen
+from skiff.engine.builds.work import Work
+from skiff.engine.images.names import LayerRow
+from skiff.engine.storage.snapshots import SnapshotKey
+from skiff.oci.digest import ChainID, Digest
+
+T = TypeVar("T")
+EPOCH = "SOURCE_DATE_EPOCH"
+
+
+class Sources(Protocol):
+    """Where a build's file systems from outside come from."""
+
+    async def source(self, op: SourceOp) -> FileSystem: ...
+
+
+class Job(Struct, frozen=True, kw_only=True):
+    """One build. epoch_ns: no file is newer. allowed: chains that may come from the cache; None: all."""
+
+    plan: Plan
+    request: BuildRequest
+    sources: Sources
+    epoch_ns: int
+    name: str
+    allowed: frozenset[ChainID] | None = None
+
+
+class Log:
+    """What is said about one op, in order; whoever reads waits for more."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.id = ""  # of the process that runs
+        self.why = ""
+        self.changed = asyncio.Event()
+
+    def tell(self, text: str) -> None:
+        self.lines.append(text)
+        self.changed.set()
+
+    def runs(self, id: str) -> None:
+        self.id = id
+        self.changed.set()
+
+
+class Solver:
+    """What all builds share. at_once: how many ops of them work side by side."""
+
+    def __init__(
+        self,
+        *,
+        layering: Layering,
+        cache: Cache,
+        runner: Runner,
+        mounter: Mounter,
+        work: Work,
+        at_once: int = os.cpu_count() or 1,
+    ) -> None:
+        self.layering = layering
+        self.cache = cache
+        self.runner = runner
+        self.mounter = mounter
+        self.work = work
+        self.turns = asyncio.Semaphore(max(2, at_once))
+
+    def stack(self, files: FileSystem) -> Sequence[str]:
+        return [files.directory] if files.directory else self.layering.stack(files.chain)
+
+
+class Solving:
+    """One plan while it is solved. `result(i)` waits for an op, `logs[i]` tells of it."""
+
+    def __init__(self, solver: Solver, job: Job) -> None:
+        self.solver = solver
+        self.job = job
+        self.logs = [Log() for _ in job.plan.ops]
+        self._results: list[asyncio.Future[FileSystem]] = []
+        self._text = {step.op: step for step in job.plan.steps}
+
+    def begin(self, group: asyncio.TaskGroup) -> None:
+        """Every op as a task of the group: the first failure ends the others."""
+        loop = asyncio.get_running_loop()
+        self._results = [loop.create_future() for _ in self.job.plan.ops]
+        for index, op in enumerate(self.job.plan.ops):
+            group.create_task(self._solve(OpIndex(index), op))
+
+    async def result(self, index: OpIndex) -> FileSystem:
+        return await asyncio.shield(self._results[index])
+
+    async def _solve(self, index: OpIndex, op: Op) -> None:
+        try:
+            standing = {one: await self.result(one) for one in inputs(op)}
+            made = await self._made(index, op, standing)
+        except BaseException as error:
+            if not self._results[index].done():
+                self._results[index].set_exception(error)
+                self._results[index].exception()  # told to whoever waits; nobody has to
+            raise
+        finally:
+            self.logs[index].changed.set()
+        self._results[index].set_result(made)
+
+    async def _made(self, index: OpIndex, op: Op, standing: Mapping[OpIndex, FileSystem]) -> FileSystem:
+        if isinstance(op, SourceOp):
+            return await self.job.sources.source(op)
+        base = standing[op.input]
+        if isinstance(op, MetaOp):
+            return base
+        async with self.solver.turns:
+            content = await finished(self._content, op, standing)
+        parts = key_parts(op, [standing[one].key for one in inputs(op)], content)
+        if isinstance(op, CopyOp) and op.link:  # the layer is kept with what it stands on
+            parts = (*parts, Part("the layers beneath", base.chain or ""))
+        key = key_of(parts, op, [standing[one].key for one in inputs(op)])
+        known = self._known(key, op, base.chain)
+        step = self._text.get(index)
+        place = f"{self.job.name} {step.name if step else index}"
+        if known is not None:
+            self.solver.cache.used(key, place=place)
+            return _on(base, key, known.layer, is_cached=True)
+        if self.job.request.why and step is not None:
+            self.logs[index].why = self._why(key, parts, step.text, place, op)
+        async with self.solver.turns:
+            layer = await self._layer(op, base.chain, standing, self.logs[index])
+        self.solver.cache.put(
+            key,
+            layer,
+            base.chain,
+            parts,
+            text=step.text if step else type(op).__name__,
+            place=place,
+            above=base.key,
+        )
+        return _on(base, key, layer, is_cached=False)
+
+    def _known(self, key: Digest, op: ExecOp | CopyOp | DirectoryOp, parent: ChainID | None) -> Entry | None:
+        if op.ignore_cache:
+            return None
+        known = self.solver.cache.get(key, parent)
+        allowed = self.job.allowed
+        if known is None or allowed is None or known.layer is None or known.layer.chain in allowed:
+            return known
+        return None
+
+    def _why(self, key: Digest, parts: Sequence[Part], text: str, place: str, op: Op) -> str:
+        if getattr(op, "ignore_cache", False):
+            return "the cache was not to be used"
+        same = self.solver.cache.parts(key)
+        if same is not None:
+            return "what it stands on was made anew"
+        earlier = self.solver.cache.earlier(text=text, place=place, besides=key)
+        if earlier is None:
+            return "it was never built here"
+        return difference(earlier, parts) or "it is no longer in the cache"
+
+    def _content(self, op: Op, standing: Mapping[OpIndex, FileSystem]) -> list[Part]:
+        """What the op takes from trees of which only the files count. Blocking."""
+        parts: list[Part] = []
+        for origin in needs_content(op):
+            files = standing[origin]
+            with seen(self.solver.stack(files)) as tree:
+                if isinstance(op, CopyOp):
+                    excluded = self.solver.work.excluding(op.exclude)
+                    for source in op.sources:
+                        if source.origin == origin:
+                            chosen = select(tree, source.patterns, excluded, parents=op.parents)
+                            parts += content_parts(tree, chosen, files.sums, owners=not files.directory)
+                elif isinstance(op, ExecOp):
+                    for mount in op.mounts:
+                        if mount.origin == origin and mount.kind == "bind":
+                            chosen = select(tree, (mount.source or "/",))
+                            parts += content_parts(tree, chosen, files.sums, owners=True)
+        return parts
+
+    async def _layer(
+        self, op: Op, parent: ChainID | None, standing: Mapping[OpIndex, FileSystem], log: Log
+    ) -> LayerRow | None:
+        layering = self.solver.layering
+        key = await finished(layering.begin, parent)
+        try:
+            if isinstance(op, ExecOp):
+                await self._run(op, key, parent, standing, log)
+            else:
+                below = layering.stack(parent)
+                upper = layering.snapshots.directory(key)
+                await finished(
+                    self.solver.work.do, op, upper, below, standing, self.solver.stack, self.job.epoch_ns
+                )
+        except BaseException:
+            layering.discard(key)
+            raise
+        return await finished(layering.commit, key, parent, self.job.epoch_ns)
+
+    async def _run(
+        self,
+        op: ExecOp,
+        key: SnapshotKey,
+        parent: ChainID | None,
+        standing: Mapping[OpIndex, FileSystem],
+        log: Log,
+    ) -> None:
+        solver, request = self.solver, self.job.request
+        id = new_id()
+        log.runs(id)
+        async with solver.mounter.ready(op.mounts, standing, solver.stack, request.secrets) as (
+            mounts,
+            variables,
+        ):
+            # tools that know it write this time instead of now; whoever sets it, knows better
+            if not any(entry.startswith(f"{EPOCH}=") for entry in op.env):
+                variables[EPOCH] = str(self.job.epoch_ns // 1_000_000_000)
+            variables |= {name: value for name, _, value in (e.partition("=") for e in op.hidden_env)}
+            await solver.runner.run(
+                op, key, solver.layering.stack(parent), mounts, request, variables, log.tell, id
+            )
+
+
+def _on(base: FileSystem, key: Digest, layer: LayerRow | None, *, is_cached: bool) -> FileSystem:
+    if layer is None:
+        return FileSystem(key=key, chain=base.chain, layers=base.layers, is_cached=is_cached)
+    return FileSystem(
+        key=key,
+        chain=layer.chain,
+        layers=(*base.layers, layer),
+        layer=layer,
+        is_cached=is_cached,
+    )
+
+
+async def finished(work: Callable[..., T], *arguments: object) -> T:
+    """The result of blocking work in a thread. When cancelled, it waits for the thread all the same.
+
+    A thread cannot be stopped, and what it works on must not be taken away under it.
+    """
+    future: Awaitable[T] = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        await asyncio.wait({asyncio.ensure_future(future)})
+        raise
