@@ -49,6 +49,8 @@ PURE = {
     "engine.options",
     "engine.builds.dockerfile",
     "engine.builds.plan",
+    "engine.builds.keys",
+    "engine.builds.frontend",
     "engine.containers.spec",
     "engine.containers.states",
     "engine.containers.restart",

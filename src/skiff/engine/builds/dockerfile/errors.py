@@ -70,12 +70,17 @@ def suggestion(word: str, known: Iterable[str], *, furthest: int = 2) -> str:
 
 
 def _distance(a: str, b: str) -> int:
-    """Letters to insert, delete or replace: Levenshtein's measure, cut off for words of unlike lengths."""
+    """Letters to insert, delete, replace or swap with the next; cut off for words of unlike lengths."""
     if abs(len(a) - len(b)) > 3 or len(a) > 64:
         return 99
+    before: list[int] = []
     row = list(range(len(b) + 1))
     for i, left in enumerate(a, 1):
-        previous, row[0] = row[0], i
+        following = [i]
         for j, right in enumerate(b, 1):
-            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (left != right))
+            cost = min(row[j] + 1, following[j - 1] + 1, row[j - 1] + (left != right))
+            if i > 1 and j > 1 and left == b[j - 2] and a[i - 2] == right:
+                cost = min(cost, before[j - 2] + 1)
+            following.append(cost)
+        before, row = row, following
     return row[-1]

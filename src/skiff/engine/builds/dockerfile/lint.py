@@ -137,7 +137,7 @@ class Lint:
         for pair in argument.pairs:
             if pair.value is not None:
                 self.defaults[pair.name] = own.word(pair.value)
-        self._undefined(expansion, argument.line.first)
+        self._undefined(expansion, argument.line.first, set())
 
     def _platform(self) -> dict[str, str]:
         return {f"{side}{name}": "x" for side in ("BUILD", "TARGET") for name in ("PLATFORM", "OS", "ARCH")}
@@ -181,7 +181,7 @@ class Lint:
 
     def taken(self, found: of.Instruction, builder: StageBuilder, line: int, *, is_own: bool) -> None:
         """An instruction was expanded and has had its effect."""
-        self._undefined(builder.expansion, line)
+        self._undefined(builder.expansion, line, set(builder.scope.arguments))
         if not is_own:
             return
         match found:
@@ -259,9 +259,10 @@ class Lint:
                 message = f'Attempting to {keyword} file "{source}" that is excluded by .dockerignore'
                 self.warn(rules.COPY_IGNORED_FILE, message, line)
 
-    def _undefined(self, expansion: Expansion, line: int) -> None:
+    def _undefined(self, expansion: Expansion, line: int, declared: set[str]) -> None:
+        """An ARG without a value is declared all the same."""
         for name in expansion.undefined:
-            if name in PREDEFINED:
+            if name in PREDEFINED or name in declared:
                 continue
             hint = suggestion(name, expansion.variables)
             hint = hint.replace("(did you mean ", "(did you mean $") if hint else ""
