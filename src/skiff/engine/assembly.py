@@ -14,6 +14,7 @@ from skiff.docker.filters import Filters
 from skiff.engine.api import versions
 from skiff.engine.api.absent import AbsentRoutes
 from skiff.engine.api.app import App
+from skiff.engine.api.container_files import ContainerFileRoutes
 from skiff.engine.api.container_io import ContainerStreamRoutes
 from skiff.engine.api.containers import ContainerRoutes
 from skiff.engine.api.exec import ExecRoutes
@@ -23,6 +24,8 @@ from skiff.engine.api.skiff import Previews, SkiffRoutes
 from skiff.engine.api.system import SystemRoutes
 from skiff.engine.api.volumes import VolumeRoutes
 from skiff.engine.containers import lifecycle
+from skiff.engine.containers.announce import Announcer
+from skiff.engine.containers.commit import Commits
 from skiff.engine.containers.record import Records
 from skiff.engine.containers.sandboxes import NetworkSandboxes
 from skiff.engine.containers.service import Containers
@@ -35,7 +38,9 @@ from skiff.engine.images.service import Images
 from skiff.engine.networks.bridge import BridgeDriver
 from skiff.engine.networks.driver import NetworkDriver
 from skiff.engine.networks.firewall import Firewall
+from skiff.engine.networks.firewall import Firewall
 from skiff.engine.networks.ipam import DEFAULT_POOLS, unique_local
+from skiff.engine.networks.passage import Passage
 from skiff.engine.networks.record import Records as NetworkRecords
 from skiff.engine.networks.sandboxes import Sandboxes
 from skiff.engine.networks.service import Networks
@@ -117,6 +122,7 @@ class Engine:
         await self._runtime.close()
         await self._networks.shut_down()
         await self._transport.close()
+        await asyncio.to_thread(self._containers.visitor.close)
         await asyncio.to_thread(self._images.close)
         self._state.close()
 
@@ -218,11 +224,20 @@ def assemble(live: Live) -> Engine:
         containers=partial(containers.views.list, Filters(), all=True, size=True),
         volumes=volumes.usage,
     )
+    commits = Commits(
+        records=records,
+        live=containers.live,
+        snapshots=snapshots,
+        deriver=images.deriver,
+        namer=images,
+        announce=Announcer(bus.publish),
+    )
     app = App(
         (
             SystemRoutes(about, bus, usage, registries.login),
             ContainerRoutes(containers),
             ContainerStreamRoutes(containers),
+            ContainerFileRoutes(containers.files, commits),
             ExecRoutes(containers),
             ImageRoutes(images, host),
             VolumeRoutes(volumes),
@@ -255,7 +270,9 @@ def _networks(settings: Settings, state: SqliteState, bus: EventBus) -> Networks
         "macvlan": SubLinkDriver("macvlan"),
         "ipvlan": SubLinkDriver("ipvlan"),
     }
-    sandboxes = Sandboxes(records, drivers, Firewall(f"skiff{mark and '-'}{mark}"), _host_resolv)
+    name = f"skiff-{mark}" if mark else "skiff"
+    through = Passage(f"{name.upper()}-FORWARD") if settings.publish_policy == "docker" else None
+    sandboxes = Sandboxes(records, drivers, Firewall(name, through), _host_resolv)
     networks = Networks(
         records,
         sandboxes,

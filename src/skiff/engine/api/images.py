@@ -1,10 +1,11 @@
 """/images. Engine API, tag Image."""
 
-from collections.abc import AsyncIterator, Iterator
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
 from aiohttp import web
 
-from skiff.docker import filters
+from skiff.docker import filters, wire
 from skiff.engine.api import streaming, views
 from skiff.engine.api.app import Route, delete, empty, get, json, post
 from skiff.engine.api.call import Call
@@ -12,7 +13,7 @@ from skiff.engine.api.registry_auth import from_header
 from skiff.engine.images import progress
 from skiff.engine.images.progress import Progress
 from skiff.engine.images.service import LIST_FILTERS, PRUNE_FILTERS, Images
-from skiff.errors import NotImplementedHere, SkiffError
+from skiff.errors import InvalidParameter, NotImplementedHere, SkiffError
 from skiff.oci import platform
 
 
@@ -32,7 +33,7 @@ class ImageRoutes:
         yield get("/images/{name+}/get", self.save)
         yield get("/images/{name+}/json", self.inspect)
         yield get("/images/{name+}/history", self.history)
-        yield post("/images/{name+}/push", self.push)
+        yield post("/images/{name+}/push", self.push, cancel=True)
         yield post("/images/{name+}/tag", self.tag)
         yield delete("/images/{name+}", self.remove)
 
@@ -75,7 +76,8 @@ class ImageRoutes:
         work = self.images.load(
             streaming.body(call.request), quiet=call.flag("quiet"), platform=self._platform(call)
         )
-        return await streaming.lines(call.request, _told(work))
+        # as Docker: what is no archive is told in the stream, under status 200
+        return await streaming.lines(call.request, _told(work, begun=True))
 
     async def tag(self, call: Call) -> web.Response:
         await self.images.tag(call["name"], call.text("repo"), call.text("tag"))
@@ -90,25 +92,39 @@ class ImageRoutes:
     async def prune(self, call: Call) -> web.Response:
         return json(await self.images.prune(filters.parse(call.text("filters"), PRUNE_FILTERS)))
 
-    async def save(self, call: Call) -> web.Response:
-        raise NotImplementedHere("skiff does not save images yet")
+    async def save(self, call: Call) -> web.StreamResponse:
+        names = [call["name"]] if "name" in call.path else call.texts("names")
+        if not names:
+            raise InvalidParameter("no image names given")
+        return await streaming.lines(call.request, self.images.saver.save(names), "application/x-tar")
 
-    async def push(self, call: Call) -> web.Response:
-        raise NotImplementedHere("skiff does not push images yet")
+    async def push(self, call: Call) -> web.StreamResponse:
+        work = self.images.push(
+            call["name"],
+            tag=call.text("tag"),
+            platform=_described(call.text("platform")),
+            credentials=from_header(call.request.headers.get("X-Registry-Auth", "")),
+        )
+        return await streaming.lines(call.request, _told(work))
 
     def _platform(self, call: Call) -> platform.Platform | None:
         text = call.text("platform")
         return platform.parse(text, self.host) if text else None
 
 
-async def _told(work: AsyncIterator[Progress]) -> AsyncIterator[bytes]:
-    """Each event as a line; a failure after the first one is the last line."""
-    begun = False
-    try:
-        async for event in work:
-            begun = True
-            yield progress.line(event)
-    except SkiffError as error:
-        if not begun:
-            raise
-        yield progress.line(progress.failure(str(error)))
+def _described(text: str) -> platform.Platform | None:
+    """The platform that JSON of an OCI platform describes. InvalidParameter."""
+    return wire.decode(text.encode(), platform.Platform) if text else None
+
+
+async def _told(work: AsyncGenerator[Progress, None], *, begun: bool = False) -> AsyncIterator[bytes]:
+    """Each event as a line; a failure after the first one is the last line. Whoever leaves ends the work."""
+    async with contextlib.aclosing(work):
+        try:
+            async for event in work:
+                begun = True
+                yield progress.line(event)
+        except SkiffError as error:
+            if not begun:
+                raise
+            yield progress.line(progress.failure(str(error)))

@@ -11,6 +11,7 @@ from skiff.engine.containers.announce import Announcer
 from skiff.engine.containers.attach import Attachments
 from skiff.engine.containers.create import Creation, ImageSource
 from skiff.engine.containers.execs import Execs
+from skiff.engine.containers.files import Files
 from skiff.engine.containers.health import Probes
 from skiff.engine.containers.host import available_capabilities, facts, machine
 from skiff.engine.containers.kept import KeptContainers
@@ -27,6 +28,7 @@ from skiff.engine.containers.supervisor import Supervisor
 from skiff.engine.containers.top import Top
 from skiff.engine.containers.trash import Trash
 from skiff.engine.containers.views import Ancestors, Views
+from skiff.engine.containers.visiting.visits import Visitor
 from skiff.engine.containers.volumes import Volumes
 from skiff.engine.execution.runtime import Runtime
 from skiff.engine.storage.removed import Bin
@@ -115,6 +117,17 @@ class Containers:
             starting=self.starting,
             ground=self.ground,
             announce=announce,
+        )
+        self.visitor = Visitor()
+        self.files = Files(
+            records=self.records,
+            live=self.live,
+            snapshots=snapshots,
+            volumes=volumes,
+            starting=self.starting,
+            data=data,
+            announce=announce,
+            visitor=self.visitor,
         )
         self.probes = Probes(records=self.records, run=self.execs.probe, announce=announce)
         self.lifecycle = Lifecycle(

@@ -7,7 +7,7 @@ Puller, Loader, Remover.
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from msgspec.structs import replace
@@ -25,14 +25,18 @@ from skiff.docker.units import parse_time
 from skiff.engine.images import views
 from skiff.engine.images.archive import Loader
 from skiff.engine.images.assemble import Assembler
+from skiff.engine.images.derive import Deriver
 from skiff.engine.images.host import HostImage
 from skiff.engine.images.kept import KeptImages
 from skiff.engine.images.names import ImageRow, Names
+from skiff.engine.images.packing import Packer
 from skiff.engine.images.progress import Progress
 from skiff.engine.images.pull import Puller
+from skiff.engine.images.push import Pusher
 from skiff.engine.images.record import Image, InUse, Publish
 from skiff.engine.images.removal import Remover
 from skiff.engine.images.reporting import Emit, reported
+from skiff.engine.images.save import Saver
 from skiff.engine.images.unpack import Unpacker
 from skiff.engine.registry.auth import Credentials
 from skiff.engine.registry.client import Registries
@@ -83,8 +87,14 @@ class Images:
         self._unpacker = Unpacker(layers, snapshots)
         self._puller = Puller(self._names, registries, content, leases, self._unpacker, platform)
         self.assembler = Assembler(self._names, content, leases, self._unpacker, platform)
+        self.deriver = Deriver(self._names, content, leases, self.assembler)
+        self.saver = Saver(self._names, content, snapshots, leases)
         self._loader = Loader(self._names, content, leases, self._unpacker, self.assembler, platform)
-        self.kept = KeptImages(Bin(MemoryState(), keeping=False) if bin is None else bin, self._names, state, publish)
+        self.kept = KeptImages(
+            Bin(MemoryState(), keeping=False) if bin is None else bin, self._names, state, publish
+        )
+        packer = Packer(self._names, content, self.kept.images)
+        self._pusher = Pusher(self._names, registries, content, leases, packer)
         self._remover = Remover(self._names, content, snapshots, leases, in_use, publish, self.kept)
 
     def close(self) -> None:
@@ -199,7 +209,7 @@ class Images:
     def edges(self) -> Mapping[str, Sequence[str]]:
         """From an image to its layers and their blobs."""
         return {
-            row.id: [one for layer in row.layers for one in (layer.chain, layer.blob) if one]
+            row.id: [*(layer.chain for layer in row.layers), *row.blobs]
             for row in [*self._names.images(), *self.kept.images()]
         }
 
@@ -259,7 +269,7 @@ class Images:
         tag: str = "",
         platform: Platform | None = None,
         credentials: Credentials | None = None,
-    ) -> AsyncIterator[Progress]:
+    ) -> AsyncGenerator[Progress, None]:
         """ImageCreate with fromImage. tag: a tag or a digest; empty and a bare reference: every tag.
 
         The first `anext` raises what failed before anything was said; later failures are raised too, and the
@@ -276,9 +286,28 @@ class Images:
 
         return reported(work)
 
+    def push(
+        self,
+        reference: str,
+        *,
+        tag: str = "",
+        platform: Platform | None = None,
+        credentials: Credentials | None = None,
+    ) -> AsyncGenerator[Progress, None]:
+        """ImagePush. No tag and a bare reference: every tag. Fails as `pull` does."""
+
+        async def work(emit: Emit) -> None:
+            wanted = _target(reference, tag)
+            if self._host.is_named(wanted.tagged().familiar):
+                raise Conflict("conflict: the image host is this machine: it cannot be pushed")
+            for one in await self._pusher.push(wanted, platform, credentials, emit):
+                self._publish("push", one.familiar, {"name": one.familiar_name})
+
+        return reported(work)
+
     def load(
         self, stream: AsyncIterator[bytes], *, quiet: bool = False, platform: Platform | None = None
-    ) -> AsyncIterator[Progress]:
+    ) -> AsyncGenerator[Progress, None]:
         """ImageLoad: a docker-archive or OCI layout as tar, perhaps compressed, from the request's body."""
 
         async def work(emit: Emit) -> None:
@@ -296,7 +325,7 @@ class Images:
         message: str = "",
         changes: Sequence[str] = (),
         platform: Platform | None = None,
-    ) -> AsyncIterator[Progress]:
+    ) -> AsyncGenerator[Progress, None]:
         """ImageCreate with fromSrc=-: a root file system becomes an image of one layer."""
 
         async def work(emit: Emit) -> None:

@@ -7,7 +7,7 @@ layer.md.
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import Literal
 
 from msgspec import Struct
@@ -90,10 +90,15 @@ def tree_changes(new: str, old: str) -> list[Change]:
     return sorted(found, key=lambda change: change.path)
 
 
-def upper_layer(upper: str, lowers: Sequence[str]) -> Iterator[bytes]:
-    """The layer tar of an overlay's upper directory on lowers (topmost first), in chunks."""
+def upper_layer(upper: str, lowers: Sequence[str], *, without: Set[str] = frozenset()) -> Iterator[bytes]:
+    """The layer tar of an overlay's upper directory on lowers (topmost first), in chunks.
+
+    without: paths inside it that get no entry; what lies below them does.
+    """
     links: dict[int, bytes] = {}
     for node in _visit(upper):
+        if node.path in without:
+            continue
         name = os.fsencode(node.path[1:])
         if node.is_whiteout:
             yield tarwriter.header(b"0", layer.whiteout(name), mode=0)

@@ -1,0 +1,265 @@
+"""Files in and out of containers: what is at a path, archives both ways, export, and what has changed.
+
+It decides where to look; the looking is done by a process apart (visiting/). A stopped container is locked
+meanwhile: its layers must not be mounted twice.
+"""
+
+import asyncio
+import contextlib
+import os
+import re
+import socket
+import stat
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from msgspec import Struct
+
+from skiff.engine.containers.announce import Announcer
+from skiff.engine.containers.live import Live
+from skiff.engine.containers.record import Container, Records
+from skiff.engine.containers.starting import Starting
+from skiff.engine.containers.visiting.visits import Visit, Visitor
+from skiff.engine.containers.volumes import Volumes
+from skiff.engine.storage import diff
+from skiff.engine.storage.compression import detect
+from skiff.engine.storage.snapshots import SnapshotKey, Snapshotter
+from skiff.errors import InvalidParameter
+from skiff.paths import DataPaths
+
+KINDS = {"C": 0, "A": 1, "D": 2}  # as the API counts them
+HOST_FILES = ("resolv.conf", "hostname", "hosts")
+# What every container has for the engine's sake: made as places to mount on, never a change of the user's.
+GROUND = frozenset(
+    (
+        "/.dockerenv",
+        "/dev",
+        "/dev/console",
+        "/dev/mqueue",
+        "/dev/pts",
+        "/dev/shm",
+        "/etc",
+        "/etc/hostname",
+        "/etc/hosts",
+        "/etc/mtab",
+        "/etc/resolv.conf",
+        "/proc",
+        "/sys",
+    )
+)
+
+
+class Change(Struct, frozen=True, rename="pascal"):
+    """kind: 0 changed, 1 added, 2 deleted. Engine API, ContainerChanges."""
+
+    path: str
+    kind: int
+
+
+class Files:
+    """visitor: closed by whoever made it."""
+
+    def __init__(
+        self,
+        *,
+        records: Records,
+        live: Live,
+        snapshots: Snapshotter,
+        volumes: Volumes,
+        starting: Starting,
+        data: DataPaths,
+        announce: Announcer,
+        visitor: Visitor,
+    ) -> None:
+        self.records = records
+        self.live = live
+        self.snapshots = snapshots
+        self.volumes = volumes
+        self.starting = starting
+        self.data = data
+        self.announce = announce
+        self.visitor = visitor
+
+    async def stat(self, name: str, path: str) -> dict[str, Any]:
+        """What is at path, as X-Docker-Container-Path-Stat has it. NotFound."""
+        async with self._visit(name, {"act": "head", "path": path}) as visit:
+            return visit.stat
+
+    @asynccontextmanager
+    async def reading(self, name: str, path: str) -> AsyncIterator[Visit]:
+        """A visit that gives the archive of path once it is told to go. NotFound."""
+        async with self._visit(name, {"act": "get", "path": path}) as visit:
+            self.announce(self.records.find(name), "archive-path")
+            yield visit
+
+    @asynccontextmanager
+    async def exporting(self, name: str) -> AsyncIterator[Visit]:
+        """A visit that gives the whole root file system, without what is mounted in it. NotFound."""
+        async with self._visit(name, {"act": "export", "path": "/"}) as visit:
+            yield visit
+            self.announce(self.records.find(name), "export")
+
+    async def put(
+        self,
+        name: str,
+        path: str,
+        archive: AsyncIterator[bytes],
+        *,
+        keep_kind: bool = False,
+        as_user: bool = False,
+    ) -> None:
+        """Extract an archive, perhaps compressed, into the directory path.
+
+        keep_kind: a directory is never replaced by something else, nor the reverse. as_user: everything
+        belongs to the container's user. NotFound, InvalidParameter. Engine API, PutContainerArchive.
+        """
+        container = self.records.find(name)
+        first = b""
+        async for chunk in archive:
+            first += chunk
+            if len(first) >= 16:
+                break
+        owner = None
+        if as_user and container.config.user:
+            user = self.starting.identity(container, container.config.user).user
+            owner = (user.uid, user.gid)
+        job = {
+            "act": "put",
+            "path": path,
+            "keep_kind": keep_kind,
+            "owner": owner,
+            "compression": detect(first[:16]),
+            "read_only": container.host.readonly_rootfs,
+            "volumes": [(plan.destination, not plan.rw) for plan in container.mounts if plan.type != "tmpfs"],
+        }
+        async with self._visit(name, job) as visit:
+            if not first:
+                return
+            await _feed(visit, first, archive)
+            self.announce(container, "extract-to-dir")
+
+    async def changes(self, name: str) -> Sequence[Change]:
+        """What differs from the image, sorted by path. NotFound."""
+        container = self.records.find(name)
+        key = SnapshotKey(container.id)
+        upper, lowers = self.snapshots.directory(key), self.snapshots.lowers(key)
+        return await asyncio.to_thread(changes, upper, lowers)
+
+    @asynccontextmanager
+    async def _visit(self, name: str, job: dict[str, Any]) -> AsyncIterator[Visit]:
+        if not job["path"]:
+            raise InvalidParameter("bad parameter: pathcannot be empty")
+        container = self.records.find(name)
+        async with AsyncExitStack() as stack:
+            if container.id not in self.live.tasks:
+                await stack.enter_async_context(self.live.locks[container.id])
+            task = self.live.tasks.get(container.id)
+            fds: list[int] = []
+            if task is not None:
+                job = {**job, "hidden": _proc_mounts(task.pid)}
+                for what, flags in (("ns/mnt", os.O_RDONLY), ("root", os.O_PATH | os.O_DIRECTORY)):
+                    fds.append(os.open(f"/proc/{task.pid}/{what}", flags | os.O_CLOEXEC))
+                    stack.callback(os.close, fds[-1])
+            else:
+                job = {**job, **await self._stopped(self.records.get(container.id), stack)}
+            visit = await self.visitor.visit(job, fds, path=job["path"], container=name)
+            stack.callback(visit.close)
+            yield await visit.opened()
+
+    async def _stopped(self, container: Container, stack: AsyncExitStack) -> dict[str, Any]:
+        """What to mount where, for a container that does not run."""
+        (root,) = self.snapshots.mounts(SnapshotKey(container.id))
+        at = tempfile.mkdtemp(prefix="visit-", dir=str(self.data.tmp))
+        stack.callback(_remove_directory, at)
+        reader = f"visit-{container.id}"
+        binds = []
+        for plan in sorted(container.mounts, key=lambda plan: plan.destination.count("/")):
+            source = plan.source
+            if plan.type == "tmpfs":
+                continue
+            if plan.type == "volume":
+                source = await self.volumes.open(plan.name, reader)
+                stack.push_async_callback(self.volumes.close, plan.name, reader)
+            binds.append({"source": source, "target": plan.destination, "ro": not plan.rw})
+        directory = self.data.container(container.id)
+        taken = {bind["target"] for bind in binds}
+        for file in HOST_FILES:
+            if os.path.exists(f"{directory}/{file}") and f"/etc/{file}" not in taken:
+                binds.append({"source": f"{directory}/{file}", "target": f"/etc/{file}", "ro": False})
+        rootfs = {"type": root.type, "source": root.source, "options": list(root.options or ())}
+        return {"rootfs": rootfs, "binds": binds, "at": at}
+
+
+def changes(upper: str, lowers: Sequence[str]) -> list[Change]:
+    """What upper changes on lowers, without what the engine itself put there."""
+    found = (
+        diff.changes(upper, lowers)
+        if lowers
+        else [diff.Change("A", change.path) for change in diff.changes(upper, ())]
+    )
+    kept: list[diff.Change] = []
+    for change in reversed(found):  # what is in a directory comes before it
+        if change.path in GROUND and change.kind != "D":
+            has_children = bool(kept) and kept[-1].path.startswith(change.path + "/")
+            if not has_children and not _differs(upper, lowers, change.path):
+                continue
+            if change.kind == "A":
+                change = diff.Change("C", change.path)
+        kept.append(change)
+    return [Change(change.path, KINDS[change.kind]) for change in reversed(kept)]
+
+
+def unchanged_ground(upper: str, lowers: Sequence[str]) -> frozenset[str]:
+    """The paths in upper that are there for the engine's sake alone."""
+    return GROUND - {change.path for change in changes(upper, lowers)}
+
+
+def _differs(upper: str, lowers: Sequence[str], path: str) -> bool:
+    """Whether something that the engine may have made has become another thing than in the image."""
+    ours = os.lstat(upper + path)
+    for lower in lowers:
+        try:
+            theirs = os.lstat(lower + path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        same = (ours.st_mode, ours.st_uid, ours.st_gid) == (theirs.st_mode, theirs.st_uid, theirs.st_gid)
+        return not same
+    return not stat.S_ISDIR(ours.st_mode) and ours.st_size > 0
+
+
+def _proc_mounts(pid: int) -> list[str]:
+    """Where the process has a proc file system, the innermost first. proc_pid_mountinfo(5)."""
+    found = []
+    with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
+        for line in table:
+            before, _, after = line.partition(" - ")
+            if after.startswith("proc "):
+                found.append(re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), before.split(" ")[4]))
+    return sorted(set(found), key=len, reverse=True)
+
+
+async def _feed(visit: Visit, first: bytes, archive: AsyncIterator[bytes]) -> None:
+    """The archive's bytes into the visit, until its end or until the visit has ended."""
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with ours:
+        with theirs:
+            await visit.go(theirs.fileno())
+        ending = asyncio.ensure_future(visit.answer())
+        try:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the answer says why
+                await loop.sock_sendall(ours, first)
+                async for chunk in archive:
+                    await loop.sock_sendall(ours, chunk)
+                ours.shutdown(socket.SHUT_WR)
+            await ending
+        finally:
+            ending.cancel()
+
+
+def _remove_directory(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.rmdir(path)

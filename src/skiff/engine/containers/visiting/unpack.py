@@ -1,0 +1,47 @@
+"""An archive from a client into a directory of a container: no whiteouts, and what may replace what.
+
+The process has the container's root as its own and the directory as its working directory.
+"""
+
+import os
+import stat
+
+from skiff.engine.storage import tarstream
+from skiff.engine.storage.tarstream import Entry, Source
+from skiff.engine.storage.untar import Untar
+from skiff.oci import layer
+
+
+class Refused(Exception):
+    """An entry would replace a directory by something else, or the reverse."""
+
+
+class Unpacking(Untar):
+    """keep_kind: refuse to replace a directory by a file and a file by a directory. owner: everybody's."""
+
+    def __init__(self, where: bytes, *, keep_kind: bool, owner: tuple[int, int] | None) -> None:
+        super().__init__(whiteouts="delete")
+        self._where = where
+        self._keep_kind = keep_kind
+        self._owner = owner
+
+    def _extract(self, entry: Entry, path: bytes, source: Source) -> None:
+        if self._owner is not None:
+            entry.uid, entry.gid = self._owner
+        if self._keep_kind and path:
+            self._check(entry, path)
+        super()._extract(entry, path, source)
+
+    def _whiteout(self, entry: Entry, path: bytes, source: Source) -> bool:
+        return False  # to a client `.wh.x` is a file like any other
+
+    def _check(self, entry: Entry, path: bytes) -> None:
+        try:
+            is_directory = stat.S_ISDIR(os.lstat(path).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        names = f'"{layer.show(path)}" with {{}} "{layer.show(self._where)}"'
+        if is_directory and entry.type != tarstream.DIRECTORY:
+            raise Refused(f"cannot overwrite directory {names.format('non-directory')}")
+        if not is_directory and entry.type == tarstream.DIRECTORY:
+            raise Refused(f"cannot overwrite non-directory {names.format('directory')}")

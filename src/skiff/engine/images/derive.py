@@ -1,0 +1,95 @@
+"""An image made of another one and one more layer: what commit makes.
+
+The layer is written as a blob while its digest is taken; a layer without any entry is left out, as Docker
+does.
+"""
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+from msgspec.structs import replace
+
+from skiff.engine.images.assemble import Assembler
+from skiff.engine.images.names import Names
+from skiff.engine.storage import tarwriter
+from skiff.engine.storage.content import ContentStore
+from skiff.engine.storage.leases import Leases
+from skiff.oci.digest import Digest, ImageID
+from skiff.oci.image import History, ImageConfig, RunConfig
+from skiff.oci.image import parse as parse_config
+from skiff.oci.reference import Reference
+
+EMPTY = Digest("sha256:" + hashlib.sha256(tarwriter.END).hexdigest())
+
+
+class Deriver:
+    def __init__(self, names: Names, content: ContentStore, leases: Leases, assembler: Assembler) -> None:
+        self._names = names
+        self._content = content
+        self._leases = leases
+        self._assembler = assembler
+
+    async def derive(
+        self,
+        parent: ImageID,
+        layer: Iterator[bytes],
+        run: RunConfig,
+        *,
+        author: str = "",
+        comment: str = "",
+        created_by: str = "",
+        names: Sequence[Reference] = (),
+    ) -> ImageID:
+        """layer: a tar, in chunks; it is read in a thread. NotFound when the parent is no longer here."""
+        row = self._names.image(parent)
+        base = await asyncio.to_thread(self._config, parent)
+        with self._leases.hold(parent) as lease:
+            blob = await asyncio.to_thread(self._store, layer)
+            layers = list(row.layers)
+            is_empty = blob == EMPTY
+            if is_empty:
+                await asyncio.to_thread(self._content.delete, blob)
+            else:
+                lease.add(blob)
+                layers.append(await self._assembler.layer(blob, [one.diff_id for one in row.layers]))
+            now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+            step = History(
+                created=now,
+                created_by=created_by or None,
+                author=author or None,
+                comment=comment or None,
+                empty_layer=is_empty,
+            )
+            config = replace(
+                base,
+                created=now,
+                author=author or None,
+                comment=comment or None,
+                config=run,
+                history=(*base.steps, step),
+            )
+            return await self._assembler.image(config, layers, names=names, parent=parent)
+
+    def _config(self, id: ImageID) -> ImageConfig:
+        with self._content.open(Digest(id)) as blob:
+            return parse_config(blob.read())
+
+    def _store(self, layer: Iterator[bytes]) -> Digest:
+        ingest = self._content.ingest(f"layer {secrets.token_hex(16)}")
+        held: list[bytes] = []
+        size = 0
+        try:
+            for chunk in layer:
+                held.append(chunk)
+                size += len(chunk)
+                if size >= 1 << 18:
+                    ingest.write(b"".join(held))
+                    held, size = [], 0
+            ingest.write(b"".join(held))
+            return ingest.commit()
+        except BaseException:
+            ingest.abort()
+            raise
