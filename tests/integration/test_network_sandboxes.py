@@ -21,6 +21,7 @@ from skiff.engine.networks.bridge import BridgeDriver
 from skiff.engine.networks.driver import NetworkDriver
 from skiff.engine.networks.firewall import Firewall
 from skiff.engine.networks.ipam import DEFAULT_POOLS, unique_local
+from skiff.engine.networks.passage import Passage
 from skiff.engine.networks.record import Owner, Records
 from skiff.engine.networks.ruleset import SETS
 from skiff.engine.networks.sandboxes import Sandbox, Sandboxes
@@ -77,11 +78,11 @@ HERE = "/proc/self/ns/net"
 class House:
     """Networks on the real kernel."""
 
-    def __init__(self, state: SqliteState) -> None:
+    def __init__(self, state: SqliteState, passage: Passage | None = None) -> None:
         self.events: list[Event] = []
         self.records = Records(state)
         self.driver = BridgeDriver()
-        self.firewall = Firewall("skiff-test")
+        self.firewall = Firewall("skiff-test", passage)
         drivers: dict[str, NetworkDriver] = {
             "bridge": self.driver,
             "macvlan": SubLinkDriver("macvlan"),
@@ -100,6 +101,9 @@ class House:
             default_bridge="skifftest0",
         )
         self.networks.restore()
+
+    def gateway(self, network: str) -> str:
+        return self.networks.find(network).ranges[0].gateway
 
     async def open(self, name: str, *networks: str, port: str = "", **settings: object) -> Sandbox:
         endpoint = EndpointSettings(**settings)  # type: ignore[arg-type]
@@ -357,5 +361,31 @@ def test_kinds_of_links_that_are_missing_are_named() -> None:
             with pytest.raises(SkiffError, match=words):
                 house.networks.create(wish)
         assert [n.name for n in house.networks.all()] == ["bridge", "host", "none"]
+
+    in_own_network(scenario)
+
+
+FORWARD_DROP = "table ip filter { chain FORWARD { type filter hook forward priority filter; policy drop; }; }"
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_a_host_that_drops_what_it_forwards(passes: bool) -> None:
+    async def scenario() -> None:
+        subprocess.run(["nft", "-f", "-"], input=FORWARD_DROP, text=True, check=True)
+        house = House(SqliteState(":memory:"), Passage("SKIFF-TEST") if passes else None)
+        web = await house.open("web", "bridge", port="8080")
+        db = await house.open("db", "bridge")
+        house.networks.create(NetworkCreate(name="other"))
+        other = await house.open("other", "other")
+        async with serving(web):
+            assert await ask(other, OUTSIDE, 8080) == (house.gateway("bridge") if passes else "no")
+            assert await ask(other, house.address(web), 80) == "no"
+            if passes:
+                assert await ask(db, house.address(web), 80) == house.address(db)
+        for box in (web, db, other):
+            await house.sandboxes.close(box.owner.id)
+        left = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+        assert "SKIFF-TEST" not in left
+        assert "policy drop" in left
 
     in_own_network(scenario)

@@ -63,6 +63,9 @@ OPTIONS: Final = (
     Option("mtu", "number", "MTU of container networks"),
     Option("no-new-privileges", "truth", "Set no-new-privileges in containers"),
     Option("pidfile", "text", "File that holds the process id", short="p"),
+    Option(
+        "publish-policy", "text", "docker: published ports pass the host's FORWARD drop; host: they do not"
+    ),
     Option("registry-mirrors", "texts", "Mirror of Docker Hub", flag="registry-mirror"),
     Option("runtimes", "runtimes", "name=path of a runc-compatible program", flag="add-runtime"),
     Option("shutdown-timeout", "number", "Seconds that requests in progress get at shutdown"),

@@ -73,6 +73,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     bip: str = ""
     bridge: str = ""
     mtu: int = 0
+    publish_policy: str = "docker"
     cgroup_parent: str = ""
     storage_driver: str = ""
     default_runtime: str = "skiff"
@@ -258,6 +259,8 @@ def _checked(asked: Settings) -> Settings:
     """InvalidParameter for values that cannot mean anything."""
     if asked.log_level not in LEVELS:
         raise InvalidParameter(f"invalid logging level: {asked.log_level}")
+    if asked.publish_policy not in ("docker", "host"):
+        raise InvalidParameter(f"invalid publish-policy: {asked.publish_policy}: expected docker or host")
     for label in asked.labels:
         key, equals, _ = label.partition("=")
         if not key or not equals:

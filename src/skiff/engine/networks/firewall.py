@@ -3,6 +3,7 @@
 It remembers what it has applied and sends the difference; at boot it replaces the table whole.
 """
 
+from skiff.engine.networks.passage import Passage
 from skiff.engine.networks.ruleset import CHAINS, SETS, Ruleset, ruleset
 from skiff.linux.netlink import Message
 from skiff.linux.nftables import (
@@ -10,6 +11,7 @@ from skiff.linux.nftables import (
     add_elements,
     delete_elements,
     delete_table,
+    name_of,
     new_chain,
     new_rule,
     new_set,
@@ -20,10 +22,14 @@ EMPTY = ruleset((), ())
 
 
 class Firewall:
-    """table: the name of ours, distinct for each engine in one network namespace."""
+    """table: the name of ours, distinct for each engine in one network namespace.
 
-    def __init__(self, table: str) -> None:
+    passage: the way through a FORWARD chain of the host's that drops; None leaves it the last word.
+    """
+
+    def __init__(self, table: str, passage: Passage | None = None) -> None:
         self.table = table
+        self._passage = passage
         self._nftables: Nftables | None = None
         self._applied: Ruleset | None = None  # None: what the kernel holds is unknown
 
@@ -38,6 +44,9 @@ class Firewall:
                 self._open().commit(whole(self.table, wanted))
             else:
                 self._open().commit(difference(self.table, self._applied, wanted))
+            if self._passage is not None:
+                bridges = [name_of(element.key) for element in wanted.members["bridges"]]
+                self._passage.apply(self._open(), bridges)
         except OSError:
             self._applied = None
             raise

@@ -12,6 +12,9 @@ def names_of(name: str, owner: str, hostname: str, aliases: Sequence[str]) -> tu
     return tuple(dict.fromkeys(n for n in wanted if n))
 
 
+MOST_KNOWN = 10_000  # names are the container's to choose; the memory is ours
+
+
 class Names:
     """A nameserver.Directory for one container. servers: asked anew for every question passed on."""
 
@@ -21,10 +24,17 @@ class Names:
         self._records = records
         self._owner = owner
         self.servers = servers
+        self._version = -1
+        self._known: dict[str, list[Address] | None] = {}
 
     def addresses(self, name: str) -> Sequence[Address] | None:
-        found = [a for endpoint in self._called(name) for a in endpoint.addresses()]
-        return found or None
+        if self._version != self._records.version or len(self._known) > MOST_KNOWN:
+            self._version = self._records.version
+            self._known.clear()
+        if name not in self._known:
+            found = [a for endpoint in self._called(name) for a in endpoint.addresses()]
+            self._known[name] = found or None
+        return self._known[name]
 
     def name(self, address: Address) -> str | None:
         for mine in self._mine():

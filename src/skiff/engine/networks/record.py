@@ -144,6 +144,7 @@ class Records:
         self.sandboxes: dict[str, SandboxRecord] = dict(self._sandboxes.all())
         self._by_owner: dict[str, dict[str, None]] = {}  # owner → ids of its endpoints, in order
         self._by_network: dict[str, dict[str, None]] = {}
+        self.version = 0  # grows with every change of a network or an endpoint
         self.changes: dict[str, int] = {}  # owner → how often its endpoints or ports have changed
         for endpoint in self.endpoints.values():
             self._index(endpoint)
@@ -175,11 +176,13 @@ class Records:
 
     def put_network(self, record: Network) -> Network:
         self._networks.put(record.id, record)
+        self.version += 1
         self.networks[record.id] = record
         return record
 
     def delete_network(self, id: str) -> None:
         self._networks.delete(id)
+        self.version += 1
         self.networks.pop(id, None)
 
     def put_endpoint(self, record: Endpoint) -> Endpoint:
@@ -213,6 +216,7 @@ class Records:
             self._changed(owner)
 
     def _changed(self, owner: str) -> None:
+        self.version += 1
         self.changes[owner] = self.changes.get(owner, 0) + 1
 
     def published(self) -> Iterator[Published]:
