@@ -3,12 +3,19 @@
 import os
 import shutil
 from collections.abc import Iterator
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 import pytest
 
 from tests.integration import busybox
-from tests.integration.engines import Engine
+from tests.integration.engines import Engine, Run
+
+
+class Cli(Protocol):
+    """Words after `docker` or `skiff`."""
+
+    def __call__(self, *words: str, input: bytes | None = None, timeout: float = 60) -> Run: ...
+
 
 ENGINES = {"engine", "own_engine"}
 
@@ -51,6 +58,13 @@ def engine(_session_engine: Engine) -> Iterator[Engine]:
         _session_engine.client.delete(f"/volumes/{name}", force=True)
     if trouble:
         _fail(trouble)
+
+
+@pytest.fixture(params=["skiff", "docker"])
+def cli(engine: Engine, request: pytest.FixtureRequest) -> Cli:
+    """A command line on the session's engine: ours, then the stock one."""
+    words: Cli = getattr(engine, request.param)
+    return words
 
 
 @pytest.fixture

@@ -57,7 +57,7 @@ CANONICAL: dict[str, tuple[str, tuple[str, ...]]] = {
     "logs": ("container_io", ("logs", "container logs")),
     "wait": ("container_io", ("wait", "container wait")),
     "top": ("container_io", ("top", "container top")),
-    "stats": ("container_io", ("stats", "container stats")),
+    "stats": ("stats", ("stats", "container stats")),
     "cp": ("container_files", ("cp", "container cp")),
     "diff": ("container_files", ("diff", "container diff")),
     "export": ("container_files", ("export", "container export")),

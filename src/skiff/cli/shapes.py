@@ -47,6 +47,7 @@ POINTERS = frozenset(
 # what Go names otherwise than the wire
 GO_NAMES = {
     "Id": "ID",
+    "ApiVersion": "APIVersion",
     "Dns": "DNS",
     "DnsOptions": "DNSOptions",
     "DnsSearch": "DNSSearch",

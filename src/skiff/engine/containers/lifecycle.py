@@ -288,7 +288,7 @@ class Lifecycle:
             return self.live.removal(container.id)
         if condition == "next-exit":
             return self.live.next_exit(container.id)
-        waiter = self.live.next_stop(container.id)
+        waiter = self.live.next_down(container.id)
         if not container.state.running:
             waiter.set_result(WaitResponse(status_code=container.state.exit_code))
         return waiter
@@ -340,6 +340,7 @@ class Lifecycle:
                 except NotFound:
                     pass  # an earlier attempt came as far as this
                 self.trash.discard(self.starting.data.container(id))
+                self.kept.forgotten(id)
             self.records.delete(id)
             for name in container.anonymous if volumes else ():
                 try:

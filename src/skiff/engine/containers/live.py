@@ -24,6 +24,7 @@ class Live:
         self.delays: dict[str, timedelta] = {}  # the last restart's
         self.restarts: dict[str, asyncio.TimerHandle] = {}  # the next one's
         self._exits: defaultdict[str, set[Waiter]] = defaultdict(set)
+        self._downs: defaultdict[str, set[Waiter]] = defaultdict(set)
         self._stops: defaultdict[str, set[Waiter]] = defaultdict(set)
         self._removals: defaultdict[str, set[Waiter]] = defaultdict(set)
 
@@ -46,6 +47,10 @@ class Live:
     def next_exit(self, id: str) -> Waiter:
         return self._wait(self._exits, id)
 
+    def next_down(self, id: str) -> Waiter:
+        """It is down; a restart may be due."""
+        return self._wait(self._downs, id)
+
     def next_stop(self, id: str) -> Waiter:
         """It is down and no restart is due."""
         return self._wait(self._stops, id)
@@ -56,12 +61,16 @@ class Live:
     def tell_exit(self, id: str, response: WaitResponse) -> None:
         _tell(self._exits, id, response)
 
+    def tell_down(self, id: str, response: WaitResponse) -> None:
+        _tell(self._downs, id, response)
+
     def tell_stop(self, id: str, response: WaitResponse) -> None:
+        self.tell_down(id, response)
         _tell(self._stops, id, response)
 
     def tell_removal(self, id: str, response: WaitResponse) -> None:
         """Everyone who still waits for anything of it is answered, too."""
-        for waiters in (self._exits, self._stops, self._removals):
+        for waiters in (self._exits, self._downs, self._stops, self._removals):
             _tell(waiters, id, response)
         self.locks.pop(id, None)
         self.delays.pop(id, None)

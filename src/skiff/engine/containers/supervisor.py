@@ -121,6 +121,7 @@ class Supervisor:
             self.live.restarts[id] = loop.call_later(
                 delay.total_seconds(), lambda: self._spawn(self._start_again(id))
             )
+            self.live.tell_down(id, response)
             return
         self.live.delays.pop(id, None)
         if container.host.auto_remove and id not in self.live.kept:

@@ -140,9 +140,12 @@ def committed(row: Row, parent: ChainID | None, lowers: tuple[str, ...]) -> Row:
 
 
 def tree_usage(directory: str) -> Usage:
-    """What a tree takes: allocated bytes, inodes; a file of several names counts once."""
-    root = os.lstat(directory)
-    size, count = root.st_blocks * 512, 1
+    """Bytes and inodes of a tree as Docker counts them: lengths of files and links, none for directories.
+
+    A file of several names counts once.
+    """
+    os.lstat(directory)
+    size, count = 0, 1
     linked: set[int] = set()
     pending = [directory]
     while pending:
@@ -158,11 +161,13 @@ def tree_usage(directory: str) -> Usage:
                     continue
                 if child.is_dir(follow_symlinks=False):
                     pending.append(child.path)
-                elif status.st_nlink > 1:
+                    count += 1
+                    continue
+                if status.st_nlink > 1:
                     if status.st_ino in linked:
                         continue
                     linked.add(status.st_ino)
-                size += status.st_blocks * 512
+                size += status.st_size
                 count += 1
     return Usage(bytes=size, inodes=count)
 
