@@ -14,6 +14,7 @@ from skiff.docker.filters import Filters
 from skiff.engine.api import versions
 from skiff.engine.api.absent import AbsentRoutes
 from skiff.engine.api.app import App
+from skiff.engine.api.branches import BranchRoutes
 from skiff.engine.api.container_files import ContainerFileRoutes
 from skiff.engine.api.container_io import ContainerStreamRoutes
 from skiff.engine.api.containers import ContainerRoutes
@@ -25,6 +26,7 @@ from skiff.engine.api.system import SystemRoutes
 from skiff.engine.api.volumes import VolumeRoutes
 from skiff.engine.containers import lifecycle
 from skiff.engine.containers.announce import Announcer
+from skiff.engine.containers.branches import Branches
 from skiff.engine.containers.commit import Commits
 from skiff.engine.containers.record import Records
 from skiff.engine.containers.sandboxes import NetworkSandboxes
@@ -37,7 +39,6 @@ from skiff.engine.images.record import ImageUse
 from skiff.engine.images.service import Images
 from skiff.engine.networks.bridge import BridgeDriver
 from skiff.engine.networks.driver import NetworkDriver
-from skiff.engine.networks.firewall import Firewall
 from skiff.engine.networks.firewall import Firewall
 from skiff.engine.networks.ipam import DEFAULT_POOLS, unique_local
 from skiff.engine.networks.passage import Passage
@@ -64,6 +65,7 @@ from skiff.engine.system.leftovers import Leftovers
 from skiff.engine.system.trash import Trash
 from skiff.engine.system.usage import Usage
 from skiff.engine.volumes import service as volume_service
+from skiff.engine.volumes.branches import VolumeBranches
 from skiff.engine.volumes.kept import KeptVolumes
 from skiff.engine.volumes.local import LocalDriver
 from skiff.engine.volumes.service import Volumes
@@ -184,9 +186,27 @@ def assemble(live: Live) -> Engine:
         ancestors=images.family,
         bin=bin,
     )
+    volume_branches = VolumeBranches(
+        volumes, still=lambda name: branches.still(name), running=lambda name: branches.running(name)
+    )
+    branches = Branches(
+        state=state,
+        lifecycle=containers.lifecycle,
+        snapshots=snapshots,
+        cloner=volume_branches,
+        leases=leases,
+        announce=containers.announce,
+        freed=lambda: trash.collect_soon(),
+    )
+    containers.kept.forgotten = branches.forget
     # Whatever commits snapshots or ingests blobs that outlive a request names them here.
     garbage = Garbage(
-        content, snapshots, leases, layers, content.abandoned, (Source(images.roots, images.edges),)
+        content,
+        snapshots,
+        leases,
+        layers,
+        content.abandoned,
+        (Source(images.roots, images.edges), Source(branches.roots)),
     )
     trash = Trash(
         bin,
@@ -242,6 +262,7 @@ def assemble(live: Live) -> Engine:
             ImageRoutes(images, host),
             VolumeRoutes(volumes),
             NetworkRoutes(networks, records),
+            BranchRoutes(branches, volume_branches),
             SkiffRoutes(
                 trash, Check(garbage, leftovers.examinations()), _previews(containers, images, volumes)
             ),

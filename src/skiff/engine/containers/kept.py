@@ -25,7 +25,7 @@ NOUN = "container"
 class KeptContainers:
     """A Kept. discard: put a directory out of sight, to be deleted later.
 
-    forgotten: called with the id of a container that can no longer come back.
+    forgotten: to be set; called with the id of a container that can no longer come back.
     """
 
     noun = NOUN
@@ -40,7 +40,6 @@ class KeptContainers:
         data: DataPaths,
         discard: Callable[[object], None],
         announce: Announcer,
-        forgotten: Callable[[str], None] = lambda id: None,
     ) -> None:
         self.bin = bin
         self._records = records
@@ -49,7 +48,7 @@ class KeptContainers:
         self._data = data
         self._discard = discard
         self._announce = announce
-        self._forgotten = forgotten
+        self.forgotten: Callable[[str], None] = lambda id: None
 
     def keep(self, container: Container) -> bool:
         """False when it is to be deleted at once."""
@@ -84,7 +83,7 @@ class KeptContainers:
         except NotFound:
             pass
         self._discard(self._data.container(removed.key))
-        self._forgotten(removed.key)
+        self.forgotten(removed.key)
 
     def size(self, removed: Removed) -> int:
         total = 0
@@ -105,4 +104,4 @@ class KeptContainers:
             except NotFound:
                 self.bin.forget(entry.id)
                 self._discard(self._data.container(entry.key))
-                self._forgotten(entry.key)
+                self.forgotten(entry.key)

@@ -66,7 +66,7 @@ class Containers:
         capabilities: tuple[str, ...] | None = None,
     ) -> None:
         here = limits or machine()
-        announce = Announcer(publish)
+        self.announce = announce = Announcer(publish)
         self.ready = asyncio.Event()
         self.records = records if records is not None else Records(state)
         self.live = Live()

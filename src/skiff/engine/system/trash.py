@@ -52,6 +52,7 @@ class Trash:
         self._quiet = quiet
         self._lock = asyncio.Lock()
         self._wanted = asyncio.Event()
+        self._due = True
         bin.keeping = grace > timedelta(0)
         bin.changed = self._wanted.set
 
@@ -107,8 +108,6 @@ class Trash:
 
     async def run(self) -> None:
         """Until cancelled. It begins with a collection: an engine that was killed may have left garbage."""
-        await asyncio.sleep(self._quiet)
-        await asyncio.to_thread(self._collect)
         self._wanted.set()
         while True:
             try:
@@ -124,11 +123,19 @@ class Trash:
                 log.exception("the trash could not be swept")
                 await asyncio.sleep(60)
 
+    def collect_soon(self) -> None:
+        """Something else may have become garbage."""
+        self._due = True
+        self._wanted.set()
+
     async def sweep(self) -> None:
         """Measure what is new; delete what is too old or too much, oldest first."""
         async with self._lock:
             await self._measure()
             await self._expunge(self._surplus())
+            if self._due:
+                self._due = False
+                await asyncio.to_thread(self._collect)
 
     def _surplus(self) -> Sequence[Removed]:
         entries = list(self._bin)

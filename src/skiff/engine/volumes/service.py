@@ -122,6 +122,9 @@ class Volumes:
         """filters: those of LIST_FILTERS."""
         return VolumeList(volumes=tuple(self._matching(filters)))
 
+    def all(self) -> Sequence[Volume]:
+        return list(self._volumes.values())
+
     def usage(self) -> Sequence[Volume]:
         """All volumes with their size and number of users. Slow: it walks every directory."""
         return [self._measured(volume) for volume in list(self._volumes.values())]
