@@ -52,6 +52,9 @@ class OverlaySnapshots(NumberedSnapshots):
         if row.lowers:
             # the kernel refuses a work directory that was once used by a volatile mount
             shutil.rmtree(f"{self.root}/{row.number}/work/work/incompat", ignore_errors=True)
+            # a commit that was not completed may have taken it
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(f"{self.root}/{row.number}/work", 0o700)
         return self._mounts(row, volatile)
 
     def commit(self, name: ChainID, key: SnapshotKey, *, parent: ChainID | None = None) -> None:
