@@ -72,10 +72,35 @@ def push(session: Session, asked: Parsed) -> int:
             print(f"Using default tag: {name.tag}", flush=True)
     auth = auth_header(session.config(), str(name)) or "e30="  # {}: the engine wants the header
     tag = "" if asked["all-tags"] else name.identifier
-    _follow(session.engine().push_image(name.familiar_name, tag, auth=auth), quiet=asked["quiet"])
+    platform = _platform(asked["platform"]) if asked["platform"] else None
+    if platform and not asked["quiet"]:
+        print(_ONE_PLATFORM, file=sys.stderr, flush=True)
+    pushed = session.engine().push_image(name.familiar_name, tag, auth=auth, platform=platform)
+    _follow(pushed, quiet=asked["quiet"])
     if asked["quiet"]:
         print(name)
     return 0
+
+
+_ONE_PLATFORM = """
+ Info -> Using --platform pushes only the specified platform manifest of a multi-platform image index.
+         Other components, like attestations, will not be included.
+         To push the complete multi-platform image, remove the --platform flag.
+         """
+
+
+def _platform(text: str) -> str:
+    """os[/arch[/variant]] as the JSON that ImagePush wants. Raises InvalidParameter."""
+    import posix
+
+    from skiff.client import json_text
+    from skiff.oci import platform
+
+    found = platform.parse(text, platform.of_machine(posix.uname().machine))
+    described = {"os": found.os, "architecture": found.architecture}
+    if found.variant:
+        described["variant"] = found.variant
+    return json_text.encode(described).decode()
 
 
 def rmi(session: Session, asked: Parsed) -> int:
@@ -294,6 +319,15 @@ COMMANDS = {
         push,
         (
             ("all-tags", "a", "bool", False, "Push all tags of an image to the repository"),
+            (
+                "platform",
+                "",
+                "string",
+                "",
+                "Push a platform-specific manifest as a single-platform image to the registry.\n"
+                "Image index won't be pushed, meaning that other manifests, including attestations "
+                "won't be preserved.\n'os[/arch[/variant]]': Explicit platform (eg. linux/amd64)",
+            ),
             ("quiet", "q", "bool", False, "Suppress verbose output"),
         ),
         least=1,

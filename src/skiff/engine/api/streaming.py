@@ -1,6 +1,6 @@
 """Replies that grow: JSON lines and raw streams. Headers leave at once; clients wait for them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 from aiohttp import web
 
@@ -22,12 +22,16 @@ async def lines(
     request: web.BaseRequest, chunks: AsyncIterator[bytes], content_type: str = "application/json"
 ) -> web.StreamResponse:
     """Each chunk as it comes. An error before the first one is raised, so that it gets its status."""
-    first = await anext(chunks, None)
-    response = await begin(request, content_type)
-    if first is not None:
-        await response.write(first)
-        async for chunk in chunks:
-            await response.write(chunk)
+    try:
+        first = await anext(chunks, None)
+        response = await begin(request, content_type)
+        if first is not None:
+            await response.write(first)
+            async for chunk in chunks:
+                await response.write(chunk)
+    finally:
+        if isinstance(chunks, AsyncGenerator):  # a client who leaves ends the work, now
+            await chunks.aclose()
     await response.write_eof()
     return response
 

@@ -125,6 +125,7 @@ class Loader:
         for descriptor in index.manifests:
             if descriptor.is_attestation:
                 continue
+            chosen = descriptor
             manifest = manifests.parse(self._read(descriptor.digest), descriptor.media_type)
             if isinstance(manifest, Index):
                 chosen = manifests.choose(manifest, platform)
@@ -133,11 +134,20 @@ class Loader:
                     raise InvalidParameter(f"manifest {chosen.digest} is an index within an index")
             config = self._read(manifest.config.digest)
             layers = [one.digest for one in manifest.layers]
-            found.append(await self._store(config, layers, _names(descriptor), emit, quiet=quiet))
+            found.append(
+                await self._store(config, layers, _names(descriptor), emit, chosen.digest, quiet=quiet)
+            )
         return found
 
     async def _store(
-        self, data: bytes, blobs: Sequence[Digest], names: Sequence[Reference], emit: Emit, *, quiet: bool
+        self,
+        data: bytes,
+        blobs: Sequence[Digest],
+        names: Sequence[Reference],
+        emit: Emit,
+        manifest: Digest | None = None,
+        *,
+        quiet: bool,
     ) -> ImageID:
         config = images.parse(data)
         if len(config.diff_ids) != len(blobs):
@@ -148,7 +158,7 @@ class Loader:
         for number, (diff_id, blob) in enumerate(zip(config.diff_ids, blobs, strict=True)):
             below = config.diff_ids[:number]
             rows.append(await self._assembler.layer(blob, below, diff_id, _listener(emit, diff_id, quiet)))
-        id = await self._assembler.image(data, rows, names=names)
+        id = await self._assembler.image(data, rows, names=names, manifest=manifest)
         for name in names:
             emit(Progress(stream=f"Loaded image: {name.familiar}\n"))
         if not names:
@@ -167,7 +177,7 @@ class Loader:
     def _drop_unused(self, held: Entries) -> None:
         used: set[str] = set()
         for row in self._names.images():
-            used |= {row.id, *(one.blob for one in row.layers if one.blob)}
+            used |= {row.id, *row.blobs}
         for digest in held.digests - used:
             try:
                 self._content.delete(digest)

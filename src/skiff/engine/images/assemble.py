@@ -14,6 +14,7 @@ from skiff.engine.images.names import ImageRow, LayerRow, Names
 from skiff.engine.images.unpack import Listener, Unpacker
 from skiff.engine.storage.content import ContentStore
 from skiff.engine.storage.leases import Leases
+from skiff.errors import NotFound
 from skiff.oci import digest as digests
 from skiff.oci import image as images
 from skiff.oci.digest import ChainID, DiffID, Digest, ImageID
@@ -76,34 +77,46 @@ class Assembler:
         *,
         names: Iterable[Reference] = (),
         parent: ImageID | None = None,
+        manifest: Digest | None = None,
     ) -> ImageID:
-        """Store an image. config: bytes are kept exactly; a value gets its rootfs from the layers."""
+        """Store an image. manifest: the blob of the one it came with.
+
+        config: bytes are kept exactly; a value gets its rootfs from the layers.
+        """
         rows = tuple(layers)
         if isinstance(config, bytes):
             data = config
         else:
             rootfs = RootFS(diff_ids=tuple(row.diff_id for row in rows))
             data = images.encode(replace(config, rootfs=rootfs))
-        id = ImageID(await asyncio.to_thread(self._store, data))
+        id = ImageID(await asyncio.to_thread(store, self._content, "config", data))
         now = datetime.now(UTC)
         if self._names.has(id):
-            row = replace(self._names.image(id), tagged=now)
+            known = self._names.image(id)
+            row = replace(known, tagged=now, manifest=known.manifest or manifest)
         else:
-            row = ImageRow(id, rows, now, parent=parent, tagged=now)
+            row = ImageRow(id, rows, now, parent=parent, tagged=now, manifest=manifest)
         self._names.put(row, [(name, None) for name in names])
         return id
 
-    def _store(self, data: bytes) -> Digest:
-        digest = digests.of(data)
-        ingest = self._content.ingest(f"config {digest}")
-        try:
-            if ingest.offset:
-                ingest.abort()
-                ingest = self._content.ingest(f"config {digest}")
-            ingest.write(data)
-            return ingest.commit(digest, len(data))
-        finally:
-            ingest.close()
+
+def store(content: ContentStore, what: str, data: bytes) -> Digest:
+    """A document into the content store. what: `config`, `manifest`."""
+    digest = digests.of(data)
+    try:
+        if content.info(digest).size == len(data):
+            return digest
+    except NotFound:
+        pass
+    ingest = content.ingest(f"{what} {digest}")
+    try:
+        if ingest.offset:
+            ingest.abort()
+            ingest = content.ingest(f"{what} {digest}")
+        ingest.write(data)
+        return ingest.commit(digest, len(data))
+    finally:
+        ingest.close()
 
 
 def _chain(diff_ids: Sequence[DiffID]) -> ChainID:

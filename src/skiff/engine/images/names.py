@@ -1,4 +1,4 @@
-"""Which images there are and what they are called. The only writer of the tables `image` and `image_name`.
+"""Which images there are and what they are called. The only writer of its tables.
 
 An image id is the digest of its config. A name is a full reference, by tag (`docker.io/library/busybox:1`) or
 by digest (`docker.io/library/busybox@sha256:…`): the first are its RepoTags, the second its RepoDigests.
@@ -10,12 +10,14 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from skiff.engine.storage.state import StateStore
 from skiff.errors import NotFound
 from skiff.oci.digest import ChainID, DiffID, Digest, ImageID
 from skiff.oci.reference import Reference, parse
 
+MOST_ORIGINS = 5  # of one blob
 _PREFIX = re.compile(r"(?:sha256:)?([0-9a-f]{1,64})")
 
 
@@ -34,6 +36,7 @@ class ImageRow(Struct, frozen=True):
     """An image as stored; its config is the blob of that digest.
 
     parent: the image it was committed or built upon, on this machine. tagged: when it last got a name.
+    manifest: the manifest it came as, a blob too; None when it was made here or came without one.
     """
 
     id: ImageID
@@ -41,6 +44,13 @@ class ImageRow(Struct, frozen=True):
     created: datetime
     parent: ImageID | None = None
     tagged: datetime | None = None
+    manifest: Digest | None = None
+
+    @property
+    def blobs(self) -> set[Digest]:
+        """What of it lies in the content store, its config aside."""
+        found = {layer.blob for layer in self.layers if layer.blob}
+        return found | {self.manifest} if self.manifest else found
 
     @property
     def size(self) -> int:
@@ -58,6 +68,12 @@ class NameRow(Struct, frozen=True):
     manifest: Digest | None = None
 
 
+class Origins(Struct, frozen=True):
+    """Repositories that are known to hold a blob, the latest first: `docker.io/library/busybox`."""
+
+    repositories: tuple[str, ...]
+
+
 class Names:
     """The images and their names."""
 
@@ -65,8 +81,10 @@ class Names:
         self._state = state
         self._image_table = state.table("image", ImageRow)
         self._name_table = state.table("image_name", NameRow)
+        self._origin_table = state.table("blob_origin", Origins)
         self._images = {ImageID(id): row for id, row in self._image_table.all()}
         self._names = dict(self._name_table.all())
+        self._origins = {Digest(blob): row.repositories for blob, row in self._origin_table.all()}
 
     def images(self) -> list[ImageRow]:
         return list(self._images.values())
@@ -81,13 +99,24 @@ class Names:
     def has(self, id: ImageID) -> bool:
         return id in self._images
 
-    def put(self, row: ImageRow, names: Iterable[tuple[Reference, Digest | None]] = ()) -> None:
-        """Store an image and what it is called, at once. A name that meant another image moves."""
+    def put(
+        self,
+        row: ImageRow,
+        names: Iterable[tuple[Reference, Digest | None]] = (),
+        *,
+        origin: Reference | None = None,
+    ) -> None:
+        """Store an image and what it is called, at once. A name that meant another image moves.
+
+        origin: a repository that holds the blobs of its layers.
+        """
         named = [(str(reference), NameRow(row.id, manifest)) for reference, manifest in names]
         with self._state.transaction():
             self._image_table.put(row.id, row)
             for name, target in named:
                 self._name_table.put(name, target)
+            if origin is not None:
+                self._note(origin.name, [layer.blob for layer in row.layers if layer.blob])
         self._images[row.id] = row
         self._names.update(named)
 
@@ -98,13 +127,48 @@ class Names:
     def delete(self, id: ImageID) -> None:
         """Forget an image and all its names."""
         gone = [name for name, row in self._names.items() if row.image == id]
+        rest = {blob for row in self._images.values() if row.id != id for blob in row.blobs}
+        unknown = [blob for blob in self._origins if blob not in rest]
         with self._state.transaction():
             for name in gone:
                 self._name_table.delete(name)
+            for blob in unknown:
+                self._origin_table.delete(blob)
             self._image_table.delete(id)
+        for blob in unknown:
+            del self._origins[blob]
         for name in gone:
             del self._names[name]
         self._images.pop(id, None)
+
+    def with_blob(self, old: Digest, new: LayerRow) -> None:
+        """Layers whose bytes are in the blob old have them in that of new from now on."""
+        with self._state.transaction():
+            for row in list(self._images.values()):
+                if any(one.blob == old for one in row.layers):
+                    changed = replace(row, layers=tuple(_moved(one, old, new) for one in row.layers))
+                    self._image_table.put(row.id, changed)
+                    self._images[row.id] = changed
+
+    def origins(self, blob: Digest) -> tuple[str, ...]:
+        """Repositories known to hold that blob, the latest first."""
+        return self._origins.get(blob, ())
+
+    def layer_in(self, diff_id: DiffID) -> LayerRow | None:
+        """A layer of that content that has its bytes here, in whatever blob."""
+        for row in self._images.values():
+            for layer in row.layers:
+                if layer.diff_id == diff_id and layer.blob:
+                    return layer
+        return None
+
+    def _note(self, repository: str, blobs: Iterable[Digest]) -> None:
+        for blob in blobs:
+            known = self._origins.get(blob, ())
+            if repository not in known[:1]:
+                kept = (repository, *(one for one in known if one != repository))[:MOST_ORIGINS]
+                self._origin_table.put(blob, Origins(kept))
+                self._origins[blob] = kept
 
     def meaning(self, reference: Reference) -> NameRow | None:
         """What exactly this reference means here."""
@@ -118,6 +182,11 @@ class Names:
     def tags(self, id: ImageID) -> list[str]:
         """RepoTags: `alpine:3.20`."""
         return [one.familiar for one in self.references(id) if one.tag]
+
+    def tagged(self, repository: str) -> list[Reference]:
+        """Every tag of a repository (`docker.io/library/busybox`), sorted."""
+        found = [parse(name) for name in self._names if name.startswith(f"{repository}:")]
+        return sorted((one for one in found if one.tag), key=lambda one: one.tag or "")
 
     def repo_digests(self, id: ImageID) -> list[str]:
         """RepoDigests: `alpine@sha256:…`."""
@@ -172,3 +241,9 @@ class Names:
                 row = NameRow(id) if id in self._images and is_ours else None
             return row
         return self._names.get(str(reference))
+
+
+def _moved(layer: LayerRow, old: Digest, new: LayerRow) -> LayerRow:
+    if layer.blob != old:
+        return layer
+    return replace(layer, blob=new.blob, media_type=new.media_type, blob_size=new.blob_size)

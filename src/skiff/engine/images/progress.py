@@ -33,7 +33,7 @@ class Progress(Struct, frozen=True, kw_only=True, omit_defaults=True, rename="ca
     id: str | None = None
     error_detail: ErrorDetail | None = None
     error: str | None = None
-    aux: dict[str, str] | None = None
+    aux: dict[str, str | int] | None = None
 
 
 def line(event: Progress) -> bytes:

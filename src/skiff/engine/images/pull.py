@@ -11,6 +11,9 @@ from collections.abc import Coroutine, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from msgspec.structs import replace
+
+from skiff.engine.images.assemble import store
 from skiff.engine.images.fetch import Fetcher
 from skiff.engine.images.names import ImageRow, LayerRow, Names
 from skiff.engine.images.progress import layer, message, moving
@@ -72,29 +75,39 @@ class Puller:
     ) -> bool:
         """Whether the name means something new now."""
         top = await source.resolve(reference.identifier)
-        found = manifests.parse(top.data, top.descriptor.media_type)
+        came, found = top, manifests.parse(top.data, top.descriptor.media_type)
         if isinstance(found, Index):
-            found = await self._chosen(source, found, platform)
+            came, found = await self._chosen(source, found, platform)
         emit(message(f"Pulling from {reference.path}", reference.identifier))
         before = self._names.meaning(_kept(reference))
         id = ImageID(found.config.digest)
-        if self._names.has(id) and self._is_whole(id):
-            row = self._names.image(id)
-        else:
-            with self._leases.hold(found.config.digest) as lease:
-                row = await self._fetched(source, found, platform, lease, emit)
         manifest = top.descriptor.digest
-        self._names.put(row, _named(reference, manifest))
+        with self._leases.hold(found.config.digest, came.descriptor.digest) as lease:
+            if self._names.has(id) and self._is_whole(id):
+                row = self._names.image(id)
+            else:
+                row = await self._fetched(source, found, platform, lease, emit)
+            await asyncio.to_thread(self._settle, None if row.manifest else came)
+            row = replace(row, manifest=row.manifest or came.descriptor.digest)
+            self._names.put(row, _named(reference, manifest), origin=reference)
         emit(message(f"Digest: {manifest}"))
         return before is None or before.image != id
 
-    async def _chosen(self, source: Repository, index: Index, platform: Platform | None) -> Manifest:
+    def _settle(self, manifest: Fetched | None) -> None:
+        """Keep the manifest, and let the disk have everything before a name leads to it."""
+        if manifest is not None:
+            store(self._content, "manifest", manifest.data)
+        self._content.sync()
+
+    async def _chosen(
+        self, source: Repository, index: Index, platform: Platform | None
+    ) -> tuple[Fetched, Manifest]:
         descriptor = manifests.choose(index, platform or self._host)
         fetched: Fetched = await source.resolve(descriptor.digest)
         found = manifests.parse(fetched.data, descriptor.media_type)
         if isinstance(found, Index):  # an index of indexes: one level is enough for anybody we met
             raise InvalidParameter(f"manifest {descriptor.digest} is an index within an index")
-        return found
+        return fetched, found
 
     def _is_whole(self, id: ImageID) -> bool:
         """Its layers are all still there: a crash of the machine may have taken some."""
@@ -163,8 +176,12 @@ class Puller:
                 await self._unpacker.commit(draft, chain, parent)
                 tell("Pull complete")
         done[number].set_result(None)
-        held = self._fetcher.holds(blob)
-        return LayerRow(chain, diff_id, size, blob.digest if held else None, blob.media_type, blob.size)
+        if self._fetcher.holds(blob):
+            return LayerRow(chain, diff_id, size, blob.digest, blob.media_type, blob.size)
+        twin = self._names.layer_in(diff_id)  # the same layer, differently compressed
+        if twin is not None:
+            return LayerRow(chain, diff_id, size, twin.blob, twin.media_type, twin.blob_size)
+        return LayerRow(chain, diff_id, size, None, blob.media_type, blob.size)
 
     def _known_size(self, chain: ChainID) -> int:
         return self._names.layer_size(chain) or self._unpacker.size(chain)

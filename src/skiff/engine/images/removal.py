@@ -13,7 +13,6 @@ from skiff.engine.images.names import ImageRow, Names
 from skiff.engine.images.record import ImageUse, InUse, Publish
 from skiff.engine.storage.content import ContentStore
 from skiff.engine.storage.leases import Leases
-from skiff.engine.storage.removed import Bin
 from skiff.engine.storage.snapshots import Snapshotter
 from skiff.errors import Conflict, NotFound
 from skiff.oci.digest import ChainID, Digest, ImageID
@@ -145,7 +144,7 @@ class Remover:
         self._publish("delete", row.id, {"name": row.id})
         rest = [*self._names.images(), *self._kept.images()]
         chains = {layer.chain for one in rest for layer in one.layers}
-        blobs: set[str] = {layer.blob for one in rest for layer in one.layers if layer.blob}
+        blobs: set[str] = {blob for one in rest for blob in one.blobs}
         held = self._leases.held()
         freed = 0
         if self._kept.keeping:  # the collector takes them when the grace is over
@@ -159,8 +158,8 @@ class Remover:
             if layer.chain not in chains | held and await asyncio.to_thread(self._remove_layer, layer.chain):
                 done.append(DeleteResponse(deleted=layer.chain))
                 freed += layer.size
-            if layer.blob and layer.blob not in blobs | held:
-                await asyncio.to_thread(self._remove_blob, layer.blob)
+        for blob in row.blobs - blobs - held:
+            await asyncio.to_thread(self._remove_blob, blob)
         if row.id not in held:
             await asyncio.to_thread(self._remove_blob, Digest(row.id))
         return freed

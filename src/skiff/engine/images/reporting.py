@@ -1,14 +1,14 @@
 """Work that reports while it goes on, as a stream of events: what a client's progress is made of."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from skiff.engine.images.progress import Progress
 
 Emit = Callable[[Progress], None]
 
 
-async def reported(work: Callable[[Emit], Awaitable[None]]) -> AsyncIterator[Progress]:
+async def reported(work: Callable[[Emit], Awaitable[None]]) -> AsyncGenerator[Progress, None]:
     """The events that work emits, then its error if it fails. A reader who leaves cancels it."""
     events: asyncio.Queue[Progress | None] = asyncio.Queue()
 

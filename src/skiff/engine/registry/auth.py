@@ -80,7 +80,8 @@ def challenges(headers: Sequence[str]) -> list[Challenge]:
 class Authorisation:
     """A RegistryTransport that answers challenges on behalf of one user, for one scope.
 
-    scope: `repository:library/alpine:pull`. tokens: shared between the authorisations of one client.
+    scope: `repository:library/alpine:pull`, or several with spaces between.
+    tokens: shared between the authorisations of one client.
     """
 
     def __init__(
@@ -106,7 +107,10 @@ class Authorisation:
                 yield response
                 return
             asked = challenges(response.challenges())
-        self._tokens.pop(key, None)
+            self._tokens.pop(key, None)
+            if not isinstance(request.body, bytes | None):  # it is spent: the caller sends it anew
+                yield response
+                return
         header, seconds = await self._answer(asked, request)
         self._tokens[key] = (header, time.monotonic() + seconds)
         async with self._transport.send(self._signed(request, key)) as response:
@@ -137,7 +141,8 @@ class Authorisation:
         realm, service = parameters["realm"], parameters.get("service", "")
         if urlsplit(request.url).scheme == "https" and urlsplit(realm).scheme != "https":
             raise Unauthorized(f"refused to ask for a token at {realm}: the registry itself uses https")
-        scopes = [one for one in dict.fromkeys((self._scope, *parameters.get("scope", "").split(" "))) if one]
+        asked = (*self._scope.split(" "), *parameters.get("scope", "").split(" "))
+        scopes = [one for one in dict.fromkeys(asked) if one]
         if self._credentials.identity_token:
             form = {
                 "grant_type": "refresh_token",

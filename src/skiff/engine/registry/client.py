@@ -6,39 +6,26 @@ OCI distribution-spec 1.1.
 """
 
 import asyncio
-import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 from urllib.parse import quote, urljoin
 
 import msgspec
 from msgspec import Struct
 
-from skiff.engine.registry.auth import ANONYMOUS, Authorisation, Credentials, challenges
+from skiff.engine.registry.auth import ANONYMOUS, Authorisation, Credentials
 from skiff.engine.registry.hosts import Endpoint, Hosts
-from skiff.engine.registry.transport import RegistryRequest, RegistryResponse, RegistryTransport
+from skiff.engine.registry.replies import ATTEMPTS, Denied, TryAgain, delay, prepared, refusal
+from skiff.engine.registry.transport import RegistryTransport
+from skiff.engine.registry.upload import Target
 from skiff.errors import DigestMismatch, NotFound, SkiffError, Unauthorized, Unavailable
 from skiff.oci import digest as digests
 from skiff.oci import manifest as manifests
 from skiff.oci.manifest import Descriptor
 from skiff.oci.reference import Reference
 
-ATTEMPTS = 5
-FIRST_PAUSE = 0.25  # seconds; doubles, up to
-LONGEST_PAUSE = 8.0
-LARGEST_ERROR = 64 << 10  # bytes of an error's body we read
 LARGEST_TAGS = 16 << 20  # bytes of one page of tags
-_PASSING = {408, 425, 429, 500, 502, 503, 504}  # may succeed when asked again
-
 T = TypeVar("T")
-
-
-class Denied(NotFound):
-    """The registry will not show this repository to us; whether it exists it does not say."""
-
-
-class TryAgain(Unavailable):
-    """The same request may succeed later."""
 
 
 class Fetched(Struct, frozen=True):
@@ -46,15 +33,6 @@ class Fetched(Struct, frozen=True):
 
     descriptor: Descriptor
     data: bytes
-
-
-class _Problem(Struct, frozen=True):
-    code: str = ""
-    message: str = ""
-
-
-class _Problems(Struct, frozen=True):
-    errors: tuple[_Problem, ...] | None = None
 
 
 class _Tags(Struct, frozen=True):
@@ -85,6 +63,18 @@ class Registries:
             asked.append((endpoint, Authorisation(self._transport, who, scope, self._tokens)))
         return Repository(reference, asked, self._pause)
 
+    async def target(self, reference: Reference, credentials: Credentials | None = None) -> Target:
+        """The repository of that reference, to write to; its registry has answered. Unavailable."""
+
+        def door(endpoint: Endpoint, reads: Sequence[str]) -> Authorisation:
+            scopes = [f"repository:{reference.path}:pull,push", *(f"repository:{one}:pull" for one in reads)]
+            return Authorisation(self._transport, credentials or ANONYMOUS, " ".join(scopes), self._tokens)
+
+        endpoints = [one for one in self._hosts.endpoints(reference.domain) if not one.is_mirror]
+        target = Target(reference, endpoints, door, self._transport, self._pause)
+        await target.find()
+        return target
+
     async def login(self, domain: str, credentials: Credentials) -> None:
         """Return when the registry accepts the credentials. Unauthorized, Unavailable."""
         problem: SkiffError | None = None
@@ -92,12 +82,12 @@ class Registries:
             if endpoint.is_mirror:
                 continue
             door = Authorisation(self._transport, credentials, "", {})
-            request = _request(endpoint, f"{endpoint.url}/v2/")
+            request = prepared(endpoint, f"{endpoint.url}/v2/")
             try:
                 async with door.send(request) as response:
                     if response.status == 200:
                         return
-                    raise await _refusal(response, request)
+                    raise await refusal(response, request)
             except Unavailable as error:
                 problem = problem or error
         raise problem or Unavailable(f"no registry answers for {domain}")
@@ -149,7 +139,7 @@ class Repository:
                 failures = 1 if position > before else failures + 1  # progress earns new patience
                 if failures >= ATTEMPTS:
                     raise
-            await self._pause(_delay(failures))
+            await self._pause(delay(failures))
 
     async def tags(self) -> list[str]:
         """Every tag of the repository."""
@@ -167,14 +157,14 @@ class Repository:
         return f"{self._reference.familiar_name}{'@' if ':' in identifier else ':'}{identifier}"
 
     async def _manifest(self, endpoint: Endpoint, door: Authorisation, identifier: str) -> Fetched:
-        request = _request(
+        request = prepared(
             endpoint,
             f"{endpoint.url}/v2/{self._reference.path}/manifests/{identifier}",
             {"Accept": ", ".join(manifests.ACCEPTED)},
         )
         async with door.send(request) as response:
             if response.status != 200:
-                raise await _refusal(response, request)
+                raise await refusal(response, request)
             data = await response.read(manifests.LARGEST)
             media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
         actual = digests.of(data)
@@ -189,12 +179,12 @@ class Repository:
         for endpoint, door in list(self._endpoints):
             url = f"{endpoint.url}/v2/{self._reference.path}/blobs/{descriptor.digest}"
             headers = {"Range": f"bytes={offset}-{descriptor.size - 1}"} if offset else {}
-            request = _request(endpoint, url, headers)
+            request = prepared(endpoint, url, headers)
             started = False
             try:
                 async with door.send(request) as response:
                     if response.status not in (200, 206):
-                        raise await _refusal(response, request)
+                        raise await refusal(response, request)
                     started = True
                     skip = offset if response.status == 200 else 0  # it did not understand Range
                     async for chunk in response.chunks():
@@ -217,10 +207,10 @@ class Repository:
         seen: set[str] = set()
         while url and url not in seen:
             seen.add(url)
-            request = _request(endpoint, url)
+            request = prepared(endpoint, url)
             async with door.send(request) as response:
                 if response.status != 200:
-                    raise await _refusal(response, request)
+                    raise await refusal(response, request)
                 body = await response.read(LARGEST_TAGS)
                 following = _next_page(response.headers.get("Link", ""))
             try:
@@ -256,49 +246,13 @@ class Repository:
             try:
                 return await ask(endpoint, door)
             except TryAgain:
-                await self._pause(_delay(attempt))
+                await self._pause(delay(attempt))
         return await ask(endpoint, door)
 
 
 def _speaks(error: SkiffError) -> bool:
     """The registry itself said no: another scheme of the same host will not say yes."""
     return isinstance(error, NotFound | Unauthorized | DigestMismatch | TryAgain)
-
-
-def _request(endpoint: Endpoint, url: str, headers: dict[str, str] | None = None) -> RegistryRequest:
-    return RegistryRequest(
-        url=url, headers=headers or {}, verify=endpoint.verify, certificates=endpoint.certificates
-    )
-
-
-async def _refusal(response: RegistryResponse, request: RegistryRequest) -> SkiffError:
-    """The error that a reply other than success stands for, in the registry's words."""
-    try:
-        body = await response.read(LARGEST_ERROR)
-        problems = msgspec.json.decode(body, type=_Problems).errors or ()
-    except (Unavailable, msgspec.DecodeError, UnicodeDecodeError):
-        problems = ()
-    text = "; ".join(_phrase(problem) for problem in problems)
-    codes = {problem.code for problem in problems}
-    status = response.status
-    asked = challenges(response.challenges())
-    if status == 401 and any(one.parameters.get("error") == "insufficient_scope" for one in asked):
-        return Denied("denied: requested access to the resource is denied")  # the Hub's way of saying it
-    if status == 401 and "DENIED" not in codes:
-        return Unauthorized(text or "unauthorized: authentication required")
-    if status in (401, 403) or "DENIED" in codes:
-        return Denied(text or "denied: requested access to the resource is denied")
-    if status == 404:
-        return NotFound(text or "not found")
-    if status == 429:
-        return TryAgain(text or "toomanyrequests: too many requests")
-    where = f'{request.method.title()} "{request.url}"'
-    text = text or f"unexpected status {status}"
-    return TryAgain(f"{where}: {text}") if status in _PASSING else Unavailable(f"{where}: {text}")
-
-
-def _phrase(problem: _Problem) -> str:
-    return f"{problem.code.lower().replace('_', ' ')}: {problem.message or problem.code.lower()}"
 
 
 def _media_type(data: bytes) -> str:
@@ -322,9 +276,3 @@ def _within(endpoint: Endpoint, url: str) -> str:
     if not url.startswith(endpoint.url + "/"):
         raise Unavailable(f"{endpoint.url}: the next page of tags is said to be elsewhere: {url}")
     return url
-
-
-def _delay(failures: int) -> float:
-    """Seconds before the next try, spread so that many clients do not return at once."""
-    pause: float = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (failures - 1))
-    return pause * random.uniform(0.75, 1.25)

@@ -1,0 +1,97 @@
+"""Layers as registries want them: compressed, once, and remembered.
+
+A layer that came as a plain tar (load, import, commit) is compressed when it is first pushed; from then on
+the compressed blob is the layer's only one.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from skiff.engine.images.names import ImageRow, LayerRow, Names
+from skiff.engine.storage import compression
+from skiff.engine.storage.content import ContentStore
+from skiff.engine.storage.leases import HeldLease
+from skiff.errors import NotFound
+from skiff.oci import manifest as manifests
+from skiff.oci.digest import Digest
+
+_HEAD = 18  # bytes that tell a compression
+
+
+class Packer:
+    """others: images beside those of names whose blobs must stay."""
+
+    def __init__(self, names: Names, content: ContentStore, others: Callable[[], Iterable[ImageRow]]) -> None:
+        self._names = names
+        self._content = content
+        self._others = others
+        self._works: dict[Digest, asyncio.Task[LayerRow]] = {}
+
+    async def packed(self, layer: LayerRow, lease: HeldLease) -> LayerRow:
+        """The layer with a compressed blob and the blob's media type (OCI's word). NotFound.
+
+        Callers of the same layer share the work; it goes on when they leave.
+        """
+        if layer.blob is None or not self._holds(layer.blob):  # another push has packed it meanwhile
+            layer = self._names.layer_in(layer.diff_id) or layer
+        if layer.blob is None:
+            raise NotFound(
+                f"the bytes of layer {layer.diff_id[7:19]} are not here: pull or build the image again"
+            )
+        lease.add(layer.blob)
+        kind = await asyncio.to_thread(self._kind, layer.blob)
+        if kind == "gzip":
+            return _as(layer, manifests.OCI_LAYER_GZIP)
+        if kind == "zstd":
+            return _as(layer, manifests.OCI_LAYER_ZSTD)
+        work = self._works.get(layer.blob)
+        if work is None:
+            work = self._works[layer.blob] = asyncio.ensure_future(self._pack(layer, layer.blob))
+            work.add_done_callback(lambda done: done.cancelled() or done.exception())
+        packed = await asyncio.shield(work)
+        if packed.blob:
+            lease.add(packed.blob)
+        return packed
+
+    async def _pack(self, layer: LayerRow, blob: Digest) -> LayerRow:
+        try:
+            digest, size = await asyncio.to_thread(self._compress, blob)
+            packed = LayerRow(layer.chain, layer.diff_id, layer.size, digest, manifests.OCI_LAYER_GZIP, size)
+            self._names.with_blob(blob, packed)
+            if not any(blob in row.blobs for row in [*self._names.images(), *self._others()]):
+                self._content.delete(blob)
+            return packed
+        finally:
+            del self._works[blob]
+
+    def _compress(self, blob: Digest) -> tuple[Digest, int]:
+        ref = f"gzip {blob}"
+        ingest = self._content.ingest(ref)
+        try:
+            if ingest.offset:  # of a try that was cut off: the compressor begins anew
+                ingest.abort()
+                ingest = self._content.ingest(ref)
+            with self._content.open(blob) as plain:
+                for piece in compression.gzipped(compression.decompressed(plain.read)):
+                    ingest.write(piece)
+            size = ingest.offset
+            return ingest.commit(), size
+        except BaseException:
+            ingest.abort()
+            raise
+
+    def _holds(self, blob: Digest) -> bool:
+        try:
+            return bool(self._content.info(blob))
+        except NotFound:
+            return False
+
+    def _kind(self, blob: Digest) -> compression.Compression:
+        with self._content.open(blob) as file:
+            return compression.detect(file.read(_HEAD))
+
+
+def _as(layer: LayerRow, media_type: str) -> LayerRow:
+    return LayerRow(
+        layer.chain, layer.diff_id, layer.size, layer.blob, layer.media_type or media_type, layer.blob_size
+    )

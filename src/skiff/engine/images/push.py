@@ -1,0 +1,287 @@
+"""Push: an image of ours into a registry, under one tag or all of a repository's.
+
+    layers, side by side: there already? ─► mounted? ─► sent      config ─► manifest, under its tag
+
+An image that came with a manifest goes with that manifest, byte for byte, so that its digest stays; others
+get one in Docker's form. Engine API, ImagePush.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
+from typing import BinaryIO
+
+import msgspec
+from msgspec import Struct
+
+from skiff.engine.images.names import ImageRow, LayerRow, Names
+from skiff.engine.images.packing import Packer
+from skiff.engine.images.progress import Progress, ProgressDetail, layer, message, moving
+from skiff.engine.images.reporting import Emit
+from skiff.engine.registry.auth import Credentials
+from skiff.engine.registry.client import Registries
+from skiff.engine.registry.upload import Target
+from skiff.engine.storage.content import ContentStore
+from skiff.engine.storage.leases import HeldLease, Leases
+from skiff.errors import InvalidParameter, NotFound, SkiffError
+from skiff.oci import digest as digests
+from skiff.oci import manifest as manifests
+from skiff.oci.digest import Digest
+from skiff.oci.image import parse as parse_config
+from skiff.oci.manifest import Descriptor, Manifest
+from skiff.oci.platform import Platform, normalise
+from skiff.oci.reference import Reference
+
+AT_ONCE = 5  # blobs of one push
+REPORT_SECONDS = 0.1
+
+_IN_DOCKERS_WORDS = {
+    manifests.OCI_LAYER_GZIP: manifests.DOCKER_LAYER_GZIP,
+    manifests.OCI_LAYER: manifests.DOCKER_LAYER,
+}
+_IN_OCIS_WORDS = {docker: oci for oci, docker in _IN_DOCKERS_WORDS.items()}
+
+
+class _BlobLost(SkiffError):
+    """A blob that the image's own manifest names is neither here nor there."""
+
+
+class _Document(Struct, frozen=True):
+    """A manifest as it goes over the wire."""
+
+    data: bytes
+    media_type: str
+
+
+class Pusher:
+    """concurrent: how many blobs of one push are on their way at once."""
+
+    def __init__(
+        self,
+        names: Names,
+        registries: Registries,
+        content: ContentStore,
+        leases: Leases,
+        packer: Packer,
+        *,
+        concurrent: int = AT_ONCE,
+    ) -> None:
+        self._names = names
+        self._registries = registries
+        self._content = content
+        self._leases = leases
+        self._packer = packer
+        self._concurrent = concurrent
+
+    async def push(
+        self, reference: Reference, platform: Platform | None, credentials: Credentials | None, emit: Emit
+    ) -> list[Reference]:
+        """Push one tag, or every tag of a bare reference. What was pushed. InvalidParameter, NotFound."""
+        if reference.digest:
+            raise InvalidParameter("cannot push a digest reference")
+        wanted = [reference] if reference.tag else self._names.tagged(reference.name)
+        rows = [(one, self._row(one, platform)) for one in wanted]
+        emit(message(f"The push refers to repository [{reference.name}]"))
+        if not rows or any(row is None for _, row in rows):
+            raise NotFound(f"An image does not exist locally with the tag: {reference.familiar_name}")
+        target = await self._registries.target(reference, credentials)
+        for one, row in rows:
+            if row is not None:
+                await self._one(target, one, row, emit)
+        return wanted
+
+    def _row(self, reference: Reference, platform: Platform | None) -> ImageRow | None:
+        meaning = self._names.meaning(reference)
+        if meaning is None:
+            return None
+        row = self._names.image(meaning.image)
+        if platform is not None:
+            own = parse_config(self._read(Digest(row.id))).platform
+            if normalise(own) != normalise(platform):
+                raise NotFound(
+                    f"image with reference {reference.familiar} was found but its platform ({own})"
+                    f" does not match the specified platform ({platform})"
+                )
+        return row
+
+    async def _one(self, target: Target, reference: Reference, row: ImageRow, emit: Emit) -> None:
+        row = self._names.image(row.id)  # the push of a former tag may have packed its layers
+        for id in dict.fromkeys(_short(one) for one in reversed(row.layers)):
+            emit(layer("Preparing", id))
+        with self._leases.hold(row.id, *row.blobs) as lease:
+            document = None
+            own = self._own(row)
+            if own is not None:
+                try:
+                    document = await self._as_it_came(target, reference, row, *own, lease, emit)
+                except _BlobLost:
+                    document = None
+            if document is None:
+                document = await self._anew(target, reference, row, own, lease, emit)
+            assert reference.tag is not None
+            await target.put_manifest(reference.tag, document.data, document.media_type)
+        digest, size = digests.of(document.data), len(document.data)
+        self._names.put(
+            self._names.image(row.id), [(reference.with_digest(digest), digest)], origin=reference
+        )
+        emit(message(f"{reference.tag}: digest: {digest} size: {size}"))
+        emit(
+            Progress(
+                progress_detail=ProgressDetail(),
+                aux={"Tag": reference.tag, "Digest": digest, "Size": size},
+            )
+        )
+
+    def _own(self, row: ImageRow) -> tuple[_Document, Manifest] | None:
+        """The manifest that the image came with."""
+        if row.manifest is None:
+            return None
+        try:
+            data = self._read(row.manifest)
+        except NotFound:
+            return None
+        document = manifests.parse(data)
+        if not isinstance(document, Manifest) or len(document.layers) != len(row.layers):
+            return None
+        is_docker = document.config.media_type == manifests.DOCKER_CONFIG
+        spoken = manifests.DOCKER_MANIFEST if is_docker else manifests.OCI_MANIFEST
+        return _Document(data, document.media_type or spoken), document
+
+    async def _as_it_came(
+        self,
+        target: Target,
+        reference: Reference,
+        row: ImageRow,
+        document: _Document,
+        manifest: Manifest,
+        lease: HeldLease,
+        emit: Emit,
+    ) -> _Document:
+        works = {
+            _short(known): partial(self._send, target, reference, _short(known), wanted, lease, emit)
+            for known, wanted in zip(reversed(row.layers), reversed(manifest.layers), strict=True)
+        }
+        await self._at_once(works.values())
+        await self._config(target, manifest.config)
+        return document
+
+    async def _anew(
+        self,
+        target: Target,
+        reference: Reference,
+        row: ImageRow,
+        own: tuple[_Document, Manifest] | None,
+        lease: HeldLease,
+        emit: Emit,
+    ) -> _Document:
+        """With a manifest of our making, in the family of the one it came with."""
+        sent: dict[str, Descriptor] = {}
+
+        async def one(known: LayerRow) -> None:
+            packed = await self._packer.packed(known, lease)
+            assert packed.blob is not None
+            blob = Descriptor(packed.media_type, packed.blob, packed.blob_size)
+            await self._send(target, reference, _short(known), blob, lease, emit)
+            sent[known.diff_id] = blob
+
+        distinct = {known.diff_id: known for known in reversed(row.layers)}
+        await self._at_once([partial(one, known) for known in distinct.values()])
+        layers = [sent[known.diff_id] for known in row.layers]
+        is_docker = (own is None or own[0].media_type == manifests.DOCKER_MANIFEST) and not any(
+            "zstd" in one.media_type for one in layers
+        )
+        words = _IN_DOCKERS_WORDS if is_docker else _IN_OCIS_WORDS
+        config = Descriptor(
+            manifests.DOCKER_CONFIG if is_docker else manifests.OCI_CONFIG,
+            Digest(row.id),
+            self._content.info(Digest(row.id)).size,
+        )
+        await self._config(target, config)
+        made = manifests.manifest(
+            config,
+            [Descriptor(words.get(one.media_type, one.media_type), one.digest, one.size) for one in layers],
+        )
+        data = manifests.encode(made)
+        if is_docker:  # as Docker indents its own: the same image gets the same digest
+            data = msgspec.json.format(data, indent=3)
+        return _Document(data, made.media_type or "")
+
+    async def _send(
+        self,
+        target: Target,
+        reference: Reference,
+        id: str,
+        blob: Descriptor,
+        lease: HeldLease,
+        emit: Emit,
+    ) -> None:
+        """Make sure that the repository has the blob, and say how."""
+        if blob.urls:
+            emit(layer("Skipped foreign layer", id))
+            return
+        if await target.holds(blob.digest):
+            emit(layer("Layer already exists", id))
+            return
+        source = await target.mount(blob.digest, self._beside(reference, blob.digest))
+        if source is not None:
+            emit(layer(f"Mounted from {source}", id))
+            return
+        try:
+            self._content.info(blob.digest)
+        except NotFound as error:
+            raise _BlobLost(str(error)) from error
+        lease.add(blob.digest)
+        await target.upload(blob, self._opener(blob.digest), _reporter(emit, id, blob.size))
+        emit(layer("Pushed", id))
+
+    async def _config(self, target: Target, config: Descriptor) -> None:
+        if not await target.holds(config.digest):
+            await target.upload(config, self._opener(config.digest), lambda sent: None)
+
+    async def _at_once(self, works: Iterable[Callable[[], Awaitable[None]]]) -> None:
+        """All of them, some at a time; the first failure ends the others and is raised."""
+        slots = asyncio.Semaphore(self._concurrent)
+
+        async def one(work: Callable[[], Awaitable[None]]) -> None:
+            async with slots:
+                await work()
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for work in works:
+                    group.create_task(one(work))
+        except BaseExceptionGroup as failures:
+            error: BaseException = failures
+            while isinstance(error, BaseExceptionGroup):
+                error = error.exceptions[0]
+            raise error from None
+
+    def _beside(self, reference: Reference, blob: Digest) -> Sequence[str]:
+        """Paths of other repositories of the same registry that have the blob."""
+        prefix = f"{reference.domain}/"
+        found = [one.removeprefix(prefix) for one in self._names.origins(blob) if one.startswith(prefix)]
+        return [path for path in found if path != reference.path]
+
+    def _opener(self, digest: Digest) -> Callable[[], BinaryIO]:
+        return lambda: self._content.open(digest)
+
+    def _read(self, digest: Digest) -> bytes:
+        with self._content.open(digest) as blob:
+            return blob.read()
+
+
+def _reporter(emit: Emit, id: str, total: int) -> Callable[[int], None]:
+    clock = asyncio.get_running_loop().time
+    told = 0.0
+
+    def sent(current: int) -> None:
+        nonlocal told
+        if clock() - told >= REPORT_SECONDS:
+            told = clock()
+            emit(moving("Pushing", id, current, total))
+
+    return sent
+
+
+def _short(known: LayerRow) -> str:
+    return known.diff_id[7:19]
