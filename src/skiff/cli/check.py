@@ -13,8 +13,14 @@ import struct
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from skiff.cli.flags import Command
 from skiff.linux import capabilities, cgroups, seccomp, syscalls
 from skiff.linux.libc import libc, syscall
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from skiff.cli.flags import Parsed
+    from skiff.cli.session import Session
 
 
 class Finding(NamedTuple):
@@ -41,10 +47,8 @@ _NEWNET: Final = 0x40000000
 _NEWNS: Final = 0x00020000
 
 
-def main(argv: list[str]) -> int:
-    if argv:
-        print("usage: skiff check")
-        return 0 if argv[0] in ("-h", "--help") else 125
+def check(session: "Session | None" = None, flags: "Parsed | None" = None) -> int:
+    """Print the table; no engine is asked."""
     found = findings()
     print(table(found), end="")
     missing = [finding.name for finding in found if finding.needed and not finding.is_here]
@@ -306,3 +310,6 @@ def _modules() -> list[Finding]:
         Finding("isal", is_there("isal"), "", "gzip is several times slower", "pip install isal"),
         Finding("zstd", zstd, "", "no zstd layers", "pip install backports.zstd"),
     ]
+
+
+COMMANDS = {"check": Command("", "Say whether this machine can run containers", check, most=0)}

@@ -117,6 +117,7 @@ CANONICAL: dict[str, tuple[str, tuple[str, ...]]] = {
     "context show": ("context", ("context show",)),
     "context update": ("context", ("context update",)),
     "context use": ("context", ("context use",)),
+    "check": ("check", ("check",)),
     "daemon start": ("daemon", ("daemon start",)),
     "daemon stop": ("daemon", ("daemon stop",)),
     "daemon status": ("daemon", ("daemon status",)),

@@ -10,7 +10,7 @@ from skiff.cli.check import Finding
 
 
 def test_it_looks_at_everything_without_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
-    code = check.main([])
+    code = check.check()
     out = capsys.readouterr().out
     for name in (
         "root",
@@ -34,7 +34,7 @@ def test_for_an_ordinary_user() -> None:
         try:
             os.setresgid(65534, 65534, 65534)
             os.setresuid(65534, 65534, 65534)
-            code = check.main([])
+            code = check.check()
         finally:
             os._exit(code)
     _, status = os.waitpid(pid, 0)
@@ -60,9 +60,9 @@ def test_a_lack_says_what_it_costs_and_what_helps() -> None:
 
 def test_what_is_needed_decides(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(check, "findings", lambda: [Finding("x", False), Finding("y", True, needed=True)])
-    assert check.main([]) == 0
+    assert check.check() == 0
     monkeypatch.setattr(check, "findings", lambda: [Finding("x", False, needed=True)])
-    assert check.main([]) == 1
+    assert check.check() == 1
     assert "x missing" in capsys.readouterr().out
 
 
@@ -74,8 +74,3 @@ def test_an_attempt_happens_elsewhere() -> None:
     assert check.attempt(act) == errno.EPERM
     assert check.attempt(lambda: 0) == 0
     assert os.getpid() == before
-
-
-def test_arguments_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert check.main(["--help"]) == 0
-    assert check.main(["x"]) == 125

@@ -2,8 +2,8 @@
 
 A drop in any table is final, so a host that drops what it forwards (ufw, firewalld, another container engine)
 would cut containers off. Into its chain, if it drops, we put one jump to a chain of ours, which accepts
-whatever comes from or goes to our bridges; what of that may pass is decided by our own table. Taken away with the last
-bridge. With the publish-policy `host` there is none, and the host's firewall has the last word.
+whatever comes from or goes to our bridges; what of that may pass is decided by our own table. Taken away with
+the last bridge. With the publish-policy `host` there is none, and the host's firewall has the last word.
 """
 
 from collections.abc import Collection
