@@ -7,6 +7,7 @@ import asyncio
 import itertools
 import re
 import socket
+import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -186,9 +187,12 @@ class FakeTask:
             running.end(command.code)
         return running
 
-    async def attach(self, stream: socket.socket, request: AttachRequest) -> None:
+    async def attach(
+        self, stream: socket.socket, request: AttachRequest, *, gate: socket.socket | None = None
+    ) -> int:
         self._alive()
         (self._command.clients if self._command else self.waiting).append((stream, request))
+        return time.time_ns()
 
     async def resize(self, rows: int, columns: int) -> None:
         self._alive()

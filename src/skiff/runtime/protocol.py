@@ -125,11 +125,14 @@ class Resize(Request, frozen=True, kw_only=True):
 
 
 class Attach(Request, frozen=True, kw_only=True):
-    """Join a client's socket to the streams. fds: [socket].
+    """Join a client's socket to the streams. fds: [socket], or [socket, gate].
+
+    With a gate the client gets its output only once the gate's other end is closed; what had been logged
+    before is not part of it, and ends before Reply.time. So logs can be replayed without loss or repetition.
 
     early: bytes of stdin the engine had already read (latin-1 text). detach_keys: latin-1 text of the
     sequence that leaves; seen only on a terminal. exec_id: attach to that exec instead of init.
-    framed: stdout and stderr carry the 8-byte header of skiff.docker.stdcopy; never on a terminal.
+    framed: output carries the 8-byte header of skiff.docker.stdcopy.
     When the last stream ends or the process exits the monitor shuts the socket down.
     """
 
@@ -180,12 +183,13 @@ class Delete(Request, frozen=True, kw_only=True):
 
 
 class Reply(Message, frozen=True, kw_only=True):
-    """Answer to the request of that seq. error: None when it went well."""
+    """Answer to the request of that seq. error: None when it went well. time: see Attach."""
 
     seq: int
     error: StepError | None = None
     pid: int = 0
     pids: tuple[int, ...] = ()
+    time: int = 0
 
 
 class Created(Message, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from socket import socket
+from socket import socket, socketpair
 
 from msgspec import Struct
 
@@ -46,19 +46,24 @@ class Attachments:
         """
         try:
             container = self.records.find(text)
-            if logs:
-                await self._replay(container.id, stream, request)
             if not live:
+                if logs:
+                    await self._replay(container.id, stream, request)
                 stream.close()
                 return
             self.announce(container, "attach")
             task = self.live.tasks.get(container.id)
             if task is not None and container.state.running:
-                await task.attach(stream, request)
+                if logs:
+                    await self._replay_and_join(task, stream, request)
+                else:
+                    await task.attach(stream, request)
             else:
+                if logs:
+                    await self._replay(container.id, stream, request)
                 self._waiting[container.id].append(_Waiting(stream, request))
-        except (NotFound, Conflict):
-            stream.close()  # it ended meanwhile: the client sees the end of the stream
+        except (NotFound, Conflict, ConnectionError):
+            stream.close()  # it ended meanwhile, or the client left: it sees the end of the stream
         except BaseException:
             stream.close()
             raise
@@ -73,13 +78,19 @@ class Attachments:
         for waiting in self._waiting.pop(id, ()):
             waiting.stream.close()
 
-    async def _replay(self, id: str, stream: socket, request: AttachRequest) -> None:
-        query = LogQuery(stdout=request.stdout, stderr=request.stderr)
+    async def _replay_and_join(self, task: Task, stream: socket, request: AttachRequest) -> None:
+        """The monitor keeps live output back until what is logged already has been sent."""
+        opener, gate = socketpair()
+        with opener, stream.dup() as replay:
+            with gate:
+                instant = await task.attach(stream, request, gate=gate)
+            await self._replay(task.id, replay, request, until=instant)
+
+    async def _replay(self, id: str, stream: socket, request: AttachRequest, until: int = 0) -> None:
+        query = LogQuery(stdout=request.stdout, stderr=request.stderr, until=until)
         _, chunks = self.logs.read(id, query)
         loop = asyncio.get_running_loop()
         stream.setblocking(False)
-        try:
-            async for chunk in chunks:
-                await loop.sock_sendall(stream, chunk)
-        finally:
-            stream.setblocking(True)
+        # It stays so: the monitor may share it by now.
+        async for chunk in chunks:
+            await loop.sock_sendall(stream, chunk)

@@ -73,13 +73,12 @@ class Execs:
         self.announce(container, "exec_create: " + " ".join(wish.cmd), execID=id)
         return id
 
-    def check(self, id: str) -> bool:
-        """True if it has a terminal. NotFound `No such exec instance: x`, Conflict (it ran)."""
+    def check(self, id: str) -> None:
+        """NotFound `No such exec instance: x`, Conflict (it ran)."""
         found = self._get(id)
         if found.running or found.code is not None:
             raise Conflict(f"Error: Exec command {id} has already run")
         _require_ready(self.records.get(found.container))
-        return found.wish.tty
 
     async def start(self, id: str, wish: ExecStart, stream: socket | None, early: bytes = b"") -> None:
         """Returns once the command runs; the socket goes to the monitor. CannotRun, Conflict, NotFound.
@@ -98,7 +97,7 @@ class Execs:
                 stdin=asked.attach_stdin,
                 stdout=asked.attach_stdout,
                 stderr=asked.attach_stderr,
-                framed=not asked.tty,
+                framed=not wish.tty,  # as the start says, whatever the exec has
                 early=early,
                 detach_keys=detach_keys(asked.detach_keys),
             )

@@ -154,9 +154,18 @@ class NativeTask:
             file.write(body)
         return structs.replace(wish, process=None, process_file=name)
 
-    async def attach(self, stream: socket.socket, request: AttachRequest, *, exec_id: str = "") -> None:
+    async def attach(
+        self,
+        stream: socket.socket,
+        request: AttachRequest,
+        *,
+        exec_id: str = "",
+        gate: socket.socket | None = None,
+    ) -> int:
         with stream:
-            self._check(await self.ask(_attach(request, exec_id), stream))
+            reply = await self.ask(_attach(request, exec_id), stream, gate)
+            self._check(reply)
+            return reply.time
 
     async def resize(self, rows: int, columns: int) -> None:
         await self.verb(protocol.Resize(rows=rows, columns=columns))
@@ -206,12 +215,12 @@ class NativeTask:
         self._check(reply)
         return reply
 
-    async def ask(self, request: ToMonitor, stream: socket.socket | None = None) -> Reply:
+    async def ask(self, request: ToMonitor, *riders: socket.socket | None) -> Reply:
         if self._deleted:
             raise NotFound(f"no such task: {self.id}")
         if self._connection is None or (self._exit.done() and not self._connection.open):
             raise Conflict(f"task {self.id} is not running")
-        return await self._connection.ask(request, (stream.fileno(),) if stream else ())
+        return await self._connection.ask(request, tuple(sock.fileno() for sock in riders if sock))
 
     def _check(self, reply: Reply) -> None:
         if reply.error is not None:

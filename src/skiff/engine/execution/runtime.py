@@ -124,8 +124,12 @@ class Task(Protocol):
         """
         ...
 
-    async def attach(self, stream: socket, request: AttachRequest) -> None:
-        """Give a client's socket to the monitor (it is closed here). Before start: not a byte is missed."""
+    async def attach(self, stream: socket, request: AttachRequest, *, gate: socket | None = None) -> int:
+        """Give a client's socket to the monitor (it is closed here). Before start: not a byte is missed.
+
+        gate: one end of a pair; output is kept back until the other is closed. Returned is the instant (ns
+        since the epoch) that divides what is in the log only from what this client gets.
+        """
         ...
 
     async def resize(self, rows: int, columns: int) -> None: ...

@@ -4,6 +4,7 @@ The other side is foreign.py: a runc-compatible program. The monitor and the eng
 """
 
 import signal
+from collections.abc import Callable
 from typing import Protocol
 
 from skiff.linux import cgroups, processes
@@ -22,7 +23,10 @@ class Driver(Protocol):
 
     container: Container
 
-    def create(self, streams: Streams) -> Container: ...
+    def create(self, streams: Streams, meanwhile: Callable[[], None]) -> Container:
+        """meanwhile: called once, where waiting would be idle."""
+        ...
+
     def start(self) -> None: ...
     def abandon(self) -> None:
         """A start that failed: the process that was created ends, and is reaped."""
@@ -57,7 +61,7 @@ class Native:
         self.seccomp_program = seccomp_program
         self.seccomp_flags = create.flags_of(spec)
 
-    def create(self, streams: Streams) -> Container:
+    def create(self, streams: Streams, meanwhile: Callable[[], None]) -> Container:
         self.container = create.create(
             id=self.wish.id,
             bundle=self.wish.bundle,
@@ -67,6 +71,7 @@ class Native:
             with_init=self.wish.init,
             seccomp_program=self.seccomp_program,
             here=self.here,
+            meanwhile=meanwhile,
         )
         return self.container
 

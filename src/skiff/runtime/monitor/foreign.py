@@ -14,7 +14,7 @@ import select
 import shutil
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from msgspec import DecodeError, json
@@ -52,7 +52,8 @@ class Foreign:
 
     # -- verbs -------------------------------------------------------------------------------------------
 
-    def create(self, streams: Streams) -> Container:
+    def create(self, streams: Streams, meanwhile: Callable[[], None]) -> Container:
+        meanwhile()
         if self.wish.init:
             raise StepFailed("init", text=f"an init is not available with the runtime {self.wish.runtime[0]}")
         if self.spec.linux is None or self.spec.process is None:
@@ -69,6 +70,7 @@ class Foreign:
             if self.hidden:
                 mounts.unmount(self.hidden)
         self._mount_root()
+        self._complete_bundle()
         own_streams(streams, self.spec.process, self.spec.linux.uid_mappings)
         pid_file = f"{self.state}/init.pid"
         arguments = ["create", "--bundle", self.wish.bundle, "--pid-file", pid_file]
@@ -110,7 +112,7 @@ class Foreign:
         try:
             fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             with open(fd, "wb") as target:
-                target.write(json.encode(process))
+                target.write(json.encode(_complete(json.decode(json.encode(process)))))
             arguments = ["exec", "--detach", "--process", file, "--pid-file", pid_file]
             master = self._spawned(arguments, [], streams, terminal=process.terminal)
             pid = _read_pid(pid_file)
@@ -150,6 +152,15 @@ class Foreign:
             if found is None or found.si_pid in ours:
                 return
             processes.reap(found.si_pid)
+
+    def _complete_bundle(self) -> None:
+        """Our config.json leaves out what has its default; other programs want some of that said."""
+        spec = json.decode(json.encode(self.spec))
+        _complete(spec["process"])
+        path = f"{self.wish.bundle}/config.json"
+        with step_failed("config.json"), open(f"{path}.new", "wb") as file:
+            file.write(json.encode(spec))
+        os.rename(f"{path}.new", path)
 
     # -- the program -------------------------------------------------------------------------------------
 
@@ -225,6 +236,14 @@ class Foreign:
             with contextlib.suppress(OSError):  # never mounted, or in use by what did not end
                 mounts.unmount(self.root)
         shutil.rmtree(self.state, ignore_errors=True)
+
+
+def _complete(process: dict[str, Any]) -> dict[str, Any]:
+    """A process as JSON, with all that runtime-spec 1.2, config.md § Process calls required."""
+    process.setdefault("cwd", "/")
+    process["user"] = {"uid": 0, "gid": 0} | process.get("user", {})
+    process["rlimits"] = [{"soft": 0, "hard": 0} | limit for limit in process.get("rlimits", ())]
+    return process
 
 
 def _failure(program: str, command: str, code: int, said: str) -> StepFailed:

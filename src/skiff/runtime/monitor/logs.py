@@ -36,6 +36,10 @@ class LogWriter(Protocol):
     """Where output goes. Data of one stream arrives in order; lines may be cut anywhere."""
 
     def write(self, stream: StreamName, data: bytes) -> None: ...
+    def unfinished(self) -> dict[StreamName, bytes]:
+        """What has been given but is in no record yet, for want of a newline."""
+        ...
+
     def close(self) -> None:
         """Write what is left without a newline, and end."""
         ...
@@ -46,6 +50,9 @@ class NoLog:
 
     def write(self, stream: StreamName, data: bytes) -> None:
         pass
+
+    def unfinished(self) -> dict[StreamName, bytes]:
+        return {}
 
     def close(self) -> None:
         pass
@@ -93,6 +100,9 @@ class JsonFile:
             self.write(stream, data[cut:])
             return
         self._put(self.records(stream, lines, whole=True))
+
+    def unfinished(self) -> dict[StreamName, bytes]:
+        return self.rest
 
     def close(self) -> None:
         streams: tuple[StreamName, StreamName] = ("stdout", "stderr")

@@ -13,6 +13,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from msgspec import DecodeError, json
 
@@ -31,7 +32,8 @@ from skiff.runtime.monitor.poller import READ, Poller
 from skiff.runtime.monitor.streams import Streams, pipes
 from skiff.runtime.protocol import Create, Exited, Reply, Status, StepError
 
-_decode_process = json.Decoder(Process).decode
+LINGER: Final = 30.0  # seconds
+_decode_process: Final = json.Decoder(Process).decode
 
 
 class Running:
@@ -77,6 +79,8 @@ class Monitor:
         self.exited: Exited | None = None
         self.cleaned = False
         self.leaving = False
+        self.left = -1
+        self.deadline = 0.0
 
     # -- life --------------------------------------------------------------------------------------------
 
@@ -85,13 +89,13 @@ class Monitor:
         try:
             self._create()
         except StepFailed as failure:
+            self._remove(SOCKET)
             self.control.say(protocol.Failed(error=failure.error))
             return
-        self.control.listen(self.bundle)
         self.control.say(protocol.Created(pid=self.container.pid, monitor_pid=os.getpid()))
         self._watch_oom()
         while not self._done():
-            self.poller.run_once()
+            self.poller.run_once(self._patience())
             if self.exited and not self.cleaned:
                 self._clean()
         self._remove(SOCKET)
@@ -112,7 +116,8 @@ class Monitor:
         try:
             self.driver = self._driver()
             self.container = self.driver.create(
-                create.Streams(stdin=theirs[0], stdout=theirs[1], stderr=theirs[2])
+                create.Streams(stdin=theirs[0], stdout=theirs[1], stderr=theirs[2]),
+                meanwhile=lambda: self.control.listen(self.bundle),
             )
         except BaseException:
             fds.close_all(ours)
@@ -188,6 +193,19 @@ class Monitor:
         self._end_execs()
         self.driver.clean()
 
+    def _patience(self) -> int | None:
+        """How long to wait (ms). After Delete a client that takes nothing any more is let go in the end."""
+        if not self.leaving or not self.cleaned:
+            return None
+        left = sum(client.queued for client in self.streams.clients)
+        now = time.monotonic()
+        if left != self.left:
+            self.left, self.deadline = left, now + LINGER
+        if now >= self.deadline:
+            for client in tuple(self.streams.clients):
+                self.streams.drop(client)
+        return max(int((self.deadline - now) * 1000), 0) + 1
+
     def _done(self) -> bool:
         """Left are clients that have not got everything, and an engine that has not said Delete."""
         if not self.cleaned or self.streams.clients:
@@ -248,7 +266,7 @@ class Monitor:
     def _answer(self, request: protocol.ToMonitor, riders: list[int]) -> Reply:
         """Do it. Descriptors that are taken are removed from the list."""
         pids: tuple[int, ...] = ()
-        pid = 0
+        pid = time_now = 0
         match request:
             case protocol.Start():
                 self._start()
@@ -267,6 +285,7 @@ class Monitor:
                 terminals.set_window_size(fd, request.rows, request.columns)
             case protocol.Attach():
                 self._attach(request, riders)
+                time_now = time.time_ns()
             case protocol.Exec():
                 pid = self._exec(request, riders)
             case protocol.CloseStdin():
@@ -279,7 +298,7 @@ class Monitor:
                 pids = self.driver.pids()
             case protocol.Delete():
                 self._delete(request)
-        return Reply(seq=request.seq, pid=pid, pids=pids)
+        return Reply(seq=request.seq, pid=pid, pids=pids, time=time_now)
 
     def _alive(self, step: str) -> None:
         if self.exited is not None:
@@ -323,10 +342,11 @@ class Monitor:
         return self.streams
 
     def _attach(self, request: protocol.Attach, riders: list[int]) -> None:
-        if len(riders) != 1:
-            raise StepFailed("attach", 22, "expected one socket")
+        if len(riders) not in (1, 2):
+            raise StepFailed("attach", 22, "expected a socket, and perhaps a gate")
         streams = self._streams_of(request.exec_id)
-        streams.attach(socket.socket(fileno=riders.pop()), request)
+        gate = riders.pop() if len(riders) == 2 else -1
+        streams.attach(socket.socket(fileno=riders.pop()), request, gate)
 
     def _exec(self, request: protocol.Exec, riders: list[int]) -> int:
         self._alive("exec")

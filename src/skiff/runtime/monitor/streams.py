@@ -39,12 +39,13 @@ NUMBERS: Final[dict[StreamName, int]] = {"stdout": 1, "stderr": 2}
 class Client:
     """One attached socket."""
 
-    __slots__ = ("framed", "keys", "matched", "outputs", "queue", "queued", "reads", "sock")
+    __slots__ = ("framed", "gate", "keys", "matched", "outputs", "queue", "queued", "reads", "sock")
 
     def __init__(self, sock: socket.socket, wish: Attach, *, terminal: bool) -> None:
         sock.setblocking(False)
         self.sock = sock
-        self.framed = wish.framed and not terminal
+        self.framed = wish.framed
+        self.gate = -1
         self.reads = wish.stdin
         self.outputs = {n for n, on in ((1, wish.stdout), (2, wish.stderr)) if on}
         self.keys = wish.detach_keys.encode("latin-1") if terminal else b""
@@ -59,7 +60,7 @@ class Client:
     def send(self, number: int, data: bytes) -> None:
         """Send, or keep what does not fit. OSError when the client is gone."""
         header = _HEADER.pack(number, len(data)) if self.framed else b""
-        if self.queue:
+        if self.queue or self.gate >= 0:
             if header:
                 self.put(header)
             self.put(data)
@@ -76,7 +77,7 @@ class Client:
 
     def flush(self) -> None:
         """Send from the queue. OSError when the client is gone."""
-        while self.queue:
+        while self.queue and self.gate < 0:
             head = self.queue[0]
             try:
                 sent = self.sock.send(head, DONT_WAIT)
@@ -148,17 +149,32 @@ class Streams:
 
     # -- clients -----------------------------------------------------------------------------------------
 
-    def attach(self, sock: socket.socket, wish: Attach) -> None:
-        """A client joins; from now on it gets everything."""
+    def attach(self, sock: socket.socket, wish: Attach, gate: int = -1) -> None:
+        """A client joins; from now on it gets everything. gate: it waits until the other end is closed."""
         client = Client(sock, wish, terminal=self.terminal)
         self.clients.append(client)
+        if gate >= 0:
+            client.gate = gate
+            self.poller.watch(gate, READ, lambda got: self._open(client))
+            for name, begun in self.log.unfinished().items():
+                if begun and NUMBERS[name] in client.outputs:
+                    client.send(NUMBERS[name], begun)
         if wish.early and wish.stdin:
             self._input(client, wish.early.encode("latin-1"))
         if client in self.clients:
             self._watch_client(client)
 
+    def _open(self, client: Client) -> None:
+        self.poller.forget(client.gate)
+        os.close(client.gate)
+        client.gate = -1
+        if self.finished and not client.queue:
+            self.drop(client)
+        else:
+            self._watch_client(client)
+
     def _watch_client(self, client: Client) -> None:
-        events = WRITE if client.queue else 0
+        events = WRITE if client.queue and client.gate < 0 else 0
         if client.reads and not self.pending and self.stdin >= 0:
             events |= READ
         self.poller.watch(client.sock.fileno(), events, lambda got: self._on_client(client, got))
@@ -177,7 +193,7 @@ class Streams:
         except OSError:
             self.drop(client)
             return
-        if self.finished and not client.queue:
+        if self.finished and not client.queue and client.gate < 0:
             self.drop(client)
             return
         self._watch_client(client)
@@ -198,6 +214,9 @@ class Streams:
     def drop(self, client: Client) -> None:
         """Forget a client and end its connection."""
         self.clients.remove(client)
+        if client.gate >= 0:
+            self.poller.forget(client.gate)
+            os.close(client.gate)
         self.poller.forget(client.sock.fileno())
         try:
             client.sock.shutdown(socket.SHUT_RDWR)
@@ -294,7 +313,8 @@ class Streams:
         number = NUMBERS[name]
         if len(self.clients) == 1 and not self.terminal and isinstance(self.log, NoLog):
             client = self.clients[0]
-            if number in client.outputs and not client.queue and self._splice(fd, number, client):
+            ready = not client.queue and client.gate < 0
+            if number in client.outputs and ready and self._splice(fd, number, client):
                 return True
         try:
             data = os.read(fd, CHUNK)
@@ -379,7 +399,7 @@ class Streams:
         self.finished = True
         for client in tuple(self.clients):
             client.reads = False
-            if client.queue:
+            if client.queue or client.gate >= 0:
                 self._watch_client(client)
             else:
                 self.drop(client)
