@@ -95,9 +95,10 @@ class CopySource(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class CopyOp(Struct, frozen=True, kw_only=True, tag="copy", omit_defaults=True):
     """COPY and ADD. destination is absolute; a trailing slash says that it is a directory.
 
-    link: the result does not depend on what is beneath, only the layer is kept. chown: names are looked up in
-    input's /etc/passwd. chmod: octal digits or symbolic (`u=rwX,go=rX`). unpack: whether an archive among the
-    sources is extracted. exclude: patterns as in .dockerignore, relative to each source's root.
+    link: the result does not depend on what is beneath, only the layer is kept. chown: names are looked up
+    in input's /etc/passwd. chmod: octal digits or symbolic (`u=rwX,go=rX`). unpack: whether an archive that
+    comes from a context is extracted; never one from an http source. exclude: patterns as in .dockerignore,
+    relative to each source's root.
     """
 
     input: OpIndex

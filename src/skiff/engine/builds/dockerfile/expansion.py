@@ -243,10 +243,10 @@ class _Scanner:
         every = self.text.startswith("//", self.at)
         self.at += 2 if every else 1
         pattern = self._operand("/}", is_pattern=True)
-        replacement = ""
-        if self.text[self.at] == "/":
-            self.at += 1
-            replacement = self._operand("}")
+        if self.text[self.at] != "/":
+            raise self.fault("syntax error: missing '/' in ${}")
+        self.at += 1
+        replacement = self._operand("}")
         self.at += 1
         value = self._value(name) or ""
         if not pattern:
@@ -258,7 +258,8 @@ class _Scanner:
         """The text up to a stop character outside of quotes and braces, itself expanded."""
         if self.depth >= _DEEPEST:
             raise self.fault("substitution nested too deeply")
-        inner = _Scanner(self.owner, self.text, splits=False, keeps_quotes=is_pattern, depth=self.depth + 1)
+        keeps_quotes = is_pattern or self.keeps_quotes
+        inner = _Scanner(self.owner, self.text, splits=False, keeps_quotes=keeps_quotes, depth=self.depth + 1)
         inner.at = self.at
         value = inner.until(stop) if not is_pattern else inner.pattern(stop)
         self.at = inner.at

@@ -217,7 +217,7 @@ class StageBuilder:
             link=found.link,
             parents=found.parents,
             exclude=words.exclude,
-            unpack=found.is_add and found.unpack is not False,
+            unpack=found.is_add and found.unpack is not False and bool(words.local),
             keep_directory=is_directory(words.destination),
             ignore_cache=self.ignore_cache,
         )

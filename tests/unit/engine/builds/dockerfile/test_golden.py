@@ -1,4 +1,4 @@
-"""Dockerfiles and their plans, in tests/unit/golden/dockerfile. `pytest --update-golden` writes the plans anew.
+"""Dockerfiles and their plans, in tests/unit/golden/dockerfile; `pytest --update-golden` writes the plans.
 
 options.json, when there is one, holds fields of BuildOptions. Every image has the same config.
 """
