@@ -6,7 +6,7 @@ import signal
 import struct
 from typing import Final
 
-from skiff.linux.libc import check, locked_libc, prctl, syscall
+from skiff.linux.libc import check, libc, locked_libc, prctl, syscall
 
 CLONE_PIDFD: Final = 0x1000
 CLONE_INTO_CGROUP: Final = 0x200000000
@@ -20,23 +20,12 @@ PR_SET_CHILD_SUBREAPER: Final = 36
 
 _ARGS: Final = struct.Struct("=11Q")
 _OFTEN_IGNORED: Final = tuple(
-    getattr(signal, f"SIG{name}")
-    for name in [
-        "PIPE",
-        "XFSZ",
-        "INT",
-        "CHLD",
-        "TERM",
-        "HUP",
-        "QUIT",
-        "TTIN",
-        "TTOU",
-        "TSTP",
-        "USR1",
-        "USR2",
-        "WINCH",
-    ]
+    int(getattr(signal, f"SIG{name}"))
+    for name in "PIPE XFSZ INT CHLD TERM HUP QUIT TTIN TTOU TSTP USR1 USR2 WINCH".split()  # noqa: SIM905
 )
+_SIG_DFL: Final = ctypes.c_void_p(0)
+_SIG_SETMASK: Final = 2
+_NO_SIGNALS: Final = bytes(128)
 
 
 def clone(flags: int = 0, *, cgroup: int = -1) -> tuple[int, int]:
@@ -109,6 +98,7 @@ def default_signals() -> None:
     """Give back what we and the interpreter changed: an exec'ed program inherits what is ignored or
     blocked.
     """
+    # By the library itself: the interpreter's own calls make an enum of each answer, in a page of its own.
     for number in _OFTEN_IGNORED:
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        libc.signal(number, _SIG_DFL)
+    libc.pthread_sigmask(_SIG_SETMASK, _NO_SIGNALS, None)

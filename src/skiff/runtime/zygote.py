@@ -3,6 +3,7 @@
     engine ── SEQPACKET pair, inherited ──► zygote ── fork ──► monitor
               Create + control channel
 
+One monitor is forked ahead and waits: a start then saves the fork and the copying of the pages it touches.
 Everything a monitor or an init will ever need is imported before the first fork, compiled seccomp filters
 are kept by
 content, the heap is frozen: monitors share it. When the engine is gone the zygote sees the end of its
@@ -16,6 +17,7 @@ execve, and must not be a way to write the host's python (CVE-2019-5736).
 
 import gc
 import os
+import select
 import signal
 import socket
 import sys
@@ -26,7 +28,7 @@ from msgspec import DecodeError, json
 from skiff.errors import SkiffError
 from skiff.linux import cgroups, fds, mounts, processes
 from skiff.oci.runtime import Seccomp, Spec
-from skiff.runtime.isolation import create
+from skiff.runtime.isolation import create, handshake
 from skiff.runtime.isolation.handshake import StepFailed, reason
 from skiff.runtime.monitor.loop import Monitor
 from skiff.runtime.protocol import (
@@ -42,6 +44,7 @@ from skiff.runtime.protocol import (
 
 SEALED = "--sealed"
 FILTERS_KEPT = 64
+QUIET = 0.012  # longer than most starts: it takes no processor from one
 
 _decode_spec = json.Decoder(Spec).decode
 
@@ -75,55 +78,136 @@ def serve(channel_fd: int) -> NoReturn:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # monitors reap themselves
     processes.set_dumpable(False)
     processes.set_name("skiff-zygote")
-    here = cgroups.layout()
-    filters: dict[Seccomp, bytes] = {}
     gc.collect()
     gc.freeze()
     gc.disable()
+    workshop = _Workshop(channel)
     while True:
         try:
+            if not select.select([channel], [], [], workshop.patience())[0]:
+                workshop.keep_one_ready()
+                continue
             packet, riders = fds.recv_packet(channel, MAX_PACKET)
         except OSError:
             os._exit(0)
         if not packet:
             os._exit(0)
-        _serve_one(channel, packet, riders, here, filters)
+        workshop.serve(packet, riders)
         fds.close_all(riders)
 
 
-def _serve_one(
-    channel: socket.socket,
-    packet: bytes,
-    riders: list[int],
-    here: cgroups.Layout,
-    filters: dict[Seccomp, bytes],
-) -> None:
-    try:
-        message = decode_for_zygote(packet)
-    except DecodeError as error:
-        _tell(riders, Failed(error=StepError("create", 22, str(error))))
-        return
-    if isinstance(message, Quit):
+class _Workshop:
+    """Forks monitors, and keeps one ready: forked ahead, its pages warm, waiting for its wish.
+
+    It is made in a quiet moment, so that it takes no processor from a start; in a burst of starts each
+    monitor is forked when it is asked for.
+    """
+
+    def __init__(self, channel: socket.socket) -> None:
+        self.channel = channel
+        self.here = cgroups.layout()
+        self.filters: dict[Seccomp, bytes] = {}
+        self.ready: socket.socket | None = None
+        self.example = b""  # the latest config.json: what the next one will be like
+
+    def patience(self) -> float | None:
+        """How long to wait for a request before one is made ready, in seconds; None: it is there already."""
+        return None if self.ready else QUIET
+
+    def serve(self, packet: bytes, riders: list[int]) -> None:
+        try:
+            message = decode_for_zygote(packet)
+        except DecodeError as error:
+            _tell(riders, Failed(error=StepError("create", 22, str(error))))
+            return
+        if isinstance(message, Quit):
+            os._exit(0)
+        if len(riders) != 1 or self._hand_over(packet, riders, message):
+            return
+        prepared = self._prepare(message, riders)
+        if prepared and os.fork() == 0:
+            self._become(message, *prepared, riders[0])
+
+    def _hand_over(self, packet: bytes, riders: list[int], wish: Create) -> bool:
+        """Give it to the one that waits; False when there is none."""
+        if self.ready is None:
+            return False
+        with self.ready as waiting:
+            self.ready = None
+            try:
+                fds.send_packet(waiting, packet, riders)
+            except OSError:
+                return False  # it has gone
+        try:
+            self.example = _config(wish)
+        except StepFailed:
+            pass  # the monitor tells
+        return True
+
+    def keep_one_ready(self) -> None:
+        ours, theirs = handshake.pair()
+        spec: Spec | None = None
+        if self.example:
+            try:
+                spec, _ = _read(self.example, self.filters)
+            except StepFailed:
+                self.example = b""
+        if os.fork() == 0:
+            ours.close()
+            self._wait(theirs, spec)
+        theirs.close()
+        self.ready = ours
+
+    def _wait(self, wishes: socket.socket, example: Spec | None) -> NoReturn:
+        """In the child: until the wish comes, or the zygote goes."""
+        self.channel.close()
+        processes.set_name("skiff-ready")
+        if example is not None:
+            create.rehearse(example, self.here)
+        packet, riders = fds.recv_packet(wishes, MAX_PACKET)
+        wishes.close()
+        message = decode_for_zygote(packet) if packet else None
+        if isinstance(message, Create) and (prepared := self._prepare(message, riders)):
+            self._become(message, *prepared, riders[0])
         os._exit(0)
-    if len(riders) != 1:
-        return
-    try:
-        spec, program = _prepare(message, filters)
-    except StepFailed as failure:
-        _tell(riders, Failed(error=failure.error))
-        return
-    if os.fork() == 0:
-        _monitor(channel, message, spec, program, riders[0], here)
+
+    def _prepare(self, wish: Create, riders: list[int]) -> tuple[Spec, bytes | None] | None:
+        try:
+            self.example = _config(wish)
+            return _read(self.example, self.filters)
+        except StepFailed as failure:
+            _tell(riders, Failed(error=failure.error))
+            return None
+
+    def _become(self, wish: Create, spec: Spec, program: bytes | None, control: int) -> NoReturn:
+        code = 1
+        try:
+            self.channel.close()
+            self.example = b""
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            os.setsid()
+            processes.set_name("skiff-monitor")
+            Monitor(wish, spec, socket.socket(fileno=control), here=self.here, seccomp_program=program).run()
+            code = 0
+        except (OSError, SkiffError, StepFailed) as error:
+            print(f"skiff-monitor {wish.id}: {error}", file=sys.stderr, flush=True)
+        finally:
+            os._exit(code)
 
 
-def _prepare(wish: Create, filters: dict[Seccomp, bytes]) -> tuple[Spec, bytes | None]:
-    """The spec of the bundle, and its filter: compiled here, so that the next monitor has it too."""
+def _config(wish: Create) -> bytes:
     try:
         fd = os.open(f"{wish.bundle}/config.json", os.O_RDONLY | os.O_CLOEXEC)
         with open(fd, "rb", buffering=0) as file:
-            spec = _decode_spec(file.read())
+            return file.read()
     except OSError as error:
         raise StepFailed("config.json", error.errno or 0, reason(error)) from error
+
+
+def _read(config: bytes, filters: dict[Seccomp, bytes]) -> tuple[Spec, bytes | None]:
+    """The spec, and its filter: compiled once, kept for the next monitor."""
+    try:
+        spec = _decode_spec(config)
     except DecodeError as error:
         raise StepFailed("config.json", text=str(error)) from error
     profile = spec.linux.seccomp if spec.linux else None
@@ -146,25 +230,3 @@ def _tell(riders: list[int], message: Message) -> None:
                 control.send(encode(message), socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
             except OSError:
                 pass  # the engine gave up on it
-
-
-def _monitor(
-    channel: socket.socket,
-    wish: Create,
-    spec: Spec,
-    program: bytes | None,
-    control: int,
-    here: cgroups.Layout,
-) -> NoReturn:
-    code = 1
-    try:
-        channel.close()
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        os.setsid()
-        processes.set_name("skiff-monitor")
-        Monitor(wish, spec, socket.socket(fileno=control), here=here, seccomp_program=program).run()
-        code = 0
-    except (OSError, SkiffError, StepFailed) as error:
-        print(f"skiff-monitor {wish.id}: {error}", file=sys.stderr, flush=True)
-    finally:
-        os._exit(code)

@@ -83,6 +83,7 @@ def create(
     report: int = -1,
     seccomp_program: bytes | None = None,
     here: cgroups.Layout | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> Container:
     """Make the container; StepFailed with everything undone when a step fails.
 
@@ -93,6 +94,7 @@ def create(
     that fails (closed on success). Both -1: the handshake socket does both, see start().
     seccomp_program: compiled from spec.linux.seccomp by the caller (cached there), else compiled here.
     here: the cgroup hierarchies, if the caller knows them.
+    meanwhile: what the caller can do while init works.
     """
     linux, process = _checked(spec)
     here = here or cgroups.layout()
@@ -142,6 +144,7 @@ def create(
                     seccomp_program=seccomp_program,
                     seccomp_flags=flags,
                 ),
+                meanwhile,
             )
         finally:
             trees.close()
@@ -170,6 +173,25 @@ def start(container: Container, spec: Spec, *, id: str, bundle: str) -> None:
             raise StepFailed("start", text=f"unexpected {letter!r} from init")
     if spec.hooks and spec.hooks.poststart:
         hooks.run("poststart", spec.hooks.poststart, state_of(id, bundle, spec, "running", container.pid))
+
+
+def rehearse(example: Spec, here: cgroups.Layout) -> None:
+    """Compute what create will compute for a spec like this, and drop it.
+
+    A forked process copies each page of the heap at its first use, even for reading: so that is done before.
+    """
+    linux = example.linux
+    if linux is None or not example.mounts:
+        return
+    _checked(example)
+    try:
+        rootfs.plan(example, here, "/rehearsal", new_user=False, new_cgroup=True)
+        group = cgroups.existing(here, "/rehearsal")
+        if linux.resources:
+            limits.plan(linux.resources, v1=here.v1, v2=here.v2_controllers if here.v2 else None)
+        group.directories()
+    except (SkiffError, StepFailed):
+        pass  # not a spec like the next
 
 
 def filter_of(spec: Spec) -> bytes | None:
@@ -291,7 +313,12 @@ def _on_host(uid: int, mappings: Sequence[IdMapping]) -> int:
     return uid
 
 
-def _clone(plan: _Plan, group: cgroups.Group, charge: Callable[[tuple[int, ...]], init.Charge]) -> Container:
+def _clone(
+    plan: _Plan,
+    group: cgroups.Group,
+    charge: Callable[[tuple[int, ...]], init.Charge],
+    meanwhile: Callable[[], None] | None,
+) -> Container:
     ours, theirs = handshake.pair()
     tickets = group.tickets()
     try:
@@ -309,6 +336,8 @@ def _clone(plan: _Plan, group: cgroups.Group, charge: Callable[[tuple[int, ...]]
         theirs.close()
     container = Container(pid=pid, pidfd=pidfd, sync=ours, group=group)
     try:
+        if meanwhile is not None:
+            meanwhile()
         _escort(container, prepared, ours)
         if prepared.gate >= 0:
             ours.close()
