@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -20,6 +21,7 @@ from skiff.engine.api.container_io import ContainerStreamRoutes
 from skiff.engine.api.containers import ContainerRoutes
 from skiff.engine.api.exec import ExecRoutes
 from skiff.engine.api.images import ImageRoutes
+from skiff.engine.api.networks import PRUNE_FILTERS as NETWORK_FILTERS
 from skiff.engine.api.networks import NetworkRoutes
 from skiff.engine.api.skiff import Previews, SkiffRoutes
 from skiff.engine.api.system import SystemRoutes
@@ -41,6 +43,7 @@ from skiff.engine.networks.bridge import BridgeDriver
 from skiff.engine.networks.driver import NetworkDriver
 from skiff.engine.networks.firewall import Firewall
 from skiff.engine.networks.ipam import DEFAULT_POOLS, unique_local
+from skiff.engine.networks.kept import KeptNetworks
 from skiff.engine.networks.passage import Passage
 from skiff.engine.networks.record import Records as NetworkRecords
 from skiff.engine.networks.sandboxes import Sandboxes
@@ -169,7 +172,7 @@ def assemble(live: Live) -> Engine:
         users=records.volume_users,
         publish=partial(bus.tell, "volume"),
     )
-    networks = _networks(settings, state, bus)
+    networks = _networks(settings, state, bus, bin)
     runtime = NativeRuntime(run, cgroup_parent(settings))
     containers = Containers(
         state=state,
@@ -210,7 +213,12 @@ def assemble(live: Live) -> Engine:
     )
     trash = Trash(
         bin,
-        (containers.kept, KeptVolumes(bin, volumes, {local.name: local}), images.kept),
+        (
+            containers.kept,
+            KeptVolumes(bin, volumes, {local.name: local}),
+            images.kept,
+            KeptNetworks(networks),
+        ),
         root=settings.data_root,
         grace=timedelta(microseconds=settings.trash.grace_ns / 1000),
         share=settings.trash.share,
@@ -243,6 +251,7 @@ def assemble(live: Live) -> Engine:
         images=partial(images.list, all=True, shared_size=True),
         containers=partial(containers.views.list, Filters(), all=True, size=True),
         volumes=volumes.usage,
+        trash=trash.usage,
     )
     commits = Commits(
         records=records,
@@ -264,7 +273,9 @@ def assemble(live: Live) -> Engine:
             NetworkRoutes(networks, records),
             BranchRoutes(branches, volume_branches),
             SkiffRoutes(
-                trash, Check(garbage, leftovers.examinations()), _previews(containers, images, volumes)
+                trash,
+                Check(garbage, leftovers.examinations()),
+                _previews(containers, images, volumes, networks),
             ),
             AbsentRoutes(),
         )
@@ -281,7 +292,7 @@ def assemble(live: Live) -> Engine:
     )
 
 
-def _networks(settings: Settings, state: SqliteState, bus: EventBus) -> Networks:
+def _networks(settings: Settings, state: SqliteState, bus: EventBus, bin: Bin) -> Networks:
     """One bridge, one table of rules and one pool of IPv6 subnets for each engine of a machine."""
     mark = "" if settings.data_root == str(DATA_ROOT) else sha256(settings.data_root.encode()).hexdigest()[:8]
     records = NetworkRecords(state)
@@ -305,6 +316,7 @@ def _networks(settings: Settings, state: SqliteState, bus: EventBus) -> Networks
         default_bridge=settings.bridge or (f"skiff{mark}" if mark else "skiff0"),
         bip=settings.bip,
         mtu=settings.mtu,
+        bin=bin,
     )
     networks.restore()
     return networks
@@ -317,11 +329,16 @@ def _host_resolv() -> str:
         return ""
 
 
-def _previews(containers: Containers, images: Images, volumes: Volumes) -> Previews:
+def _previews(containers: Containers, images: Images, volumes: Volumes, networks: Networks) -> Previews:
     """What a prune of each noun would take."""
+
+    async def of_networks(filters: Filters) -> dict[str, Sequence[str]]:
+        return {"NetworksDeleted": networks.prune(filters, dry_run=True)}
+
     return {
         "containers": (lifecycle.PRUNE_FILTERS, partial(containers.lifecycle.prune, dry_run=True)),
         "images": (image_service.PRUNE_FILTERS, partial(images.prune, dry_run=True)),
+        "networks": (NETWORK_FILTERS, of_networks),
         "volumes": (volume_service.PRUNE_FILTERS, partial(volumes.prune, dry_run=True)),
     }
 
@@ -340,6 +357,7 @@ def container_settings(settings: Settings) -> ContainerSettings:
             # Clients written for Docker ask for its runtime by name and mean the usual one.
             "runc": (),
             "io.containerd.runc.v2": (),
+            **({"crun": ("crun",)} if shutil.which("crun") else {}),
             **{name: (one.path, *one.arguments) for name, one in settings.runtimes.items()},
         },
         default_runtime=settings.default_runtime,

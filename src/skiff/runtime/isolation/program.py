@@ -87,7 +87,7 @@ def find(name: str, path: str) -> str:
             text = f'exec: "{name}": stat {name}: {_words(error)}'
             raise StepFailed("exec", error.errno or 0, text) from None
         if stat.S_ISDIR(about.st_mode):
-            raise StepFailed("exec", errno.EISDIR, f'exec: "{name}": is a directory')
+            raise StepFailed("exec", errno.EISDIR, f'exec: "{name}": is a directory: permission denied')
         if not os.access(name, os.X_OK):
             raise StepFailed("exec", errno.EACCES, f'exec: "{name}": permission denied')
         return name

@@ -17,7 +17,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from msgspec import DecodeError, json
+from msgspec import DecodeError, Struct, json, structs
 
 from skiff.errors import SkiffError
 from skiff.linux import cgroups, fds, mounts, namespaces, processes, safepath
@@ -29,6 +29,7 @@ from skiff.runtime.isolation.rootfs import open_root
 from skiff.runtime.protocol import Create
 
 CONSOLE_MS: Final = 10_000
+SPOKEN: Final = "1.0.2"  # older programs refuse what says it is newer, though they know all its fields
 # What execve would have said, found in the sentences of runc and crun.
 _NOT_FOUND: Final = ("executable file not found", "no such file or directory", "executable file `")
 _REFUSED: Final = ("permission denied", "is a directory", "exec format error")
@@ -112,7 +113,7 @@ class Foreign:
         try:
             fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             with open(fd, "wb") as target:
-                target.write(json.encode(_complete(json.decode(json.encode(process)))))
+                target.write(json.encode(_complete(process)))
             arguments = ["exec", "--detach", "--process", file, "--pid-file", pid_file]
             master = self._spawned(arguments, [], streams, terminal=process.terminal)
             pid = _read_pid(pid_file)
@@ -123,7 +124,7 @@ class Foreign:
                     os.unlink(path)
 
     def update(self, resources: Resources) -> None:
-        body = fds.memory_file("resources", json.encode(resources))
+        body = fds.memory_file("resources", json.encode(_complete(resources)))
         try:
             self._run("update", "--resources", "/dev/stdin", stdin=body)
         finally:
@@ -155,11 +156,9 @@ class Foreign:
 
     def _complete_bundle(self) -> None:
         """Our config.json leaves out what has its default; other programs want some of that said."""
-        spec = json.decode(json.encode(self.spec))
-        _complete(spec["process"])
         path = f"{self.wish.bundle}/config.json"
         with step_failed("config.json"), open(f"{path}.new", "wb") as file:
-            file.write(json.encode(spec))
+            file.write(json.encode(_complete(self.spec) | {"ociVersion": SPOKEN}))
         os.rename(f"{path}.new", path)
 
     # -- the program -------------------------------------------------------------------------------------
@@ -238,24 +237,31 @@ class Foreign:
         shutil.rmtree(self.state, ignore_errors=True)
 
 
-def _complete(process: dict[str, Any]) -> dict[str, Any]:
-    """A process as JSON, with all that runtime-spec 1.2, config.md § Process calls required."""
-    process.setdefault("cwd", "/")
-    process["user"] = {"uid": 0, "gid": 0} | process.get("user", {})
-    process["rlimits"] = [{"soft": 0, "hard": 0} | limit for limit in process.get("rlimits", ())]
-    return process
+def _complete(value: object) -> Any:
+    """A structure of the spec as JSON will have it, with every field that has a value, the default or not."""
+    if isinstance(value, Struct):
+        found = ((f.encode_name, getattr(value, f.name)) for f in structs.fields(value))
+        return {name: _complete(v) for name, v in found if v is not None and v != () and v != {} and v != ""}
+    if isinstance(value, tuple):
+        return [_complete(item) for item in value]
+    return value
 
 
 def _failure(program: str, command: str, code: int, said: str) -> StepFailed:
     if command in ("create", "start", "exec"):
         lower = said.lower()
         if "exec" in lower and any(words in lower for words in _NOT_FOUND):
-            return StepFailed("exec", 2, said)
+            return StepFailed("exec", 2, _with_words(said, "executable file not found", "no such file"))
         if "exec" in lower and any(words in lower for words in _REFUSED):
-            return StepFailed("exec", 13, said)
+            return StepFailed("exec", 13, _with_words(said, "permission denied", "is a directory"))
     if command == "kill" and ("not running" in said or "No such process" in said or "finished" in said):
         return StepFailed("signal", 3, said)
     return StepFailed(f"{program} {command}", text=said or f"exit status {code}")
+
+
+def _with_words(said: str, *words: str) -> str:
+    """Clients look for Docker's own words to choose their exit code."""
+    return said if any(word in said for word in words) else f"{said}: {words[0]}"
 
 
 def _last_error(path: str) -> str:

@@ -419,7 +419,7 @@ def pipes(*, stdin: bool) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
     if stdin:
         stdin_read, stdin_write = os.pipe2(os.O_CLOEXEC)
     else:
-        stdin_read, stdin_write = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), -1
+        stdin_read, stdin_write = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC), -1
     stdout_read, stdout_write = os.pipe2(os.O_CLOEXEC)
     stderr_read, stderr_write = os.pipe2(os.O_CLOEXEC)
     fds.widen_pipe(stdout_read, PIPE_SIZE)
