@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from skiff.cli.each import each
-from skiff.cli.filters import FORCE, KINDS, PRUNE_FILTER, agreed, wire
+from skiff.cli.filters import DRY_RUN, FORCE, KINDS, PRUNE_FILTER, agreed, wire
 from skiff.cli.flags import Command
 from skiff.errors import InvalidParameter
 
@@ -165,15 +165,18 @@ def parse_restart(text: str) -> Json:
 
 
 def prune(session: Session, asked: Parsed) -> int:
-    if not asked["force"] and not agreed(session, "WARNING! This will remove all stopped containers."):
+    dry, filters = asked["dry-run"], wire(asked["filter"])
+    warning = "WARNING! This will remove all stopped containers."
+    if not dry and not asked["force"] and not agreed(session, warning):
         return 0
-    reply = session.engine().prune_containers(wire(asked["filter"]))
+    engine = session.engine()
+    reply = engine.prunable("containers", filters) if dry else engine.prune_containers(filters)
     from skiff.cli.human import size
 
     if reply.get("ContainersDeleted"):
-        print("Deleted Containers:")
+        print("Would delete containers:" if dry else "Deleted Containers:")
         print("\n".join(reply["ContainersDeleted"]) + "\n")
-    print(f"Total reclaimed space: {size(reply['SpaceReclaimed'])}")
+    print(f"Total {'reclaimable' if dry else 'reclaimed'} space: {size(reply['SpaceReclaimed'])}")
     return 0
 
 
@@ -280,6 +283,11 @@ COMMANDS = {
         aliases=_names("update"),
     ),
     "container prune": Command(
-        "[OPTIONS]", "Remove all stopped containers", prune, (PRUNE_FILTER, FORCE), most=0, kinds=KINDS
+        "[OPTIONS]",
+        "Remove all stopped containers",
+        prune,
+        (PRUNE_FILTER, FORCE, DRY_RUN),
+        most=0,
+        kinds=KINDS,
     ),
 }

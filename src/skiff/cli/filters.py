@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from skiff.cli.session import Session
 
 PRUNE_FILTER = ("filter", "", "filter", (), 'Provide filter values (e.g. "until=<timestamp>")')
+DRY_RUN = ("dry-run", "", "bool", False, "Only tell what would be removed")
 FORCE = ("force", "f", "bool", False, "Do not prompt for confirmation")
 FILTER = ("filter", "f", "filter", (), "Filter output based on conditions provided")
 

@@ -40,7 +40,9 @@ GROUP_ABOUT = {
     "daemon": "Manage the engine",
     "image": "Manage images",
     "network": "Manage networks",
+    "snapshot": "Manage snapshots of containers",
     "system": "Manage skiff",
+    "trash": "Manage what was removed",
     "volume": "Manage volumes",
 }
 NAME_WIDTH = 11

@@ -8,7 +8,7 @@ import time
 
 from skiff.cli import human
 from skiff.cli.each import each
-from skiff.cli.filters import FORCE, KINDS, PRUNE_FILTER, agreed, wire
+from skiff.cli.filters import DRY_RUN, FORCE, KINDS, PRUNE_FILTER, agreed, wire
 from skiff.cli.flags import Command
 from skiff.cli.table import FORMAT, Listing, render
 from skiff.errors import InvalidParameter
@@ -262,24 +262,26 @@ def prune(session: Session, asked: Parsed) -> int:
         if asked["all"]
         else "all dangling images"
     )
-    if not asked["force"] and not agreed(session, f"WARNING! This will remove {what}."):
+    dry = asked["dry-run"]
+    if not dry and not asked["force"] and not agreed(session, f"WARNING! This will remove {what}."):
         return 0
     filters = wire(asked["filter"])
     filters["dangling"] = ["false" if asked["all"] else "true"]
-    reply = session.engine().prune_images(filters)
-    sys.stdout.write(pruned_images(reply.get("ImagesDeleted") or []))
-    print(f"Total reclaimed space: {human.size(reply['SpaceReclaimed'])}")
+    engine = session.engine()
+    reply = engine.prunable("images", filters) if dry else engine.prune_images(filters)
+    sys.stdout.write(pruned_images(reply.get("ImagesDeleted") or [], dry=dry))
+    print(f"Total {'reclaimable' if dry else 'reclaimed'} space: {human.size(reply['SpaceReclaimed'])}")
     return 0
 
 
-def pruned_images(gone: list[Json]) -> str:
+def pruned_images(gone: list[Json], *, dry: bool = False) -> str:
     if not gone:
         return ""
     lines = [
         f"untagged: {one['Untagged']}" if one.get("Untagged") else f"deleted: {one['Deleted']}"
         for one in gone
     ]
-    return "Deleted Images:\n" + "\n".join(lines) + "\n\n"
+    return ("Would delete images:\n" if dry else "Deleted Images:\n") + "\n".join(lines) + "\n\n"
 
 
 def commit(session: Session, asked: Parsed) -> int:
@@ -407,6 +409,7 @@ COMMANDS = {
             ("all", "a", "bool", False, "Remove all unused images, not just dangling ones"),
             PRUNE_FILTER,
             FORCE,
+            DRY_RUN,
         ),
         most=0,
         kinds=KINDS,

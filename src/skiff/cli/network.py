@@ -6,7 +6,7 @@ import sys
 
 from skiff.cli import human
 from skiff.cli.container_list import labels
-from skiff.cli.filters import FORCE, KINDS, PRUNE_FILTER, agreed, wire
+from skiff.cli.filters import DRY_RUN, FORCE, KINDS, PRUNE_FILTER, agreed, wire
 from skiff.cli.flags import Command
 from skiff.cli.table import FORMAT, Listing, render
 from skiff.cli.volume import pairs
@@ -144,11 +144,14 @@ def rm(session: Session, asked: Parsed) -> int:
 
 def prune(session: Session, asked: Parsed) -> int:
     warning = "WARNING! This will remove all custom networks not used by at least one container."
-    if not asked["force"] and not agreed(session, warning):
+    dry, filters = asked["dry-run"], wire(asked["filter"])
+    if not dry and not asked["force"] and not agreed(session, warning):
         return 0
-    gone = session.engine().prune_networks(wire(asked["filter"])).get("NetworksDeleted")
+    engine = session.engine()
+    reply = engine.prunable("networks", filters) if dry else engine.prune_networks(filters)
+    gone = reply.get("NetworksDeleted")
     if gone:
-        print("Deleted Networks:")
+        print("Would delete networks:" if dry else "Deleted Networks:")
         print("\n".join(gone) + "\n")
     return 0
 
@@ -247,7 +250,7 @@ COMMANDS = {
         aliases=("network ls", "network list"),
     ),
     "network prune": Command(
-        "[OPTIONS]", "Remove all unused networks", prune, (PRUNE_FILTER, FORCE), most=0, kinds=KINDS
+        "[OPTIONS]", "Remove all unused networks", prune, (PRUNE_FILTER, FORCE, DRY_RUN), most=0, kinds=KINDS
     ),
     "network rm": Command(
         "NETWORK [NETWORK...]",

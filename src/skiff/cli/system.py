@@ -6,7 +6,7 @@ import sys
 import time
 
 from skiff.cli import human
-from skiff.cli.filters import FILTER, FORCE, KINDS, agreed, wire
+from skiff.cli.filters import DRY_RUN, FILTER, FORCE, KINDS, agreed, wire
 from skiff.cli.flags import Command
 from skiff.cli.table import FORMAT, FORMAT_ONE, FormatError
 from skiff.cli.version import BAD_TEMPLATE
@@ -103,12 +103,15 @@ def prune(session: Session, asked: Parsed) -> int:
         lines += ["", "  Items to be pruned will be filtered with:"]
         lines += [f"  - {name}={value}" for name, value in sorted(asked["filter"])]
     lines.append("")
-    if not asked["force"] and not agreed(session, "\n".join(lines)):
+    dry = asked["dry-run"]
+    if not dry and not asked["force"] and not agreed(session, "\n".join(lines)):
         return 0
-    return _prune(session, filters, everything=everything, volumes=volumes)
+    return _prune(session, filters, everything=everything, volumes=volumes, dry=dry)
 
 
-def _prune(session: Session, filters: dict[str, list[str]], *, everything: bool, volumes: bool) -> int:
+def _prune(
+    session: Session, filters: dict[str, list[str]], *, everything: bool, volumes: bool, dry: bool
+) -> int:
     from skiff.cli.image import pruned_images
     from skiff.client.connection import EngineError
 
@@ -120,29 +123,43 @@ def _prune(session: Session, filters: dict[str, list[str]], *, everything: bool,
         nonlocal space
         space += reply.get("SpaceReclaimed") or 0
         if reply.get(key):
-            print(f"{title}:\n" + "\n".join(reply[key]) + "\n")
+            print(
+                f"{title.replace('Deleted', 'Would delete') if dry else title}:\n"
+                + "\n".join(reply[key])
+                + "\n"
+            )
+
+    def pruned(noun: str, act: Any) -> Json:
+        reply: Json = engine.prunable(noun, filters) if dry else act(filters)
+        return reply
 
     def images() -> None:
         nonlocal space
-        reply = engine.prune_images(filters | {"dangling": ["false" if everything else "true"]})
+        wanted = filters | {"dangling": ["false" if everything else "true"]}
+        reply = engine.prunable("images", wanted) if dry else engine.prune_images(wanted)
         space += reply.get("SpaceReclaimed") or 0
-        sys.stdout.write(pruned_images(reply.get("ImagesDeleted") or []))
+        sys.stdout.write(pruned_images(reply.get("ImagesDeleted") or [], dry=dry))
 
     steps = [
-        lambda: gone("Deleted Containers", "ContainersDeleted", engine.prune_containers(filters)),
-        lambda: gone("Deleted Networks", "NetworksDeleted", engine.prune_networks(filters)),
+        lambda: gone(
+            "Deleted Containers", "ContainersDeleted", pruned("containers", engine.prune_containers)
+        ),
+        lambda: gone("Deleted Networks", "NetworksDeleted", pruned("networks", engine.prune_networks)),
         *(
-            (lambda: gone("Deleted Volumes", "VolumesDeleted", engine.prune_volumes(filters)),)
+            (lambda: gone("Deleted Volumes", "VolumesDeleted", pruned("volumes", engine.prune_volumes)),)
             if volumes
             else ()
         ),
         images,
-        lambda: gone(
-            "Deleted build cache objects",
-            "CachesDeleted",
-            engine.prune_build_cache(all=everything or None, filters=filters or None),
-        ),
     ]
+    if not dry:
+        steps.append(
+            lambda: gone(
+                "Deleted build cache objects",
+                "CachesDeleted",
+                engine.prune_build_cache(all=everything or None, filters=filters or None),
+            )
+        )
     for step in steps:
         try:
             step()
@@ -151,7 +168,7 @@ def _prune(session: Session, filters: dict[str, list[str]], *, everything: bool,
                 raise
             session.err(str(error))  # a noun this engine has not: the others are still cleaned
             failed = True
-    print(f"Total reclaimed space: {human.size(space)}")
+    print(f"Total {'reclaimable' if dry else 'reclaimed'} space: {human.size(space)}")
     return 1 if failed else 0
 
 
@@ -185,6 +202,7 @@ COMMANDS = {
             ("all", "a", "bool", False, "Remove all unused images not just dangling ones"),
             ("filter", "", "filter", (), 'Provide filter values (e.g. "label=<key>=<value>")'),
             FORCE,
+            DRY_RUN,
             ("volumes", "", "bool", False, "Prune anonymous volumes"),
         ),
         most=0,

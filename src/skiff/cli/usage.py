@@ -47,6 +47,7 @@ def summary(used: Json) -> list[Json]:
     idle = sum(c.get("SizeRw") or 0 for c in containers if c["State"] not in ACTIVE)
     sized = [volume["UsageData"] for volume in volumes if volume["UsageData"]["Size"] != -1]
     own = [entry for entry in cache if not entry["Shared"]]
+    trash = used.get("Trash")
     return [
         _row("Images", len(images), sum(i["Containers"] > 0 for i in images), layers, layers - held),
         _row("Containers", len(containers), sum(c["State"] in ACTIVE for c in containers), written, idle),
@@ -64,6 +65,7 @@ def summary(used: Json) -> list[Json]:
             sum(entry["Size"] for entry in own),
             sum(entry["Size"] for entry in own if not entry["InUse"]),
         ),
+        *([_row("Trash", trash["Count"], 0, trash["Size"], trash["Size"])] if trash else []),
     ]
 
 

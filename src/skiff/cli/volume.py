@@ -7,7 +7,7 @@ import sys
 from skiff.cli import human
 from skiff.cli.container_list import labels
 from skiff.cli.each import each
-from skiff.cli.filters import FORCE, KINDS, agreed, wire
+from skiff.cli.filters import DRY_RUN, FORCE, KINDS, agreed, wire
 from skiff.cli.flags import Command
 from skiff.cli.table import FORMAT, Listing, render
 from skiff.errors import InvalidParameter
@@ -80,18 +80,20 @@ def prune(session: Session, asked: Parsed) -> int:
     everything = asked["all"]
     kind = "all" if everything else "anonymous"
     warning = f"WARNING! This will remove {kind} local volumes not used by at least one container."
-    if not asked["force"] and not agreed(session, warning):
+    dry = asked["dry-run"]
+    if not dry and not asked["force"] and not agreed(session, warning):
         return 0
     filters = wire(asked["filter"])
     if everything:
         if "all" in filters:
             raise InvalidParameter("conflicting options: cannot specify both --all and --filter all=1")
         filters["all"] = ["true"]
-    reply = session.engine().prune_volumes(filters)
+    engine = session.engine()
+    reply = engine.prunable("volumes", filters) if dry else engine.prune_volumes(filters)
     if reply.get("VolumesDeleted"):
-        print("Deleted Volumes:")
+        print("Would delete volumes:" if dry else "Deleted Volumes:")
         print("\n".join(reply["VolumesDeleted"]) + "\n")
-    print(f"Total reclaimed space: {human.size(reply['SpaceReclaimed'])}")
+    print(f"Total {'reclaimable' if dry else 'reclaimed'} space: {human.size(reply['SpaceReclaimed'])}")
     return 0
 
 
@@ -129,6 +131,7 @@ COMMANDS = {
             ("all", "a", "bool", False, "Remove all unused volumes, not just anonymous ones"),
             ("filter", "", "filter", (), 'Provide filter values (e.g. "label=<label>")'),
             FORCE,
+            DRY_RUN,
         ),
         most=0,
         kinds=KINDS,

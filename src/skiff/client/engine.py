@@ -341,5 +341,54 @@ class EngineClient:
     def remove_volume(self, name: str, *, force: bool = False) -> None:
         self.delete(f"/volumes/{quote(name)}", force=force or None)
 
+    # -- what only skiff has -------------------------------------------------------------------------------
+
+    def trash(self) -> Json:
+        """{"Entries", "Usage"}."""
+        return self.get("/skiff/trash")
+
+    def undo(self, count: int) -> Json:
+        """{"Restored"}."""
+        return self.post("/skiff/trash/undo", count=count)
+
+    def restore(self, text: str, *, name: str = "") -> Json:
+        """{"Restored"}."""
+        return self.post(f"/skiff/trash/{quote(text)}/restore", name=name or None)
+
+    def empty_trash(self, text: str = "") -> Json:
+        """{"Deleted", "SpaceReclaimed"}. text: one entry; all without."""
+        return self.delete(f"/skiff/trash/{quote(text)}" if text else "/skiff/trash")
+
+    def check(self, *, mend: bool = False) -> Json:
+        """{"Problems"}, after mending "Mended" and "SpaceReclaimed" too."""
+        return self.post("/skiff/check") if mend else self.get("/skiff/check")
+
+    def prunable(self, noun: str, filters: Filters | None = None) -> Json:
+        """What a prune would answer. noun: containers, images, networks, volumes."""
+        return self.get(f"/skiff/prunable/{noun}", filters=filters or None)
+
+    def snapshots(self, kind: str, id: str) -> list[Json]:
+        """kind: containers, volumes."""
+        return self.get(f"/skiff/{kind}/{quote(id)}/snapshots")
+
+    def snapshot(self, kind: str, id: str, name: str) -> None:
+        self.post(f"/skiff/{kind}/{quote(id)}/snapshots", name=name)
+
+    def remove_snapshot(self, kind: str, id: str, name: str) -> None:
+        self.delete(f"/skiff/{kind}/{quote(id)}/snapshots/{quote(name)}")
+
+    def rollback(self, kind: str, id: str, name: str) -> Json:
+        """{"Saved"}: the snapshot of what was there."""
+        return self.post(f"/skiff/{kind}/{quote(id)}/rollback", name=name)
+
+    def fork(self, id: str, name: str) -> Json:
+        """{"Id"}."""
+        return self.post(f"/skiff/containers/{quote(id)}/fork", name=name)
+
+    def clone_volume(self, name: str, new: str) -> Json:
+        return self.post(f"/skiff/volumes/{quote(name)}/clone", name=new)
+
+    # -- volumes -------------------------------------------------------------------------------------------
+
     def prune_volumes(self, filters: Filters | None = None) -> Json:
         return self.post("/volumes/prune", filters=filters or None)

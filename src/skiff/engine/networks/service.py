@@ -1,9 +1,11 @@
 """Networks: create, list, remove, connect, disconnect. The front desk; what is live is in sandboxes.py."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Final
 
+import msgspec
 from msgspec.structs import replace
 
 from skiff.docker.event import Actor, Event
@@ -17,15 +19,18 @@ from skiff.engine.networks.ipam import Pool, Range, complete, first_host, next_s
 from skiff.engine.networks.names import names_of
 from skiff.engine.networks.record import PREDEFINED, Endpoint, Network, Owner, Records, StoredRange
 from skiff.engine.networks.sandboxes import Sandboxes
+from skiff.engine.storage.removed import Bin
 from skiff.errors import Conflict, Forbidden, InvalidParameter, NotFound, NotImplementedHere
 
+NOUN: Final = "network"
 BUILT_IN_DRIVERS: Final = ("host", "null")  # namespaces of their own kind: nothing to make
 
 
 class Networks:
     """pools: for networks that name no subnet. routes: destinations this host has routes to.
 
-    publish: tells the world. default_bridge: name and optional address (`bip`) of the network `bridge`.
+    bin: where removed networks are kept; without one nothing is. publish: tells the world. default_bridge:
+    name and optional address (`bip`) of the network `bridge`.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class Networks:
         default_bridge: str,
         bip: str = "",
         mtu: int = 0,
+        bin: Bin | None = None,
     ) -> None:
         self.records = records
         self.sandboxes = sandboxes
@@ -52,6 +58,7 @@ class Networks:
         self._default_bridge = default_bridge
         self._bip = bip
         self._mtu = mtu
+        self._bin = bin
 
     # -- boot -------------------------------------------------------------------------------------------
 
@@ -238,19 +245,45 @@ class Networks:
             )
         for endpoint in self.records.on_network(network.id):
             self.records.delete_endpoint(endpoint.id)
+        if self._bin is not None and self._bin.keeping:
+            self._bin.keep(NOUN, network.id, network.name, msgspec.json.encode(network))
         self._drivers[network.driver].delete(network)
         self.records.delete_network(network.id)
         self._tell(network, "destroy")
 
-    def prune(self, filters: Filters | None = None) -> list[str]:
-        """Remove every network that no container is on; the names of those that went."""
+    def adopt(self, network: Network, name: str) -> str:
+        """A removed network is there again; its id. Conflict: its name or its addresses are taken."""
+        if any(n.name == name or n.id == network.id for n in self.records.networks.values()):
+            raise Conflict(f"network with name {name} already exists")
+        if any(overlap(s.range().subnet, taken) for s in network.ranges for taken in self._taken()):
+            raise Conflict(f"the addresses of network {name} belong to another network now")
+        network = replace(network, name=name)
+        self.records.put_network(network)
+        try:
+            self._drivers[network.driver].create(network)
+        except BaseException:
+            self.records.delete_network(network.id)
+            raise
+        self._tell(network, "create")
+        return network.id
+
+    def prune(self, filters: Filters | None = None, *, dry_run: bool = False) -> Sequence[str]:
+        """Remove every network that no container is on; the names of those that went.
+
+        dry_run: only tell.
+        """
+        with self._bin.act() if self._bin is not None else nullcontext():
+            return self._prune(filters, dry_run)
+
+    def _prune(self, filters: Filters | None, dry_run: bool) -> Sequence[str]:
         gone: list[str] = []
         for network in self.all():
             if network.name in PREDEFINED or self.records.on_network(network.id):
                 continue
             if filters is not None and not self._prunable(network, filters):
                 continue
-            self.remove(network.id)
+            if not dry_run:
+                self.remove(network.id)
             gone.append(network.name)
         return gone
 

@@ -4,7 +4,7 @@ It reads across the nouns and changes nothing. Slow by nature: asked rarely, it 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import Raw
@@ -25,7 +25,10 @@ class Usage:
         images: Callable[[], Awaitable[Sequence[Any]]],
         containers: Callable[[], Awaitable[Sequence[Raw]]],
         volumes: Callable[[], Sequence[Volume]],
+        trash: Callable[[], Mapping[str, int]],
     ) -> None:
+        """trash: what was removed and can come back; told only when there is some."""
+        self._trash = trash
         self._layers = layers
         self._images = images
         self._containers = containers
@@ -47,7 +50,11 @@ class Usage:
             answer["Volumes"] = await asyncio.to_thread(self._volumes)
         if "build-cache" in wanted:
             answer["BuildCache"] = []
-        return {key: answer.get(key, None if key != "LayersSize" else 0) for key in _ORDER}
+        answer = {key: answer.get(key, None if key != "LayersSize" else 0) for key in _ORDER}
+        kept = self._trash()
+        if kept["Count"] and not types:
+            answer["Trash"] = kept
+        return answer
 
 
 _ORDER: Final = ("LayersSize", "Images", "Containers", "Volumes", "BuildCache")
