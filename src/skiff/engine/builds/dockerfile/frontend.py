@@ -20,6 +20,7 @@ from skiff.engine.builds.dockerfile.steps import StageBuilder
 from skiff.engine.builds.frontend import BuildOptions
 from skiff.engine.builds.plan import (
     BaseImage,
+    LintWarning,
     Missing,
     Op,
     OpIndex,
@@ -48,6 +49,14 @@ class DockerfileFrontend:
         """InvalidParameter, as DockerfileError: file, line, column and the line itself."""
         whole = script(parse(source, options.filename))
         return _Planner(whole, options, known).plan()
+
+    def check(
+        self, source: bytes, options: BuildOptions, known: Mapping[BaseImage, ImageConfig]
+    ) -> tuple[LintWarning, ...] | Missing:
+        """What the lint finds in the whole file: the stages too that no target needs. InvalidParameter."""
+        whole = script(parse(source, options.filename))
+        found = _Planner(whole, options, known).plan(every_stage=True)
+        return found if isinstance(found, Missing) else found.warnings
 
 
 class _Start:
@@ -82,17 +91,16 @@ class _Planner:
         self.current_platform = self.platform
         self.lint = Lint(whole, options)
 
-    def plan(self) -> Plan | Missing:
+    def plan(self, *, every_stage: bool = False) -> Plan | Missing:
         target = self.script.target(self.options.target)
         self.scope = GlobalScope(
             self.options, platform_arguments(self.options, self.platform, self.options.target)
         )
         for argument in self.script.arguments:
             self._global(argument)
-        ordered = in_order(target, self._needs, self.script)
+        ordered = in_order([*(self.script.stages if every_stage else ()), target], self._needs, self.script)
         if self.missing:
             return Missing(tuple(self.missing))
-        # in the order of the file, as far as a stage that is named before it stands allows
         counted = 0
         for stage in ordered:
             counted = self._stage(stage, counted)

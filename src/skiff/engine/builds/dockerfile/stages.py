@@ -116,27 +116,27 @@ def stage_of(script: Script, name: str, contexts: Mapping[str, str]) -> SourceSt
 
 
 def in_order(
-    first: SourceStage, needs: Callable[[SourceStage], Sequence[SourceStage]], script: Script
+    wanted: Sequence[SourceStage], needs: Callable[[SourceStage], Sequence[SourceStage]], script: Script
 ) -> list[SourceStage]:
-    """First and all that it needs, every stage after those it needs. DockerfileError: a circle."""
+    """The wanted stages and all that they need, each after those it needs. DockerfileError: a circle."""
     ordered: list[SourceStage] = []
     done: set[int] = set()
-    open_: dict[int, list[SourceStage]] = {}
-    path = [first]
-    while path:
-        stage = path[-1]
-        if stage.index not in open_:
-            open_[stage.index] = list(needs(stage))
-        waiting = open_[stage.index]
-        if not waiting:
-            done.add(stage.index)
-            ordered.append(path.pop())
-            continue
-        following = waiting.pop(0)
-        if following.index in done:
-            continue
-        if following.index in open_:
-            fault = Fault(f"circular dependency detected on stage: {following.shown}")
-            raise script.document.error(fault, stage.start.line)
-        path.append(following)
+    waiting: dict[int, list[SourceStage]] = {}  # of those on the path: what they still need
+    for first in wanted:
+        path = [] if first.index in done else [first]
+        while path:
+            stage = path[-1]
+            if stage.index not in waiting:
+                waiting[stage.index] = list(needs(stage))
+            if not waiting[stage.index]:
+                done.add(stage.index)
+                ordered.append(path.pop())
+                continue
+            following = waiting[stage.index].pop(0)
+            if following.index in done:
+                continue
+            if following.index in waiting:
+                fault = Fault(f"circular dependency detected on stage: {following.shown}")
+                raise script.document.error(fault, stage.start.line)
+            path.append(following)
     return ordered

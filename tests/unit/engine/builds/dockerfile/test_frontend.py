@@ -165,6 +165,14 @@ def test_the_cache_is_left_out_for_named_stages() -> None:
         assert [op.ignore_cache for op in ops if isinstance(op, ExecOp)] == expected
 
 
+def test_a_check_looks_at_every_stage() -> None:
+    source = b"FROM scratch AS x\nUSER $u\nFROM scratch\nUSER $v"
+    found = DockerfileFrontend().check(source, BuildOptions(host=HOST), {})
+    assert not isinstance(found, Missing)
+    assert [(warning.rule, warning.line) for warning in found] == [("UndefinedVar", 2), ("UndefinedVar", 4)]
+    assert [warning.line for warning in plan(source.decode()).warnings] == [4]
+
+
 _TAILS = st.sampled_from(
     ["a", "a b", "A=1", "$A", "${A:-", '["x"]', "[]", "--from=0 a b",
      "--mount=type=cache,target=$A x", "scratch", "scratch AS s",

@@ -102,7 +102,8 @@ def test_suggestions(word: str, meant: str) -> None:
 
 
 _WORDS = st.sampled_from(
-    [*KEYWORDS, "a", "b=c", "--from=x", "--mount=type=bind", "<<EOF", "EOF", "\\", "`", "\n", "\r\n", "#", '"',
+    [*KEYWORDS, "a", "b=c", "--from=x", "--mount=type=bind", "<<EOF", "EOF", "\\", "`", "\n", "\r\n", 
+     "#", '"',
      "'", "$A", "${A:-b}", '["a"', "]", ",", " ", "\t", "AS", "NONE", "# escape=`\n", "\ufeff", "\x00", "é"]
 )  # fmt: skip
 
