@@ -1,4 +1,4 @@
-"""skiff diff and export: what a container's files became."""
+"""skiff cp, diff and export: a container's files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,37 @@ def export(session: Session, asked: Parsed) -> int:
     return 0
 
 
+def cp(session: Session, asked: Parsed) -> int:
+    from skiff.cli.copying import copy
+
+    return copy(session, asked)
+
+
 COMMANDS = {
+    "cp": Command(
+        "[OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n\tskiff cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH",
+        "Copy files/folders between a container and the local filesystem\n\n"
+        "Use '-' as the source to read a tar archive from stdin\n"
+        "and extract it to a directory destination in a container.\n"
+        "Use '-' as the destination to stream a tar archive of a\n"
+        "container source to stdout.",
+        cp,
+        (
+            ("archive", "a", "bool", False, "Archive mode (copy all uid/gid information)"),
+            ("follow-link", "L", "bool", False, "Always follow symbol link in SRC_PATH"),
+            (
+                "quiet",
+                "q",
+                "bool",
+                False,
+                "Suppress progress output during copy. Progress output is automatically suppressed if no "
+                "terminal is attached",
+            ),
+        ),
+        least=2,
+        most=2,
+        aliases=("container cp", "cp"),
+    ),
     "diff": Command(
         "CONTAINER",
         "Inspect changes to files or directories on a container's filesystem",

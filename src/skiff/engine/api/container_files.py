@@ -105,7 +105,8 @@ async def pour(request: web.BaseRequest, response: web.StreamResponse, visit: Vi
         # the headers are out: a broken body is the only way left to say that something is wrong
         transport.abort()
         raise
-    await response.write_eof()
+    if not transport.is_closing():
+        await response.write_eof()
     return response
 
 

@@ -37,12 +37,14 @@ def sentence(error: BaseException) -> str:
 
 
 def reply(error: BaseException) -> web.Response:
-    """Docker's error body, `{"message": …}`. Statuses of 500 are logged with their traceback."""
+    """Docker's error body, `{"message": …}`. Statuses of 500 are logged, bugs with their traceback."""
     status = status_of(error)
     if status == 304:
         return web.Response(status=304)
     if status == 500:
-        log.error("request failed: %s", sentence(error), exc_info=error)
+        # what has words for the user is no bug, so its way through the code says nothing
+        bug = None if isinstance(error, errors.SkiffError) else error
+        log.error("request failed: %s", sentence(error), exc_info=bug)
     return message(status, sentence(error))
 
 

@@ -31,6 +31,9 @@ from skiff.paths import DataPaths
 
 KINDS = {"C": 0, "A": 1, "D": 2}  # as the API counts them
 HOST_FILES = ("resolv.conf", "hostname", "hosts")
+KERNELS = frozenset(
+    ("proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue", "securityfs", "debugfs", "tracefs", "bpf")
+)
 # What every container has for the engine's sake: made as places to mount on, never a change of the user's.
 GROUND = frozenset(
     (
@@ -158,7 +161,10 @@ class Files:
             task = self.live.tasks.get(container.id)
             fds: list[int] = []
             if task is not None:
-                job = {**job, "hidden": _proc_mounts(task.pid)}
+                job = {
+                    **job,
+                    "hidden": _kernel_mounts(task.pid, [plan.destination for plan in container.mounts]),
+                }
                 for what, flags in (("ns/mnt", os.O_RDONLY), ("root", os.O_PATH | os.O_DIRECTORY)):
                     fds.append(os.open(f"/proc/{task.pid}/{what}", flags | os.O_CLOEXEC))
                     stack.callback(os.close, fds[-1])
@@ -229,15 +235,21 @@ def _differs(upper: str, lowers: Sequence[str], path: str) -> bool:
     return not stat.S_ISDIR(ours.st_mode) and ours.st_size > 0
 
 
-def _proc_mounts(pid: int) -> list[str]:
-    """Where the process has a proc file system, the innermost first. proc_pid_mountinfo(5)."""
-    found = []
+def _kernel_mounts(pid: int, wanted: Sequence[str]) -> list[str]:
+    """Where the process has mounts that hold nobody's files: the kernel's, and /dev. The innermost first.
+
+    wanted: destinations that the user asked for. Links in proc lead elsewhere, so proc is always among them.
+    proc_pid_mountinfo(5)
+    """
+    found = set()
     with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
         for line in table:
             before, _, after = line.partition(" - ")
-            if after.startswith("proc "):
-                found.append(re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), before.split(" ")[4]))
-    return sorted(set(found), key=len, reverse=True)
+            path = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), before.split(" ")[4])
+            in_dev = path == "/dev" or path.startswith("/dev/")
+            if after.split(" ", 1)[0] in KERNELS or (in_dev and path not in wanted):
+                found.add(path)
+    return sorted(found, key=len, reverse=True)
 
 
 async def _feed(visit: Visit, first: bytes, archive: AsyncIterator[bytes]) -> None:

@@ -3,6 +3,8 @@
 change := ("CMD" | "ENTRYPOINT") (json-array | shell-line) | "ENV" pairs | "LABEL" pairs
         | "EXPOSE" port+ | "VOLUME" (json-array | path+) | "USER" name | "WORKDIR" path
         | "STOPSIGNAL" name | "ONBUILD" instruction
+        | "HEALTHCHECK" ("NONE" | option* "CMD" (json-array | shell-line))
+option := "--" ("interval" | "timeout" | "start-period" | "start-interval") "=" span | "--retries=" number
 """
 
 import shlex
@@ -12,9 +14,15 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from skiff.docker.units import parse_span
 from skiff.errors import InvalidParameter
-from skiff.oci.image import RunConfig
+from skiff.oci.image import Healthcheck, RunConfig
 
+WORDS = (
+    *("CMD", "ENTRYPOINT", "ENV", "EXPOSE", "HEALTHCHECK", "LABEL", "ONBUILD"),
+    *("STOPSIGNAL", "USER", "VOLUME", "WORKDIR"),
+)
+_SPANS = ("interval", "timeout", "start-period", "start-interval")
 _SHELL = ("/bin/sh", "-c")
 
 
@@ -28,6 +36,8 @@ def apply(run: RunConfig, changes: Iterable[str]) -> RunConfig:
 def _one(run: RunConfig, change: str) -> RunConfig:
     word, _, rest = change.strip().partition(" ")
     rest = rest.strip()
+    if word.upper() not in WORDS:
+        raise InvalidParameter(f"{word.upper()} is not a valid change command")
     if not rest:
         raise InvalidParameter(f"invalid change {change!r}: expected an instruction and its value")
     match word.upper():
@@ -54,10 +64,35 @@ def _one(run: RunConfig, change: str) -> RunConfig:
             return replace(run, working_dir=here)
         case "STOPSIGNAL":
             return replace(run, stop_signal=rest)
-        case "ONBUILD":
+        case "HEALTHCHECK":
+            return replace(run, healthcheck=_healthcheck(rest, change))
+        case _:
             return replace(run, on_build=(*(run.on_build or ()), rest))
-        case other:
-            raise InvalidParameter(f"{other} is not a valid change command")
+
+
+def _healthcheck(text: str, change: str) -> Healthcheck:
+    options: dict[str, int] = {}
+    while text.startswith("--"):
+        option, _, text = text.partition(" ")
+        text = text.lstrip()
+        name, equals, value = option[2:].partition("=")
+        if not equals or name not in (*_SPANS, "retries"):
+            raise InvalidParameter(f"invalid change {change!r}: unknown flag: {name}")
+        options[name.replace("-", "_")] = _count(value) if name == "retries" else parse_span(value)
+    kind, _, command = text.partition(" ")
+    if kind.upper() == "NONE":
+        return Healthcheck(test=("NONE",))
+    if kind.upper() != "CMD" or not command.strip():
+        raise InvalidParameter(f"invalid change {change!r}: expected NONE or CMD and a command")
+    words = _array(command.strip())
+    test = ("CMD", *words) if words else ("CMD-SHELL", command.strip())
+    return Healthcheck(test=test, **options)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise InvalidParameter(f"invalid number of retries {text!r}")
+    return int(text)
 
 
 def _command(text: str) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """Into a container's file system, in a process of its own: afterwards its root is the container's.
 
-Running: its mount namespace is joined and copied, so that volumes and tmpfs are seen; /proc is taken out of
-the copy, for its links lead elsewhere. Stopped: the snapshot and its volumes are mounted in a namespace that
-ends with this process. Nothing of it shows in the host's mount table.
+Running: its mount namespace is joined and copied, so that volumes and tmpfs are seen; /proc, whose links
+lead elsewhere, and its like are taken out of the copy. Stopped: the snapshot and its volumes are mounted in
+a namespace that ends with this process. Nothing of it shows in the host's mount table.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from skiff.linux import mounts, namespaces, safepath
 
 
 def running(namespace: int, root: int, hidden: list[str], *, alone: bool) -> None:
-    """namespace, root: descriptors of /proc/PID/ns/mnt and /proc/PID/root. hidden: its mounts of proc.
+    """namespace, root: descriptors of /proc/PID/ns/mnt and /proc/PID/root. hidden: mounts to take out.
 
     alone: only the root's own file system, without what is mounted in it.
     """

@@ -1,0 +1,283 @@
+"""skiff cp: files between a container and here, by docker's rules of names.
+
+SRC a file:       DST is a directory → into it; else DST is its new name (its parent must be there)
+SRC a directory:  DST exists → into it, or with SRC/. its content; else DST is its new name
+"""
+
+from __future__ import annotations
+
+import posix
+import stat
+import sys
+import time
+
+from skiff.cli import human
+from skiff.client.connection import EngineError
+from skiff.errors import InvalidParameter, SkiffError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from skiff.cli.flags import Parsed
+    from skiff.cli.session import Session
+
+_IS_DIRECTORY = 1 << 31  # bits of Go's fs.FileMode
+_IS_LINK = 1 << 27
+_SPECIAL = 1 << 26 | 1 << 25 | 1 << 24 | 1 << 21 | 1 << 19
+_PIECE = 1 << 20
+_PATIENCE_SECONDS = 0.5  # before the counter appears
+
+
+def copy(session: Session, asked: Parsed) -> int:
+    source, target = asked.args
+    from_container, from_path = split(source)
+    to_container, to_path = split(target)
+    if from_container and to_container:
+        raise InvalidParameter("copying between containers is not supported")
+    counter = Counter(quiet=asked["quiet"], towards="container" if to_container else "host")
+    if from_container:
+        return _out(session, asked, from_container, from_path, to_path, counter)
+    if to_container:
+        return _in(session, asked, from_path, to_container, to_path, counter)
+    raise InvalidParameter("must specify at least one container source")
+
+
+def split(text: str) -> tuple[str, str]:
+    """(container, path); no container for a path of this machine."""
+    container, colon, path = text.partition(":")
+    if text.startswith(("/", ".")) or not colon:
+        return "", text
+    return container, path
+
+
+class Counter:
+    """Tells a person at a terminal how much has gone, when it takes long, and at the end."""
+
+    def __init__(self, *, quiet: bool, towards: str) -> None:
+        self._shows = not quiet and sys.stderr.isatty()
+        self._towards = towards
+        self._begun = time.monotonic()
+        self._told = self._begun
+        self.size = 0
+
+    def through(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            self.size += len(chunk)
+            yield chunk
+            if self._shows and time.monotonic() - self._told > _PATIENCE_SECONDS:
+                self._told = time.monotonic()
+                sys.stderr.write(f"\r\x1b[KCopying to {self._towards} - {human.size(self.size, 3)}")
+                sys.stderr.flush()
+
+    def done(self, where: str) -> None:
+        if self._shows:
+            clear = "\r\x1b[K" if self._told != self._begun else ""
+            print(f"{clear}Successfully copied {human.size(self.size, 3)} to {where}", file=sys.stderr)
+
+
+def absolute(path: str) -> str:
+    """Cleaned by text; a trailing `/` or `/.` stays, for it has a meaning."""
+    whole = path if path.startswith("/") else f"{posix.getcwd()}/{path}"
+    parts: list[str] = []
+    for part in whole.split("/"):
+        if part == "..":
+            parts[-1:] = []
+        elif part not in ("", "."):
+            parts.append(part)
+    clean = "/" + "/".join(parts)
+    if path == "." or path.endswith("/."):
+        return clean.rstrip("/") + "/."
+    return clean + "/" if path.endswith("/") and clean != "/" else clean
+
+
+def base(path: str) -> str:
+    return path.rstrip("/").rpartition("/")[2]
+
+
+def parent(path: str) -> str:
+    return path.rstrip("/").rpartition("/")[0] or "/"
+
+
+class Place:
+    """Where something comes from or goes to. path: absolute; means_content: it ends with `/.`."""
+
+    def __init__(self, path: str, *, exists: bool, is_directory: bool) -> None:
+        self.path = path
+        self.exists = exists
+        self.is_directory = is_directory
+
+    @property
+    def asserts_directory(self) -> bool:
+        return self.path.endswith(("/", "/."))
+
+    @property
+    def means_content(self) -> bool:
+        return self.path.endswith("/.")
+
+
+def arranged(source: Place, name: str, target: Place) -> tuple[str, str]:
+    """(directory to extract into, what the top is called there: `` for the content alone). InvalidParameter.
+
+    name: what the archive calls its top.
+    """
+    if target.exists and target.is_directory:
+        return target.path.removesuffix(".").rstrip("/") or "/", "" if source.means_content else name
+    if target.exists:
+        if source.is_directory:
+            raise InvalidParameter("cannot copy directory")
+        return parent(target.path), base(target.path)
+    if not source.is_directory and target.asserts_directory:
+        raise InvalidParameter("no such directory")
+    clean = target.path.removesuffix("/.")
+    return parent(clean), base(clean)
+
+
+def _out(session: Session, asked: Parsed, container: str, path: str, target: str, counter: Counter) -> int:
+    if target == "-":
+        response = session.engine().get_archive(container, path)
+        for data in response.chunks():
+            _write(1, data)
+        return 0
+    where = absolute(target)
+    above = parent(where)
+    if not where.endswith("/") and _status(above) is None:
+        raise InvalidParameter(f'invalid output path: directory "{above}" does not exist')
+    engine = session.engine()
+    if asked["follow-link"]:
+        found = _decoded(engine.path_stat(container, path))
+        if found["mode"] & _IS_LINK:
+            path = found["linkTarget"]
+    response = engine.get_archive(container, path)
+    found = _decoded(response.headers.get("x-docker-container-path-stat", ""))
+    try:
+        here = _status(where.rstrip("/") or "/")
+        to = Place(
+            where, exists=here is not None, is_directory=here is not None and stat.S_ISDIR(here.st_mode)
+        )
+        whence = Place(absolute("/" + path), exists=True, is_directory=bool(found["mode"] & _IS_DIRECTORY))
+        asked_for = base(whence.path)
+        directory, name = arranged(whence, "" if asked_for == "." else asked_for, to)
+        from skiff.client import tarball
+
+        old = b"" if asked_for in (".", "") else asked_for.encode("utf-8", "surrogateescape")
+        tarball.unpack(
+            counter.through(response.chunks()),
+            directory.encode("utf-8", "surrogateescape"),
+            old,
+            name.encode("utf-8", "surrogateescape"),
+            owners=asked["archive"],
+        )
+    except OSError as error:
+        raise SkiffError(_words(error)) from None
+    finally:
+        response.close()
+    counter.done(where)
+    return 0
+
+
+def _in(session: Session, asked: Parsed, path: str, container: str, target: str, counter: Counter) -> int:
+    engine = session.engine()
+    to, label = _place(session, container, target)
+    if path == "-":
+        if not to.is_directory:
+            raise InvalidParameter(f'destination "{container}:{target}" must be a directory')
+        content = counter.through(_stdin())
+        engine.put_archive(container, to.path, content, copy_uid_gid=asked["archive"])
+        return 0
+    where = absolute(path)
+    title = base(where)
+    try:
+        status = posix.lstat(where) if not where.endswith("/") else posix.stat(where)
+        if asked["follow-link"] and stat.S_ISLNK(status.st_mode):
+            where = _real(where)
+            status = posix.stat(where)
+    except OSError as error:
+        raise SkiffError(f"lstat {where}: {_reason(error)}") from None
+    is_directory = stat.S_ISDIR(status.st_mode)
+    whence = Place(where, exists=True, is_directory=is_directory)
+    directory, name = arranged(whence, "" if title == "." else title, to)
+    from skiff.client import tarball
+
+    source = where.removesuffix(".").rstrip("/") or "/"
+    if where.endswith("/."):
+        source = where[:-2] or "/"
+    content = tarball.packed(
+        source.encode("utf-8", "surrogateescape"), name.encode("utf-8", "surrogateescape") or b"./"
+    )
+    try:
+        engine.put_archive(container, directory, counter.through(content), copy_uid_gid=asked["archive"])
+    except OSError as error:
+        raise SkiffError(_words(error)) from None
+    counter.done(f"{container}:{label}")
+    return 0
+
+
+def _place(session: Session, container: str, target: str) -> tuple[Place, str]:
+    """Where a path of a container leads, and its name. One that cannot be asked is not there yet."""
+    path = absolute("/" + target) if target else ""
+    found = _there(session, container, path)
+    if found and found["mode"] & _IS_LINK:
+        path = found["linkTarget"] + ("/" if path.endswith("/") else "")
+        found = _there(session, container, path)
+    if found and found["mode"] & _SPECIAL:
+        raise InvalidParameter(f'destination "{container}:{target}" must be a directory or regular file')
+    is_directory = bool(found and found["mode"] & _IS_DIRECTORY)
+    return Place(path, exists=found is not None, is_directory=is_directory), path
+
+
+def _there(session: Session, container: str, path: str) -> dict[str, Any] | None:
+    try:
+        return _decoded(session.engine().path_stat(container, path))
+    except EngineError:
+        return None
+
+
+def _decoded(stat: str) -> dict[str, Any]:
+    import binascii
+
+    from skiff.client import json_text
+
+    try:
+        found = json_text.decode(binascii.a2b_base64(stat))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise SkiffError("unable to decode container path stat header")
+    return found
+
+
+def _real(path: str) -> str:
+    """The path without links."""
+    import os.path
+
+    return os.path.realpath(path)
+
+
+def _status(path: str) -> posix.stat_result | None:
+    try:
+        return posix.stat(path)
+    except OSError:
+        return None
+
+
+def _stdin() -> Iterator[bytes]:
+    while data := posix.read(0, _PIECE):
+        yield data
+
+
+def _write(fd: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[posix.write(fd, rest) :]
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+def _words(error: OSError) -> str:
+    name = error.filename
+    where = name.decode(errors="replace") if isinstance(name, bytes) else name
+    return f"{where}: {_reason(error)}" if where else _reason(error)

@@ -1,0 +1,415 @@
+"""Local files as a tar stream and back, for `cp`. Built-in modules only: its import is part of every copy.
+
+Packing follows no link. Unpacking trusts nothing: each name is opened below a descriptor, `..` and links on
+the way are refused. POSIX pax(1) § ustar Interchange Format.
+"""
+
+from __future__ import annotations
+
+import posix
+import stat
+
+from skiff.errors import HostileArchive, SkiffError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+BLOCK = 512
+PIECE = 1 << 20
+LARGEST_HEADER = 1 << 20
+_STEP = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
+_NEW = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
+
+
+def packed(path: bytes, title: bytes) -> Iterator[bytes]:
+    """The archive of a file or tree; title: what its top is called. OSError."""
+    links: dict[tuple[int, int], bytes] = {}
+    held: list[bytes] = []
+    size = 0
+    for piece in _entry(path, title, links):
+        held.append(piece)
+        size += len(piece)
+        if size >= PIECE:
+            yield b"".join(held) if len(held) > 1 else held[0]
+            held, size = [], 0
+    held.append(bytes(2 * BLOCK))
+    yield b"".join(held)
+
+
+def _entry(path: bytes, title: bytes, links: dict[tuple[int, int], bytes]) -> Iterator[bytes]:
+    status = posix.lstat(path)
+    kind = stat.S_IFMT(status.st_mode)
+    if kind == stat.S_IFDIR:
+        prefix = title if title.endswith(b"/") else title + b"/"
+        yield _header(b"5", prefix, status)
+        for name in sorted(posix.listdir(path)):
+            yield from _entry(path + b"/" + name, prefix + name, links)
+        return
+    if status.st_nlink > 1:
+        first = links.setdefault((status.st_dev, status.st_ino), title)
+        if first is not title:
+            yield _header(b"1", title, status, link=first)
+            return
+    if kind == stat.S_IFREG:
+        yield from _file(path, title)
+    elif kind == stat.S_IFLNK:
+        yield _header(b"2", title, status, link=posix.readlink(path))
+    elif kind == stat.S_IFIFO:
+        yield _header(b"6", title, status)
+    elif kind in (stat.S_IFCHR, stat.S_IFBLK):
+        yield _header(b"3" if kind == stat.S_IFCHR else b"4", title, status, device=status.st_rdev)
+
+
+def _file(path: bytes, title: bytes) -> Iterator[bytes]:
+    fd = posix.open(path, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
+    try:
+        status = posix.fstat(fd)
+        left = status.st_size
+        yield _header(b"0", title, status, size=left)
+        while left and (data := posix.read(fd, min(left, PIECE))):
+            left -= len(data)
+            yield data
+        if left:
+            raise SkiffError(f"{path.decode(errors='replace')} became shorter while it was read")
+        if padding := -status.st_size % BLOCK:
+            yield bytes(padding)
+    finally:
+        posix.close(fd)
+
+
+def _header(
+    kind: bytes,
+    title: bytes,
+    status: posix.stat_result,
+    *,
+    size: int = 0,
+    link: bytes = b"",
+    device: int = 0,
+) -> bytes:
+    long = b""
+    if len(title) > 100:
+        long += _record(b"path", title)
+    if len(link) > 100:
+        long += _record(b"linkpath", link)
+    before = b""
+    if long:
+        plain = _block(b"x", b"PaxHeaders.0/long", 0o644, 0, 0, len(long), 0, b"", 0)
+        before = plain + long + bytes(-len(long) % BLOCK)
+    mtime = max(0, int(status.st_mtime))
+    return before + _block(
+        kind,
+        title[:100],
+        status.st_mode & 0o7777,
+        status.st_uid,
+        status.st_gid,
+        size,
+        mtime,
+        link[:100],
+        device,
+    )
+
+
+def _block(
+    kind: bytes,
+    title: bytes,
+    mode: int,
+    uid: int,
+    gid: int,
+    size: int,
+    mtime: int,
+    link: bytes,
+    device: int,
+) -> bytes:
+    block = b"".join(
+        (
+            title.ljust(100, b"\0"),
+            b"%07o\0" % mode,
+            _number(uid, 8),
+            _number(gid, 8),
+            _number(size, 12),
+            _number(mtime, 12),
+            b"        ",
+            kind,
+            link.ljust(100, b"\0"),
+            b"ustar\x0000",
+            bytes(64),
+            b"%07o\0%07o\0" % (_major(device), _minor(device)),
+            bytes(167),
+        )
+    )
+    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
+
+
+def _number(value: int, width: int) -> bytes:
+    """Octal, or base 256 where that is too short. GNU tar manual, Basic Tar Format."""
+    if value < 8 ** (width - 1):
+        return b"%0*o\0" % (width - 1, value)
+    return b"\x80" + value.to_bytes(width - 1, "big")
+
+
+def _record(key: bytes, value: bytes) -> bytes:
+    rest = len(key) + len(value) + 3
+    length = rest + len(str(rest))
+    length = rest + len(str(length))
+    return b"%d %s=%s\n" % (length, key, value)
+
+
+def _major(device: int) -> int:
+    return posix.major(device) if device else 0
+
+
+def _minor(device: int) -> int:
+    return posix.minor(device) if device else 0
+
+
+class Reader:
+    """A stream of chunks, read in pieces."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = iter(chunks)
+        self._view = memoryview(b"")
+
+    def pieces(self, size: int) -> Iterator[memoryview]:
+        """Exactly size bytes. HostileArchive."""
+        while size:
+            if not self._view:
+                chunk = next(self._chunks, None)
+                if chunk is None:
+                    raise HostileArchive("unexpected EOF")
+                self._view = memoryview(chunk)
+                continue
+            piece = self._view[:size]
+            self._view = self._view[len(piece) :]
+            size -= len(piece)
+            yield piece
+
+    def read(self, size: int) -> bytes:
+        return b"".join(self.pieces(size))
+
+    def drain(self) -> None:
+        for _ in self._chunks:
+            pass
+
+
+class Entry:
+    """title, link: as in the archive. mtime: seconds."""
+
+    __slots__ = ("device", "gid", "kind", "link", "mode", "mtime", "size", "title", "uid")
+
+    def __init__(self, block: bytes, records: dict[bytes, bytes]) -> None:
+        self.kind = block[156:157]
+        prefix = block[345:500].rstrip(b"\0") if block[257:265] == b"ustar\x0000" else b""
+        name = block[:100].partition(b"\0")[0]
+        self.title = records.get(b"path") or (prefix + b"/" + name if prefix else name)
+        self.link = records.get(b"linkpath") or block[157:257].partition(b"\0")[0]
+        self.mode = _value(block[100:108]) & 0o7777
+        self.uid = int(records.get(b"uid", b"")) if b"uid" in records else _value(block[108:116])
+        self.gid = int(records.get(b"gid", b"")) if b"gid" in records else _value(block[116:124])
+        self.size = int(records.get(b"size", b"")) if b"size" in records else _value(block[124:136])
+        self.mtime = float(records[b"mtime"]) if b"mtime" in records else _value(block[136:148])
+        self.device = (_value(block[329:337]), _value(block[337:345]))
+        if self.kind in (b"\0", b"7"):
+            self.kind = b"5" if self.title.endswith(b"/") else b"0"
+
+
+def entries(reader: Reader) -> Iterator[Entry]:
+    """The entries; whoever takes a regular one reads its size before the next. HostileArchive."""
+    records: dict[bytes, bytes] = {}
+    while True:
+        block = reader.read(BLOCK)
+        if not any(block):
+            return
+        if _value(block[148:156]) != sum(block[:148]) + 256 + sum(block[156:]):
+            raise HostileArchive("archive/tar: invalid tar header")
+        try:
+            entry = Entry(block, records)
+        except ValueError:
+            raise HostileArchive("archive/tar: invalid tar header") from None
+        if entry.kind in b"xgLK":
+            if not 0 <= entry.size <= LARGEST_HEADER:
+                raise HostileArchive("archive/tar: invalid tar header")
+            body = reader.read(entry.size)
+            reader.read(-entry.size % BLOCK)
+            if entry.kind == b"x":
+                records |= _records(body)
+            elif entry.kind == b"L":
+                records[b"path"] = body.rstrip(b"\0")
+            elif entry.kind == b"K":
+                records[b"linkpath"] = body.rstrip(b"\0")
+            continue
+        records = {}
+        if entry.size < 0:
+            raise HostileArchive("archive/tar: invalid tar header")
+        yield entry
+        if entry.kind == b"0":
+            reader.read(-entry.size % BLOCK)
+
+
+def _records(body: bytes) -> dict[bytes, bytes]:
+    found = {}
+    while body:
+        length, _, _ = body.partition(b" ")
+        size = int(length) if length.isdigit() else 0
+        if not len(length) < size <= len(body):
+            raise HostileArchive("archive/tar: invalid tar header")
+        key, _, value = body[len(length) + 1 : size - 1].partition(b"=")
+        found[key] = value
+        body = body[size:]
+    return found
+
+
+def _value(field: bytes) -> int:
+    if field[0] & 0x80:
+        return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
+    digits = field.strip(b" \0")
+    try:
+        return int(digits, 8) if digits else 0
+    except ValueError:
+        raise HostileArchive("archive/tar: invalid tar header") from None
+
+
+def renamed(title: bytes, old: bytes, new: bytes) -> bytes:
+    """A title whose first part is old gets new in its place; with no old one, new stands before it all."""
+    clean = b"/".join(part for part in title.split(b"/") if part not in (b"", b"."))
+    if old:
+        head, slash, rest = clean.partition(b"/")
+        if head != old:
+            return clean
+        return new + slash + rest if new else rest
+    return b"/".join(filter(None, (new, clean)))
+
+
+def unpack(chunks: Iterable[bytes], target: bytes, old: bytes, new: bytes, *, owners: bool) -> None:
+    """Extract into the directory target, the top called new instead of old. HostileArchive, OSError.
+
+    owners: keep numeric owners. A file gives way to a file, a directory receives; neither becomes the other.
+    """
+    root = posix.open(target, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
+    unpacking = _Unpacking(root, target, owners=owners)
+    try:
+        reader = Reader(chunks)
+        for entry in entries(reader):
+            path = renamed(entry.title, old, new)
+            link = renamed(entry.link, old, new) if entry.kind == b"1" else entry.link
+            unpacking.extract(entry, path, link, reader)
+        reader.drain()
+        unpacking.finish()
+    finally:
+        unpacking.close()
+
+
+class _Unpacking:
+    def __init__(self, root: int, target: bytes, *, owners: bool) -> None:
+        self._root = root
+        self._target = target
+        self._owners = owners
+        self._at: tuple[bytes, int] = (b"", root)
+        self._directories: list[tuple[bytes, int, float]] = []
+
+    def extract(self, entry: Entry, path: bytes, link: bytes, reader: Reader) -> None:
+        if b".." in path.split(b"/") or b"\0" in path:
+            raise HostileArchive(f"the archive holds a name that leaves its directory: {_show(path)}")
+        parent, _, name = path.rpartition(b"/")
+        if not name:
+            self._directories.append((b"", entry.mode, entry.mtime))
+            return
+        fd = self._directory(parent)
+        if entry.kind == b"5":
+            try:
+                posix.mkdir(name, 0o700, dir_fd=fd)
+            except FileExistsError:
+                if not stat.S_ISDIR(posix.stat(name, dir_fd=fd, follow_symlinks=False).st_mode):
+                    raise self._clash("non-directory", name, "directory") from None
+            self._directories.append((path, entry.mode, entry.mtime))
+            if self._owners:
+                posix.chown(name, entry.uid, entry.gid, dir_fd=fd, follow_symlinks=False)
+            return
+        self._clear(fd, name)
+        if entry.kind == b"0":
+            self._file(fd, name, entry, reader)
+            return
+        if entry.kind == b"1":
+            above, _, last = link.rpartition(b"/")
+            source = self._walk(above)
+            try:
+                posix.link(last, name, src_dir_fd=source, dst_dir_fd=fd, follow_symlinks=False)
+            finally:
+                posix.close(source)
+            return
+        if entry.kind == b"2":
+            posix.symlink(link, name, dir_fd=fd)
+        elif entry.kind in b"346":
+            kind = {b"3": stat.S_IFCHR, b"4": stat.S_IFBLK, b"6": stat.S_IFIFO}[entry.kind]
+            posix.mknod(name, kind | entry.mode & 0o777, posix.makedev(*entry.device), dir_fd=fd)
+        else:
+            raise HostileArchive(f"unhandled tar header type {entry.kind[0]}")
+        if self._owners:
+            posix.chown(name, entry.uid, entry.gid, dir_fd=fd, follow_symlinks=False)
+        posix.utime(name, (entry.mtime, entry.mtime), dir_fd=fd, follow_symlinks=False)
+
+    def _file(self, parent: int, name: bytes, entry: Entry, reader: Reader) -> None:
+        fd = posix.open(name, _NEW, 0o600, dir_fd=parent)
+        try:
+            for piece in reader.pieces(entry.size):
+                while piece:
+                    piece = piece[posix.write(fd, piece) :]
+            if self._owners:
+                posix.chown(fd, entry.uid, entry.gid)
+            posix.chmod(fd, entry.mode)
+            posix.utime(fd, (entry.mtime, entry.mtime))
+        finally:
+            posix.close(fd)
+
+    def finish(self) -> None:
+        """Directories get their modes and times last."""
+        for path, mode, mtime in reversed(self._directories):
+            fd = self._walk(path)
+            try:
+                if path:
+                    posix.chmod(fd, mode)
+                posix.utime(fd, (mtime, mtime))
+            finally:
+                posix.close(fd)
+
+    def close(self) -> None:
+        if self._at[1] != self._root:
+            posix.close(self._at[1])
+        posix.close(self._root)
+
+    def _clear(self, parent: int, name: bytes) -> None:
+        try:
+            posix.unlink(name, dir_fd=parent)
+        except FileNotFoundError:
+            return
+        except (IsADirectoryError, PermissionError):
+            raise self._clash("directory", name, "non-directory") from None
+
+    def _clash(self, old: str, name: bytes, new: str) -> SkiffError:
+        return SkiffError(f'cannot overwrite {old} "{_show(name)}" with {new} "{_show(self._target)}"')
+
+    def _directory(self, path: bytes) -> int:
+        """The descriptor of a directory that is there; the last one is kept, for entries come in order."""
+        if self._at[0] != path:
+            fd = self._walk(path)
+            if self._at[1] != self._root:
+                posix.close(self._at[1])
+            self._at = (path, fd)
+        return self._at[1]
+
+    def _walk(self, path: bytes) -> int:
+        fd = posix.dup(self._root)
+        for part in path.split(b"/") if path else ():
+            if part == b"..":
+                posix.close(fd)
+                raise HostileArchive(f"the archive holds a name that leaves its directory: {_show(path)}")
+            try:
+                below = posix.open(part, _STEP, dir_fd=fd)
+            finally:
+                posix.close(fd)
+            fd = below
+        return fd
+
+
+def _show(name: bytes) -> str:
+    return name.decode("utf-8", "replace")[:200]
