@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from msgspec.structs import replace
 
 from skiff.docker.event import Event
 from skiff.docker.network import (
@@ -242,6 +243,34 @@ def test_connect_and_disconnect_while_running() -> None:
             assert await ask(db, "172.18.0.77", 80) == "no"
             assert await output_in(db.namespace.path, RESOLVE, "web") == "-2"
         assert [e.action for e in house.events] == ["create", "connect", "disconnect"]
+
+    in_own_network(scenario)
+
+
+def test_ports_move_with_the_way_out() -> None:
+    async def scenario() -> None:
+        house = House(SqliteState(":memory:"))
+        house.networks.create(NetworkCreate(name="one"))
+        web = await house.open("web", "bridge", port="8080")
+        await house.networks.connect("one", web.owner, EndpointSettings())
+        async with serving(web):
+            assert await ask(None, OUTSIDE, 8080) == OUTSIDE
+            await house.networks.disconnect("bridge", web.owner)
+            assert await ask(None, OUTSIDE, 8080) == OUTSIDE
+
+    in_own_network(scenario)
+
+
+def test_ports_come_and_go_while_running() -> None:
+    async def scenario() -> None:
+        house = House(SqliteState(":memory:"))
+        web = await house.open("web", "bridge", port="8080")
+        async with serving(web):
+            both = {"80/tcp": (PortBinding(host_port="8080"), PortBinding(host_port="8081"))}
+            await house.sandboxes.republish(replace(web.owner, ports=both))
+            assert [await ask(None, OUTSIDE, port) for port in (8080, 8081)] == [OUTSIDE] * 2
+            await house.sandboxes.republish(replace(web.owner, ports={}))
+            assert [await ask(None, OUTSIDE, port) for port in (8080, 8081)] == ["no"] * 2
 
     in_own_network(scenario)
 

@@ -75,7 +75,11 @@ def rename(session: Session, asked: Parsed) -> int:
 
 
 def port(session: Session, asked: Parsed) -> int:
+    if asked.args[0] in ("add", "rm") and len(asked.args) > 2:
+        return _change_ports(session, *asked.args)
     name, *wanted = asked.args
+    if len(wanted) > 1:
+        raise InvalidParameter("expected CONTAINER [PRIVATE_PORT[/PROTO]], or add|rm CONTAINER PORT...")
     container = session.engine().container(name)
     published: dict[str, list[Json] | None] = container["NetworkSettings"].get("Ports") or {}
     if wanted:
@@ -94,6 +98,22 @@ def port(session: Session, asked: Parsed) -> int:
 
     for line in sorted(lines, key=natural):
         print(line)
+    return 0
+
+
+def _change_ports(session: Session, act: str, name: str, *specs: str) -> int:
+    """`port add web 8080:80`, `port rm web 80`: as -p of run, while the container runs."""
+    from skiff.cli.run_ports import published
+
+    try:
+        _, bindings = published(specs)
+    except ValueError as error:
+        raise InvalidParameter(str(error)) from None
+    engine = session.engine()
+    if act == "add":
+        engine.publish_ports(name, bindings)
+    else:
+        engine.unpublish_ports(name, bindings)
     return 0
 
 
@@ -243,7 +263,6 @@ COMMANDS = {
         "List port mappings or a specific mapping for the container",
         port,
         least=1,
-        most=2,
         aliases=_names("port"),
     ),
     "update": Command(

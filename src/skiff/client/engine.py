@@ -93,6 +93,14 @@ class EngineClient:
         """Inspect."""
         return self.get(f"/containers/{quote(id)}/json", size=size or None)
 
+    def publish_ports(self, id: str, bindings: Json) -> None:
+        """Add ports to a container, running or not. Not in Docker's API."""
+        self.post(f"/skiff/containers/{quote(id)}/ports", {"PortBindings": bindings})
+
+    def unpublish_ports(self, id: str, bindings: Json) -> None:
+        path = f"/skiff/containers/{quote(id)}/ports"
+        self.connection.request("DELETE", path, json={"PortBindings": bindings}).read()
+
     def stop_container(self, id: str, *, timeout: int | None = None, signal: str | None = None) -> None:
         self.post(f"/containers/{quote(id)}/stop", t=timeout, signal=signal or None)
 

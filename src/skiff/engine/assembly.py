@@ -16,6 +16,7 @@ from skiff.engine.api import versions
 from skiff.engine.api.absent import AbsentRoutes
 from skiff.engine.api.app import App
 from skiff.engine.api.branches import BranchRoutes
+from skiff.engine.api.build import BuildRoutes
 from skiff.engine.api.container_files import ContainerFileRoutes
 from skiff.engine.api.container_io import ContainerStreamRoutes
 from skiff.engine.api.containers import ContainerRoutes
@@ -23,9 +24,22 @@ from skiff.engine.api.exec import ExecRoutes
 from skiff.engine.api.images import ImageRoutes
 from skiff.engine.api.networks import PRUNE_FILTERS as NETWORK_FILTERS
 from skiff.engine.api.networks import NetworkRoutes
+from skiff.engine.api.ports import PortRoutes
 from skiff.engine.api.skiff import Previews, SkiffRoutes
 from skiff.engine.api.system import SystemRoutes
 from skiff.engine.api.volumes import VolumeRoutes
+from skiff.engine.builds.cache import Cache
+from skiff.engine.builds.confinement import Machine
+from skiff.engine.builds.dockerfile.frontend import DockerfileFrontend
+from skiff.engine.builds.layering import Layering
+from skiff.engine.builds.mounting import Mounter
+from skiff.engine.builds.networking import NetworkSandboxes as BuildSandboxes
+from skiff.engine.builds.running import Runner
+from skiff.engine.builds.service import Builds
+from skiff.engine.builds.solver import Solver
+from skiff.engine.builds.squashing import Squasher
+from skiff.engine.builds.work import Work
+from skiff.engine.containers import host as machine_facts
 from skiff.engine.containers import lifecycle
 from skiff.engine.containers.announce import Announcer
 from skiff.engine.containers.branches import Branches
@@ -55,6 +69,7 @@ from skiff.engine.registry.transport import HttpTransport
 from skiff.engine.settings import Settings
 from skiff.engine.storage.apply import Layers
 from skiff.engine.storage.content import FileContent
+from skiff.engine.storage.extractor import Extractor
 from skiff.engine.storage.leases import Leases
 from skiff.engine.storage.overlay import OverlaySnapshots
 from skiff.engine.storage.removed import Bin
@@ -105,6 +120,7 @@ class Engine:
         networks: Networks,
         transport: HttpTransport,
         trash: Trash,
+        builds: Builds,
     ) -> None:
         self.app = app
         self.ready = containers.ready
@@ -115,6 +131,7 @@ class Engine:
         self._networks = networks
         self._transport = transport
         self._trash = trash
+        self._builds = builds
 
     async def run(self) -> None:
         """Until cancelled. `ready` is set once what ran before has been taken over."""
@@ -122,6 +139,7 @@ class Engine:
             group.create_task(self._runtime.run())
             group.create_task(self._containers.run())
             group.create_task(self._trash.run())
+            group.create_task(self._builds.run())
 
     async def close(self) -> None:
         await self._runtime.close()
@@ -129,6 +147,7 @@ class Engine:
         await self._transport.close()
         await asyncio.to_thread(self._containers.visitor.close)
         await asyncio.to_thread(self._images.close)
+        await asyncio.to_thread(self._builds.close)
         self._state.close()
 
 
@@ -202,6 +221,7 @@ def assemble(live: Live) -> Engine:
         freed=lambda: trash.collect_soon(),
     )
     containers.kept.forgotten = branches.forget
+    builds = _builds(settings, state, snapshots, leases, images, networks, runtime, host)
     # Whatever commits snapshots or ingests blobs that outlive a request names them here.
     garbage = Garbage(
         content,
@@ -269,8 +289,10 @@ def assemble(live: Live) -> Engine:
             ContainerFileRoutes(containers.files, commits),
             ExecRoutes(containers),
             ImageRoutes(images, host),
+            BuildRoutes(builds, host),
             VolumeRoutes(volumes),
             NetworkRoutes(networks, records),
+            PortRoutes(containers.ports),
             BranchRoutes(branches, volume_branches),
             SkiffRoutes(
                 trash,
@@ -289,6 +311,60 @@ def assemble(live: Live) -> Engine:
         networks=networks,
         transport=transport,
         trash=trash,
+        builds=builds,
+    )
+
+
+def _builds(
+    settings: Settings,
+    state: SqliteState,
+    snapshots: OverlaySnapshots,
+    leases: Leases,
+    images: Images,
+    networks: Networks,
+    runtime: NativeRuntime,
+    host: platform.Platform,
+) -> Builds:
+    """Before the first collection: the cache holds its layers by leases."""
+    data, run = DataPaths(settings.data_root), RunPaths(settings.exec_root)
+    layering = Layering(snapshots, leases)
+    extractor = Extractor()
+    facts = machine_facts.facts()
+    runner = Runner(
+        runtime=runtime,
+        run=run,
+        snapshots=snapshots,
+        sandboxes=BuildSandboxes(networks, _host_resolv),
+        state=state,
+        machine=Machine(
+            architecture=facts.architecture,
+            kernel=facts.kernel,
+            capabilities=machine_facts.available_capabilities(),
+            cgroup_parent=cgroup_parent(settings),
+            shm_size=settings.default_shm_size,
+        ),
+    )
+    scratch = str(data.builds)
+    solver = Solver(
+        layering=layering,
+        cache=Cache(
+            state,
+            layering,
+            leases,
+            in_images=lambda: {layer.chain for row in images.rows() for layer in row.layers},
+        ),
+        runner=runner,
+        mounter=Mounter(str(data.build_caches), scratch),
+        work=Work(extractor, scratch),
+    )
+    return Builds(
+        frontend=DockerfileFrontend(),
+        solver=solver,
+        images=images,
+        extractor=extractor,
+        squasher=Squasher(layering, extractor),
+        scratch=scratch,
+        platform=host,
     )
 
 

@@ -17,6 +17,7 @@ from msgspec import Struct
 from skiff.docker import jsonlog, stdcopy
 from skiff.engine.containers.live import Live
 from skiff.engine.containers.record import Container, Records
+from skiff.engine.containers.spec import logging
 from skiff.engine.containers.watching import Watch
 from skiff.errors import InvalidParameter, NotImplementedHere
 from skiff.paths import DataPaths
@@ -52,7 +53,7 @@ class Logs:
         container = self.records.find(text)
         if not (query.stdout or query.stderr):
             raise InvalidParameter("Bad parameters: you must choose at least one stream")
-        if container.host.log_config.type != "json-file":
+        if container.host.log_config.type not in logging.WRITTEN:
             raise NotImplementedHere("configured logging driver does not support reading")
         return container.config.tty, self._chunks(container, query)
 

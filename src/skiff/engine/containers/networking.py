@@ -48,6 +48,10 @@ class Sandboxes(Protocol):
         """It has a new name."""
         ...
 
+    async def republish(self, container: Container) -> None:
+        """It wishes other ports than before. Unavailable when one is taken."""
+        ...
+
     def started(self, container: Container) -> None:
         """It runs now: those that link to it learn its address."""
         ...
@@ -120,6 +124,9 @@ class PlainSandboxes:
 
     def renamed(self, container: Container) -> None:
         """No name is known."""
+
+    async def republish(self, container: Container) -> None:
+        raise Conflict("this container is on no network that could publish ports")
 
     def started(self, container: Container) -> None:
         """Nobody links."""

@@ -98,6 +98,12 @@ class NetworkSandboxes:
     def renamed(self, container: Container) -> None:
         self._networks.rename(owner(container))
 
+    async def republish(self, container: Container) -> None:
+        if is_plain(container):
+            await self._plain.republish(container)
+        else:
+            await self._networks.sandboxes.republish(owner(container))
+
     def started(self, container: Container) -> None:
         if not is_plain(container):
             self._links.follow(container)

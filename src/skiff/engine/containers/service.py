@@ -19,6 +19,7 @@ from skiff.engine.containers.lifecycle import Lifecycle
 from skiff.engine.containers.live import Live
 from skiff.engine.containers.logs import Logs
 from skiff.engine.containers.networking import PlainSandboxes, Sandboxes
+from skiff.engine.containers.ports import Ports
 from skiff.engine.containers.record import Records
 from skiff.engine.containers.settings import ContainerSettings
 from skiff.engine.containers.spec.limits import Machine
@@ -145,6 +146,7 @@ class Containers:
             stop_timeout=settings.stop_timeout,
             probes=self.probes,
         )
+        self.ports = Ports(self.records, self.live, self.sandboxes)
         self.top = Top(records=self.records, live=self.live, announce=announce)
         self.stats = Stats(records=self.records, live=self.live, ground=self.ground)
         self.views = Views(

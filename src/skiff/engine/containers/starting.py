@@ -8,16 +8,15 @@ from functools import lru_cache
 
 from msgspec import Struct
 
-from skiff.docker.units import parse_size
 from skiff.engine.containers import devices, layers
 from skiff.engine.containers.live import Live
 from skiff.engine.containers.networking import Sandboxes, SandboxView
 from skiff.engine.containers.record import Container, Records
 from skiff.engine.containers.settings import ContainerSettings
-from skiff.engine.containers.spec import host_files, limits, security, translate, users
+from skiff.engine.containers.spec import host_files, limits, logging, security, translate, users
 from skiff.engine.containers.volumes import Volumes
 from skiff.engine.execution import bundle, defaults
-from skiff.engine.execution.runtime import LogConfig, Runtime, Stdio, Task
+from skiff.engine.execution.runtime import Runtime, Stdio, Task
 from skiff.engine.storage.snapshots import SnapshotKey, Snapshotter
 from skiff.errors import Conflict, InvalidParameter, NotFound
 from skiff.oci import runtime as oci
@@ -237,48 +236,15 @@ class Starting:
                 file.write(text)
 
     def _stdio(self, container: Container) -> Stdio:
-        config, log = container.config, container.host.log_config
-        options = log.config or {}
+        config = container.config
         size = container.host.console_size or ()
-        limit = options.get("max-size", "")
-        attributes = log_attributes(container)
         return Stdio(
             terminal=config.tty,
             stdin=config.open_stdin,
             stdin_once=config.stdin_once,
             size=oci.ConsoleSize(*size) if len(size) == 2 and all(size) else None,
-            log=LogConfig(
-                driver=log.type,
-                path=str(self.data.log(container.id)) if log.type == "json-file" else "",
-                max_size=parse_size(limit) if limit and limit != "-1" else 0,
-                max_file=_count(options.get("max-file", "1")),
-                compress=options.get("compress", "false") == "true",
-                attributes=attributes,
-            ),
+            log=logging.config(container, str(self.data.log(container.id))),
         )
-
-
-def log_attributes(container: Container) -> dict[str, str]:
-    """Labels and environment that the log records carry."""
-    options = container.host.log_config.config or {}
-    found: dict[str, str] = {}
-    labels = container.config.labels or {}
-    for name in filter(None, options.get("labels", "").split(",")):
-        if name in labels:
-            found[name] = labels[name]
-    environment = dict(e.partition("=")[::2] for e in container.config.env or ())
-    for name in filter(None, options.get("env", "").split(",")):
-        if name in environment:
-            found[name] = environment[name]
-    if options.get("tag"):
-        found["tag"] = options["tag"]
-    return found
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise InvalidParameter(f"invalid value for max-file: {text}: expected 1 or more")
-    return int(text)
 
 
 def _host_text(path: str) -> str:

@@ -180,9 +180,9 @@ class PortAllocator:
             raise
         self._sockets[protocol, host, number] = sock
 
-    def socket_of(self, claim: Claim) -> socket.socket:
-        """The socket that holds a claimed port."""
-        return self._sockets[claim.protocol, claim.host, claim.host_port]
+    def socket_of(self, claim: Claim) -> socket.socket | None:
+        """The socket that holds a claimed port; None when another program took it while no engine ran."""
+        return self._sockets.get((claim.protocol, claim.host, claim.host_port))
 
     def adopt(self, claims: Iterable[Claim]) -> list[Claim]:
         """After a restart: hold the ports of containers that run already. Returns those somebody took."""

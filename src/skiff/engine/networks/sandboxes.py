@@ -7,7 +7,7 @@ so that an engine killed in between finds at boot what it must undo. The firewal
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, ip_address, ip_interface
 from typing import Final
 
@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from skiff.docker.network import EndpointIPAMConfig
 from skiff.engine.networks import resolv
-from skiff.engine.networks.bridge import HOST_BINDING, MASQUERADE, BridgeDriver, enabled
+from skiff.engine.networks.bridge import HOST_BINDING, MASQUERADE, BridgeDriver, default_routes, enabled
 from skiff.engine.networks.driver import NetworkDriver
 from skiff.engine.networks.firewall import Firewall
 from skiff.engine.networks.ipam import Address, mac_for, reserve
@@ -39,8 +39,8 @@ class Sandbox:
         self.owner = owner
         self.namespace = namespace
         self.nameserver: NameServer | None = None
-        self.claims: list[Claim] = []
-        self.relays: list[Relay] = []
+        self.claims: dict[Wish, Claim] = {}
+        self.relays: dict[Claim, Relay] = {}
 
 
 class Sandboxes:
@@ -88,7 +88,7 @@ class Sandboxes:
         if sandbox is not None:
             if sandbox.nameserver is not None:
                 await sandbox.nameserver.close()
-            await self._unpublish(sandbox)
+            await self._unpublish(sandbox, sandbox.claims)
             sandbox.namespace.close()
         self._records.delete_sandbox(owner)
         for endpoint in self._records.of_owner(owner):
@@ -99,14 +99,11 @@ class Sandboxes:
     async def reopen(self, owner: Owner, pid: int) -> None:
         """At boot: the container runs already, with its interfaces. OSError when it is gone."""
         sandbox = self._open[owner.id] = Sandbox(owner, Namespace.of_process(pid))
-        stored = self._records.sandboxes.get(owner.id)
-        for port in stored.ports if stored else ():
-            published = port.published()
-            sandbox.claims.append(
-                Claim(published.protocol, published.host, published.host_port, published.container_port)
-            )
-        lost = self._ports.adopt(sandbox.claims)
-        await self._relay(sandbox, [c for c in sandbox.claims if c not in lost])
+        gateway = self._gateway(owner.id)
+        wished = self._wishes(owner, gateway) if gateway is not None else []
+        sandbox.claims = granted(wished, [claim_of(port) for port in self.published(owner.id)])
+        self._ports.adopt(sandbox.claims.values())
+        await self._relay(sandbox)
         self._serve_names(sandbox, again=True)
 
     def forget_others(self, running: Collection[str]) -> None:
@@ -123,7 +120,7 @@ class Sandboxes:
         for sandbox in self._open.values():
             if sandbox.nameserver is not None:
                 await sandbox.nameserver.close()
-            for relay in sandbox.relays:
+            for relay in sandbox.relays.values():
                 await relay.close()
             sandbox.namespace.close()
         self._open.clear()
@@ -166,7 +163,15 @@ class Sandboxes:
             await asyncio.to_thread(driver.detach, network, endpoint, sandbox.namespace)
         self._records.put_endpoint(detached(endpoint))
         if sandbox is not None:
+            self._restore_default_route(sandbox)
             await self._publish(sandbox)
+
+    def _restore_default_route(self, sandbox: Sandbox) -> None:
+        """The way out went with an interface: another network's takes its place."""
+        gateway = self._gateway(sandbox.owner.id)
+        if gateway is not None:
+            routes = default_routes(self._records.networks[gateway.network], gateway)
+            sandbox.namespace.netlink.request(*routes, what=gateway.interface)
 
     def _addressed(self, network: Network, endpoint: Endpoint) -> Endpoint:
         asked = endpoint.settings.ipam_config or EndpointIPAMConfig()
@@ -203,45 +208,57 @@ class Sandboxes:
         return next(name for n in range(len(taken) + 1) if (name := f"eth{n}") not in taken)
 
     def _gateway(self, owner: str) -> Endpoint | None:
-        """The endpoint that gives the default route: by priority, then by the network's name."""
+        """The attached endpoint that gives the default route: by priority, then by the network's name."""
         candidates = []
         for endpoint in self._records.of_owner(owner):
             network = self._records.networks[endpoint.network]
-            if not network.internal:
+            if endpoint.is_attached and not network.internal:
                 candidates.append((-endpoint.settings.gw_priority, network.name, endpoint))
         return min(candidates, key=lambda c: c[:2])[2] if candidates else None
 
     # -- ports ------------------------------------------------------------------------------------------
 
+    async def republish(self, owner: Owner) -> None:
+        """The owner wishes other ports now. Those it keeps are not touched. Unavailable when one is taken."""
+        sandbox = self._open.get(owner.id)
+        if sandbox is not None:
+            before, sandbox.owner = sandbox.owner, owner
+            try:
+                await self._publish(sandbox)
+            except BaseException:
+                sandbox.owner = before
+                raise
+
     async def _publish(self, sandbox: Sandbox) -> None:
         """Bring the published ports to what the owner's gateway endpoint and wishes say now."""
         gateway = self._gateway(sandbox.owner.id)
-        attached = gateway is not None and self._records.endpoints[gateway.id].is_attached
-        wanted = self._wishes(sandbox.owner, gateway) if gateway is not None and attached else []
-        if len(wanted) != len(sandbox.claims):
-            await self._unpublish(sandbox)
-            sandbox.claims = self._ports.claim(wanted)
+        wanted = self._wishes(sandbox.owner, gateway) if gateway is not None else []
+        added = [wish for wish in wanted if wish not in sandbox.claims]
+        claims = dict(zip(added, self._ports.claim(added), strict=True))
+        await self._unpublish(sandbox, [wish for wish in sandbox.claims if wish not in wanted])
+        sandbox.claims.update(claims)
         self._store_ports(sandbox, gateway)
         self.apply_firewall()
-        if not sandbox.relays:
-            await self._relay(sandbox, sandbox.claims)
+        await self._relay(sandbox)
 
-    async def _unpublish(self, sandbox: Sandbox) -> None:
-        for relay in sandbox.relays:
-            await relay.close()
-        self._ports.release(sandbox.claims)
-        sandbox.relays, sandbox.claims = [], []
+    async def _unpublish(self, sandbox: Sandbox, wishes: Iterable[Wish]) -> None:
+        for wish in list(wishes):
+            claim = sandbox.claims.pop(wish)
+            relay = sandbox.relays.pop(claim, None)
+            if relay is not None:
+                await relay.close()
+            self._ports.release([claim])
 
-    async def _relay(self, sandbox: Sandbox, claims: Sequence[Claim]) -> None:
+    async def _relay(self, sandbox: Sandbox) -> None:
         """Carry what the firewall cannot lead: ports of IPv6 to a container without it."""
         for port in self.published(sandbox.owner.id):
-            published = port.published()
-            claim = Claim(port.protocol, published.host, port.host_port, port.container_port)
-            if published.host.version == published.container.version or claim not in claims:
+            claim = claim_of(port)
+            if claim in sandbox.relays or claim.host.version == ip_address(port.container).version:
                 continue
-            relay = Relay(self._ports.socket_of(claim), (port.container, port.container_port))
-            await relay.start()
-            sandbox.relays.append(relay)
+            listening = self._ports.socket_of(claim)
+            if listening is not None:
+                relay = sandbox.relays[claim] = Relay(listening, (port.container, port.container_port))
+                await relay.start()
 
     def _wishes(self, owner: Owner, gateway: Endpoint) -> list[Wish]:
         network = self._records.networks[gateway.network]
@@ -264,7 +281,7 @@ class Sandboxes:
                 inside.get(c.host.version) or inside[4],
                 c.container_port,
             )
-            for c in sandbox.claims
+            for c in sandbox.claims.values()
         )
         self._records.put_sandbox(SandboxRecord(owner, ports))
 
@@ -318,6 +335,26 @@ class Sandboxes:
         if any(network.has_resolver for network in networks):
             return resolv.rendered(resolv.through_resolver(wanted, ADDRESS))
         return resolv.rendered(resolv.reachable(wanted))
+
+
+def claim_of(port: StoredPort) -> Claim:
+    return Claim(port.protocol, ip_address(port.host), port.host_port, port.container_port)
+
+
+def granted(wished: Iterable[Wish], claims: Iterable[Claim]) -> dict[Wish, Claim]:
+    """Which claim came of which wish: the first that fits."""
+    left = list(claims)
+    found: dict[Wish, Claim] = {}
+    for wish in wished:
+        for claim in left:
+            same = (claim.protocol, claim.container_port, claim.host)
+            if same == (wish.protocol, wish.container_port, wish.host) and (
+                not wish.host_ports or claim.host_port in wish.host_ports
+            ):
+                found[wish] = claim
+                left.remove(claim)
+                break
+    return found
 
 
 def detached(endpoint: Endpoint) -> Endpoint:

@@ -1,7 +1,6 @@
 """The wish laid over the image's config and the engine's defaults; and whether it can be at all. Pure."""
 
 import re
-from collections.abc import Mapping
 
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
@@ -9,7 +8,7 @@ from msgspec.structs import replace
 from skiff.docker.container import ContainerConfig, HealthConfig, HostConfig, LogConfig, RestartPolicy
 from skiff.engine.containers import restart
 from skiff.engine.containers.settings import ContainerSettings
-from skiff.engine.containers.spec import host_files, security
+from skiff.engine.containers.spec import host_files, logging, security
 from skiff.errors import InvalidParameter
 from skiff.oci.image import Healthcheck, RunConfig
 
@@ -183,7 +182,7 @@ def check_host(config: ContainerConfig, host: HostConfig, settings: ContainerSet
     for entry in host.extra_hosts or ():
         host_files.extra_host(entry)
     _check_ports(host)
-    _check_log(host.log_config)
+    logging.check(host.log_config)
 
 
 def _check_modes(host: HostConfig) -> None:
@@ -240,23 +239,6 @@ def _check_ports(host: HostConfig) -> None:
         for binding in bindings or ():
             if binding.host_port and not _PORT.fullmatch(binding.host_port):
                 raise InvalidParameter(f'invalid port specification: "{binding.host_port}"')
-
-
-LOG_OPTIONS: Mapping[str, frozenset[str]] = {
-    "json-file": frozenset(
-        ("max-size", "max-file", "compress", "labels", "labels-regex", "env", "env-regex", "tag")
-    ),
-    "none": frozenset(),
-}
-
-
-def _check_log(log: LogConfig) -> None:
-    driver = log.type
-    if driver not in LOG_OPTIONS:
-        raise InvalidParameter(f'error looking up logging plugin {driver}: plugin "{driver}" not found')
-    for key in log.config or {}:
-        if key not in LOG_OPTIONS[driver] and key not in ("mode", "max-buffer-size"):
-            raise InvalidParameter(f"unknown log opt '{key}' for {driver} log driver")
 
 
 def command(config: ContainerConfig) -> tuple[str, ...]:
