@@ -27,6 +27,8 @@ class DataPaths:
         self.trash = self.root / "trash"
         self.removed_volumes = self.root / "removed-volumes"
         self.tmp = self.root / "tmp"
+        self.builds = self.root / "builds"
+        self.build_caches = self.root / "build-caches"
         self.engine_id = self.root / "engine-id"
 
     def container(self, id: str) -> Path:

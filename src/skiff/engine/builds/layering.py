@@ -9,7 +9,6 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Sequence
 
 from skiff.engine.images.names import LayerRow
 from skiff.engine.storage import diff
@@ -77,16 +76,11 @@ class Layering:
         for info in list(self.snapshots.walk()):
             if info.id.startswith(DRAFT):
                 self.snapshots.remove(SnapshotKey(info.id))
-        self.snapshots.sweep()
 
 
 def above(parent: ChainID | None, diff_id: DiffID) -> ChainID:
     """The chain of a layer on parent. OCI image-spec 1.1, config.md § Layer ChainID."""
     return chain_ids([DiffID(parent), diff_id])[-1] if parent else ChainID(diff_id)
-
-
-def total_size(layers: Sequence[LayerRow]) -> int:
-    return sum(layer.size for layer in layers)
 
 
 def _clamp(root: str, epoch_ns: int) -> int | None:

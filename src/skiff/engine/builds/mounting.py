@@ -1,4 +1,4 @@
-"""RUN --mount: bind, cache, tmpfs, secret. What must exist on the host while the command runs, and goes after.
+"""RUN --mount: bind, cache, tmpfs, secret. What must exist on the host while the command runs.
 
 bind    a directory of a context as it is; layers, or one that is written to, as an overlay of its own
 cache   data/build-caches/<id>, kept from build to build
@@ -43,7 +43,10 @@ class Mounter:
         stack: Stack,
         given: Mapping[str, bytes],
     ) -> AsyncIterator[tuple[list[Ready], dict[str, str]]]:
-        """The mounts, and the variables that secrets are. given: secrets by id. InvalidParameter, NotFound."""
+        """The mounts, and the variables that secrets are. given: secrets by id.
+
+        InvalidParameter, NotFound.
+        """
         found: list[Ready] = []
         variables: dict[str, str] = {}
         async with AsyncExitStack() as held:

@@ -1,12 +1,11 @@
-"""Source patterns of COPY and ADD: shell patterns as Go's filepath.Match reads them. Pure.
+r"""Source patterns of COPY and ADD: shell patterns as Go's filepath.Match reads them. Pure.
 
-    pattern := { "*" | "?" | "[" [ "^" ] { lo [ "-" hi ] } "]" | "\\" character | character }
+    pattern := { "*" | "?" | "[" [ "^" ] { lo [ "-" hi ] } "]" | "\" character | character }
 
 `*` and `?` stop at a slash; a pattern matches a path part by part.
 """
 
 import re
-from collections.abc import Sequence
 from functools import lru_cache
 
 from skiff.errors import InvalidParameter
@@ -83,7 +82,3 @@ def _character(part: str, at: int) -> tuple[str, int]:
 
 def matches(name: str, part: str) -> bool:
     return matcher(part).fullmatch(name) is not None
-
-
-def shown(patterns: Sequence[str]) -> str:
-    return " ".join(patterns)

@@ -39,7 +39,10 @@ class Sources(Protocol):
 
 
 class Job(Struct, frozen=True, kw_only=True):
-    """One build. epoch_ns: no file is newer. allowed: chains that may come from the cache; None: all."""
+    """One build. epoch_ns: no file is newer. name: of what is built, for --why.
+
+    allowed: chains that may come from the cache, histories: of images that may; None: all.
+    """
 
     plan: Plan
     request: BuildRequest
@@ -47,6 +50,7 @@ class Job(Struct, frozen=True, kw_only=True):
     epoch_ns: int
     name: str
     allowed: frozenset[ChainID] | None = None
+    histories: tuple[tuple[str | None, ...], ...] | None = None
 
 
 class Log:
@@ -99,14 +103,23 @@ class Solving:
         self.job = job
         self.logs = [Log() for _ in job.plan.ops]
         self._results: list[asyncio.Future[FileSystem]] = []
+        self._tasks: list[asyncio.Task[None]] = []
         self._text = {step.op: step for step in job.plan.steps}
 
     def begin(self, group: asyncio.TaskGroup) -> None:
-        """Every op as a task of the group: the first failure ends the others."""
+        """Every op as a task of the group. A failure is told by its result, to those who wait for it."""
         loop = asyncio.get_running_loop()
         self._results = [loop.create_future() for _ in self.job.plan.ops]
-        for index, op in enumerate(self.job.plan.ops):
-            group.create_task(self._solve(OpIndex(index), op))
+        self._tasks = [
+            group.create_task(self._solve(OpIndex(index), op)) for index, op in enumerate(self.job.plan.ops)
+        ]
+
+    def cancel(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+    def future(self, index: OpIndex) -> "asyncio.Future[FileSystem]":
+        return self._results[index]
 
     async def result(self, index: OpIndex) -> FileSystem:
         return await asyncio.shield(self._results[index])
@@ -115,14 +128,16 @@ class Solving:
         try:
             standing = {one: await self.result(one) for one in inputs(op)}
             made = await self._made(index, op, standing)
-        except BaseException as error:
-            if not self._results[index].done():
-                self._results[index].set_exception(error)
-                self._results[index].exception()  # told to whoever waits; nobody has to
+        except asyncio.CancelledError:
+            self._results[index].cancel()
             raise
+        except Exception as error:
+            self._results[index].set_exception(error)
+            self._results[index].exception()  # whoever waits is told; nobody has to wait
+        else:
+            self._results[index].set_result(made)
         finally:
             self.logs[index].changed.set()
-        self._results[index].set_result(made)
 
     async def _made(self, index: OpIndex, op: Op, standing: Mapping[OpIndex, FileSystem]) -> FileSystem:
         if isinstance(op, SourceOp):

@@ -31,7 +31,7 @@ class Work:
         """Which names --exclude leaves out."""
         if not excluded:
             return None
-        return dockerignore.matcher(excluded)
+        return dockerignore.Patterns(excluded).excludes
 
     def do(
         self,

@@ -28,7 +28,7 @@ from skiff.engine.images.assemble import Assembler
 from skiff.engine.images.derive import Deriver
 from skiff.engine.images.host import HostImage
 from skiff.engine.images.kept import KeptImages
-from skiff.engine.images.names import ImageRow, Names
+from skiff.engine.images.names import ImageRow, LayerRow, Names
 from skiff.engine.images.packing import Packer
 from skiff.engine.images.progress import Progress
 from skiff.engine.images.pull import Puller
@@ -194,6 +194,14 @@ class Images:
     def rows(self) -> Sequence[ImageRow]:
         """All images as stored."""
         return self._names.images()
+
+    def layers(self, id: ImageID) -> Sequence[LayerRow]:
+        """The layers of an image, lowest first; none of `host`, which is this machine."""
+        return self._names.image(id).layers if self._names.has(id) else ()
+
+    def find(self, name: str) -> ImageID:
+        """The id of the image called so. NotFound."""
+        return self._names.find(name)[0]
 
     async def layers_size(self) -> int:
         """Bytes of all layers together, those that images share counted once."""

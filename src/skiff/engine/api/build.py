@@ -1,0 +1,160 @@
+"""/build. Engine API, ImageBuild and BuildPrune.
+
+Beside Docker's parameters there are skiff's own: `nocachefilter` (repeated), `contexts` (JSON, name → image),
+`why`, `verify`; and the header X-Skiff-Build-Secrets: base64url of JSON, id → base64 of the value.
+"""
+
+import base64
+import binascii
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from skiff.docker import filters
+from skiff.docker.container import Ulimit
+from skiff.engine.api import streaming
+from skiff.engine.api.app import Route, json, post
+from skiff.engine.api.call import Call
+from skiff.engine.api.registry_auth import AuthConfig, credentials, domain
+from skiff.engine.builds.cache import PRUNE_FILTERS
+from skiff.engine.builds.request import BuildRequest, Limits
+from skiff.engine.builds.running import Failed
+from skiff.engine.builds.service import Builds
+from skiff.engine.registry.auth import Credentials
+from skiff.errors import InvalidParameter, NotImplementedHere, SkiffError
+from skiff.oci import platform
+
+SECRETS = "X-Skiff-Build-Secrets"
+T = TypeVar("T")
+
+
+class BuildRoutes:
+    """host: what is built for when the client names no platform."""
+
+    def __init__(self, builds: Builds, host: platform.Platform) -> None:
+        self.builds = builds
+        self.host = host
+
+    def routes(self) -> Iterator[Route]:
+        yield post("/build", self.build, cancel=True)
+        yield post("/build/prune", self.prune)
+
+    async def build(self, call: Call) -> web.StreamResponse:
+        work = self.builds.build(self.asked(call), streaming.body(call.request))
+        try:
+            return await streaming.lines(call.request, _told(work))
+        finally:
+            await work.aclose()  # type: ignore[attr-defined]
+
+    def asked(self, call: Call) -> BuildRequest:
+        """InvalidParameter, NotImplementedHere."""
+        if call.text("version") == "2":
+            raise NotImplementedHere("skiff does not speak BuildKit's protocol yet: build with version=1")
+        if any(_decoded(call, "securityopt", list[str], [])):
+            raise NotImplementedHere("skiff does not do security options of builds")
+        if call.text("isolation", "default").lower() not in ("", "default"):
+            raise InvalidParameter(f"unsupported isolation: {call.text('isolation')}: expected default")
+        wanted = call.text("platform")
+        return BuildRequest(
+            dockerfile=call.text("dockerfile") or "Dockerfile",
+            remote=call.text("remote"),
+            tags=tuple(filter(None, call.texts("t"))),
+            build_args=_decoded(call, "buildargs", dict[str, str | None], {}),
+            labels=_decoded(call, "labels", dict[str, str], {}),
+            target=call.text("target"),
+            platform=platform.parse(wanted, self.host) if wanted else None,
+            network=call.text("networkmode") or "default",
+            extra_hosts=tuple(host for text in call.texts("extrahosts") for host in text.split(",") if host),
+            ignore_cache=() if call.flag("nocache") else tuple(call.texts("nocachefilter")) or None,
+            cache_from=tuple(_decoded(call, "cachefrom", list[str], [])),
+            pull=call.flag("pull"),
+            quiet=call.flag("q"),
+            remove=call.flag("rm", True) or call.flag("forcerm"),
+            squash=call.flag("squash"),
+            limits=_limits(call),
+            secrets=_secrets(call.request.headers.get(SECRETS, "")),
+            credentials=_registries(call.request.headers.get("X-Registry-Config", "")),
+            contexts=_decoded(call, "contexts", dict[str, str], {}),
+            output=call.text("outputs") if call.text("outputs") not in ("", "[]", "null") else "",
+            why=call.flag("why"),
+            verify=call.flag("verify"),
+        )
+
+    async def prune(self, call: Call) -> web.Response:
+        keep = [call.number(name, 0) or 0 for name in ("keep-storage", "reserved-space", "max-used-space")]
+        if call.number("min-free-space", 0):
+            raise NotImplementedHere("skiff does not prune builds by free space")
+        report = await self.builds.prune(
+            filters.parse(call.text("filters"), PRUNE_FILTERS),
+            everything=call.flag("all"),
+            keep_bytes=max(keep),
+        )
+        return json(report)
+
+
+async def _told(work: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
+    """Each event as a line; a failure after the first one is the last line, as Docker has it."""
+    begun = False
+    try:
+        async for event in work:
+            begun = True
+            yield msgspec.json.encode(event) + b"\r\n"
+    except SkiffError as error:
+        if not begun:
+            raise
+        detail: dict[str, Any] = {"message": str(error)}
+        if isinstance(error, Failed):
+            detail = {"code": error.code, **detail}
+        yield msgspec.json.encode({"errorDetail": detail, "error": str(error)}) + b"\r\n"
+
+
+def _limits(call: Call) -> Limits:
+    return Limits(
+        memory=call.number("memory", 0) or 0,
+        memory_swap=call.number("memswap", 0) or 0,
+        cpu_shares=call.number("cpushares", 0) or 0,
+        cpu_period=call.number("cpuperiod", 0) or 0,
+        cpu_quota=call.number("cpuquota", 0) or 0,
+        cpuset_cpus=call.text("cpusetcpus"),
+        cpuset_mems=call.text("cpusetmems"),
+        shm_size=call.number("shmsize", 0) or 0,
+        ulimits=tuple(_decoded(call, "ulimits", list[Ulimit], [])),
+        cgroup_parent=call.text("cgroupparent"),
+    )
+
+
+def _decoded(call: Call, name: str, kind: type[T], default: T) -> T:
+    """A query parameter that is JSON; absent, empty and null give the default. InvalidParameter."""
+    text = call.text(name)
+    if text in ("", "null"):
+        return default
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except (msgspec.DecodeError, UnicodeEncodeError) as error:
+        raise InvalidParameter(f"invalid {name}: {error}") from error
+
+
+def _secrets(header: str) -> dict[str, bytes]:
+    if not header:
+        return {}
+    try:
+        raw = base64.b64decode(header, altchars=b"-_", validate=True)
+        found = msgspec.json.decode(raw, type=dict[str, bytes])
+    except (binascii.Error, ValueError, msgspec.DecodeError) as error:
+        raise InvalidParameter(f"invalid {SECRETS} header: {error}") from error
+    return found
+
+
+def _registries(header: str) -> dict[str, Credentials]:
+    """X-Registry-Config: base64url of JSON, server → AuthConfig."""
+    if not header:
+        return {}
+    compact = header.strip().replace("+", "-").replace("/", "_").rstrip("=")
+    try:
+        raw = base64.b64decode(compact + "=" * (-len(compact) % 4), altchars=b"-_", validate=True)
+        found = msgspec.json.decode(raw, type=dict[str, AuthConfig] | None)
+    except (binascii.Error, ValueError, msgspec.DecodeError) as error:
+        raise InvalidParameter(f"invalid X-Registry-Config header: {error}") from error
+    return {domain(server): credentials(config) for server, config in (found or {}).items()}

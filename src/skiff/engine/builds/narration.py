@@ -1,0 +1,201 @@
+"""A build told step by step, in the classic words and in the order of the Dockerfile, and its images made.
+
+Steps may run side by side; they are told one after the other. Each step is an image of its own, as Docker has
+it: it can be run to look at what went wrong after it.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from skiff.docker.units import rfc3339
+from skiff.engine.builds.filesystem import FileSystem
+from skiff.engine.builds.plan import CopyOp, ExecOp, MetaOp, OpIndex, SourceOp, Stage, Step
+from skiff.engine.builds.solver import Log, Solving
+from skiff.engine.images.names import LayerRow
+from skiff.oci.digest import ImageID
+from skiff.oci.image import History, ImageConfig, RootFS
+
+Emit = Callable[[dict[str, Any]], None]
+
+
+class Assemble(Protocol):
+    """Stores an image: its config, its layers, the image before it."""
+
+    def __call__(
+        self, config: ImageConfig, layers: Sequence[LayerRow], parent: ImageID | None
+    ) -> Awaitable[ImageID]: ...
+
+
+class Made(Struct, frozen=True):
+    """Where a stage has come to. key: of the last step. is_cached: every step so far."""
+
+    image: ImageID | None
+    config: ImageConfig
+    files: FileSystem
+    key: str
+    is_cached: bool
+
+
+class Narrator:
+    """base_config: of an image that a FROM found."""
+
+    def __init__(
+        self,
+        solving: Solving,
+        emit: Emit,
+        assemble: Assemble,
+        base_config: Callable[[ImageID], ImageConfig],
+    ) -> None:
+        self._solving = solving
+        self._plan = solving.job.plan
+        self._emit = emit
+        self._assemble = assemble
+        self._base_config = base_config
+        self._stages: dict[OpIndex, Made] = {}
+
+    def say(self, text: str) -> None:
+        self._emit({"stream": text})
+
+    async def tell(self) -> Made:
+        """Until the target is made, or a step fails: its error is raised."""
+        made: Made | None = None
+        for stage in self._plan.stages:
+            made = await self._stage(stage)
+            if made.image is not None:
+                self._emit({"aux": {"ID": made.image}})
+        assert made is not None
+        return made
+
+    async def _stage(self, stage: Stage) -> Made:
+        made: Made | None = None
+        for step in stage.steps:
+            if step.number:
+                self.say(f"Step {step.number}/{self._plan.total} : {step.text}")
+                self.say("\n")
+            if made is None:
+                made = await self._begun(stage, step)
+            else:
+                made = await self._after(stage, step, made)
+        assert made is not None
+        self._stages[stage.output] = made
+        return made
+
+    async def _begun(self, stage: Stage, step: Step) -> Made:
+        """FROM."""
+        files = await self._listen(stage.root)
+        known = self._stages.get(stage.root)
+        op = self._plan.ops[stage.root]
+        if known is not None:
+            made = known
+        elif files.image is not None:
+            made = Made(files.image, self._base_config(files.image), files, str(files.image), True)
+        else:
+            made = Made(None, replace(stage.image, history=(), rootfs=RootFS()), files, files.key, True)
+        self.say(f" ---> {_short(made.image)}\n")
+        if isinstance(op, SourceOp) and step.history:  # FROM set something of its own
+            return await self._image(stage, step, made, files, is_cached=True)
+        return made
+
+    async def _after(self, stage: Stage, step: Step, before: Made) -> Made:
+        op = self._plan.ops[step.op]
+        log = self._solving.logs[step.op]
+        files = before.files
+        shown = ""
+        if isinstance(op, MetaOp):
+            is_cached = before.is_cached and self._is_known(step, before)
+        else:
+            files = await self._listen(step.op, tell_id=isinstance(op, ExecOp))
+            is_cached = files.is_cached
+            shown = log.id
+        if is_cached:
+            self.say(" ---> Using cache\n")
+        else:
+            if log.why:
+                self.say(f" ---> Why: {log.why}\n")
+            if not isinstance(op, (CopyOp, ExecOp)):
+                shown = secrets.token_hex(32)
+                self.say(f" ---> Running in {shown[:12]}\n")
+            if shown and self._solving.job.request.remove:
+                self.say(f" ---> Removed intermediate container {shown[:12]}\n")
+        made = await self._image(stage, step, before, files, is_cached=is_cached)
+        self.say(f" ---> {_short(made.image)}\n")
+        return made
+
+    async def _listen(self, index: OpIndex, *, tell_id: bool = False) -> FileSystem:
+        """The op's result; what is said about it meanwhile is passed on."""
+        log = self._solving.logs[index]
+        result = self._solving.future(index)
+        told, has_id = 0, False
+        while True:
+            log.changed.clear()
+            if tell_id and log.id and not has_id:
+                has_id = True
+                self.say(f" ---> Running in {log.id[:12]}\n")
+            told = self._pass_on(log, told)
+            if result.done():
+                return result.result()
+            await log.changed.wait()
+
+    def _pass_on(self, log: Log, told: int) -> int:
+        for line in log.lines[told:]:
+            self.say(line)
+        return len(log.lines)
+
+    def _is_known(self, step: Step, before: Made) -> bool:
+        request = self._solving.job.request
+        if request.ignore_cache is not None or not self._allows(step, before):
+            return False
+        return self._solving.solver.cache.step(_key(step, before, before.files)) is not None
+
+    def _allows(self, step: Step, before: Made) -> bool:
+        """Whether --cache-from leads to an image with this history."""
+        histories = self._solving.job.histories
+        if histories is None:
+            return True
+        so_far = tuple(entry.created_by for entry in (*before.config.steps, *step.history))
+        return any(history[: len(so_far)] == so_far for history in histories)
+
+    async def _image(
+        self, stage: Stage, step: Step, before: Made, files: FileSystem, *, is_cached: bool
+    ) -> Made:
+        cache = self._solving.solver.cache
+        key = _key(step, before, files)
+        created = (cache.step(key) if is_cached else None) or rfc3339(self._solving.job.epoch_ns)
+        cache.put_step(key, created)
+        adds = files.layer is not None and len(files.layers) > len(before.files.layers)
+        history = tuple(
+            replace(entry, created=created, empty_layer=not adds, author=step.author or None)
+            for entry in step.history
+        )
+        config = replace(
+            stage.image,
+            created=created,
+            author=step.author or None,
+            config=step.config,
+            history=(*before.config.steps, *history),
+            rootfs=RootFS(diff_ids=tuple(layer.diff_id for layer in files.layers)),
+        )
+        image = await self._assemble(config, files.layers, before.image)
+        return Made(image, config, files, key, before.is_cached and is_cached)
+
+
+def _key(step: Step, before: Made, files: FileSystem) -> str:
+    """Of the image after a step: what it began from, its files, its config."""
+    whole = msgspec.json.encode((before.key, files.key, step.config, step.author, step.history))
+    return hashlib.sha256(whole).hexdigest()
+
+
+def _short(image: ImageID | None) -> str:
+    return image.removeprefix("sha256:")[:12] if image else ""
+
+
+def merged(history: Sequence[History], created: str, image: str, base: str) -> tuple[History, ...]:
+    """The history of a squashed image: every step above the base without a layer, then the one with it."""
+    last = History(created=created, comment=f"merge {image} to {base}")
+    return (*(replace(entry, empty_layer=True) for entry in history), last)
