@@ -23,11 +23,12 @@ import socket
 import sys
 from typing import NoReturn
 
-from msgspec import DecodeError, json
+from msgspec import DecodeError, json, structs
 
 from skiff.errors import SkiffError
 from skiff.linux import cgroups, fds, mounts, processes
-from skiff.oci.runtime import Seccomp, Spec
+from skiff.oci.runtime import Linux, Seccomp, Spec
+from skiff.runtime.isolation import cgroup as limits
 from skiff.runtime.isolation import create, handshake
 from skiff.runtime.isolation.handshake import StepFailed, reason
 from skiff.runtime.monitor.loop import Monitor
@@ -162,14 +163,32 @@ class _Workshop:
         """In the child: until the wish comes, or the zygote goes."""
         self.channel.close()
         processes.set_name("skiff-ready")
-        if example is not None:
-            create.rehearse(example, self.here)
+        if example is not None and example.linux:
+            self._rehearse(example, example.linux)
         packet, riders = fds.recv_packet(wishes, MAX_PACKET)
         wishes.close()
         message = decode_for_zygote(packet) if packet else None
         if isinstance(message, Create) and (prepared := self._prepare(message, riders)):
             self._become(message, *prepared, riders[0])
         os._exit(0)
+
+    def _rehearse(self, example: Spec, linux: Linux) -> None:
+        """Make a container that cannot be: like the latest, but in a group that no kernel has.
+
+        A forked process copies each page of the heap at its first use, even for reading; so that is done now.
+        """
+        if linux.resources:
+            limits.plan(
+                linux.resources, v1=self.here.v1, v2=self.here.v2_controllers if self.here.v2 else None
+            )
+        impossible = structs.replace(example, linux=structs.replace(linux, cgroups_path="no:such:group"))
+        wish = decode_for_zygote(encode(Create(id="rehearsal", bundle="/proc/self")))
+        ours, theirs = handshake.pair()
+        with ours, theirs:
+            assert isinstance(wish, Create)
+            monitor = Monitor(wish, impossible, ours, here=self.here, seccomp_program=None)
+            monitor.run()
+            os.close(monitor.bundle)
 
     def _prepare(self, wish: Create, riders: list[int]) -> tuple[Spec, bytes | None] | None:
         try:

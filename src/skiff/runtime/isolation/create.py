@@ -175,25 +175,6 @@ def start(container: Container, spec: Spec, *, id: str, bundle: str) -> None:
         hooks.run("poststart", spec.hooks.poststart, state_of(id, bundle, spec, "running", container.pid))
 
 
-def rehearse(example: Spec, here: cgroups.Layout) -> None:
-    """Compute what create will compute for a spec like this, and drop it.
-
-    A forked process copies each page of the heap at its first use, even for reading: so that is done before.
-    """
-    linux = example.linux
-    if linux is None or not example.mounts:
-        return
-    _checked(example)
-    try:
-        rootfs.plan(example, here, "/rehearsal", new_user=False, new_cgroup=True)
-        group = cgroups.existing(here, "/rehearsal")
-        if linux.resources:
-            limits.plan(linux.resources, v1=here.v1, v2=here.v2_controllers if here.v2 else None)
-        group.directories()
-    except (SkiffError, StepFailed):
-        pass  # not a spec like the next
-
-
 def filter_of(spec: Spec) -> bytes | None:
     """The compiled seccomp filter a spec asks for. StepFailed for a profile that cannot be."""
     if not spec.linux or not spec.linux.seccomp:
