@@ -16,6 +16,7 @@ from skiff.engine.containers.spec.limits import Machine
 from skiff.engine.containers.starting import HostFacts
 from skiff.engine.execution import defaults
 from skiff.engine.images.record import Image
+from skiff.engine.storage.removed import Bin
 from skiff.engine.storage.state import MemoryState
 from skiff.errors import NotFound
 from skiff.oci.digest import ImageID
@@ -71,13 +72,16 @@ class MemoryVolumes:
 class Room:
     """Make another one with the same parts for an engine that was killed and started again."""
 
-    def __init__(self, path: Path, earlier: "Room | None" = None, **settings: Any) -> None:
+    def __init__(
+        self, path: Path, earlier: "Room | None" = None, *, keeping: bool = False, **settings: Any
+    ) -> None:
         self.path = path
         self.state: MemoryState = earlier.state if earlier else MemoryState()
         self.runtime: FakeRuntime = earlier.runtime if earlier else FakeRuntime()
         self.snapshots: MemorySnapshots = earlier.snapshots if earlier else MemorySnapshots()
         self.volumes: MemoryVolumes = earlier.volumes if earlier else MemoryVolumes()
         self.events: list[Event] = []
+        self.bin = Bin(self.state, keeping=keeping)
         self.containers = Containers(
             state=self.state,
             snapshots=self.snapshots,
@@ -91,6 +95,7 @@ class Room:
             limits=Machine(cpus="0-1", cpu_count=2),
             host=HostFacts("x86_64", (6, 1)),
             capabilities=defaults.CAPABILITIES,
+            bin=self.bin,
         )
         self.life = self.containers.lifecycle
 
