@@ -106,7 +106,7 @@ def _dial_unix(endpoint: Endpoint) -> Socket:
         raise PermissionDenied(
             f"permission denied while trying to connect to the Docker daemon socket at {endpoint.url}: "
             f"connect: permission denied\n"
-            f"(as root: `usermod -aG skiff {_user()}`, then log in again)"
+            f"(as root: `usermod -aG docker {_user()}`, then log in again)"
         ) from error
     except OSError as error:
         sock.close()

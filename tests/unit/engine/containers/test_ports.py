@@ -21,6 +21,11 @@ def test_ports_are_removed_one_by_one_or_all() -> None:
     assert removed(HAVE, {"80/tcp": (A,)}) == {"80/tcp": (B,), "443/tcp": None}
     assert removed(HAVE, {"80/tcp": (ANY,)}) == {"443/tcp": None}
     assert removed(HAVE, {"80/tcp": None}) == {"443/tcp": None}
-    for wrong in ({"22/tcp": (A,)}, {"443/tcp": (A,)}, {"80/tcp": (PortBinding(host_port="1"),)}):
+    wrong_ones: tuple[PortMap, ...] = (
+        {"22/tcp": (A,)},
+        {"443/tcp": (A,)},
+        {"80/tcp": (PortBinding(host_port="1"),)},
+    )
+    for wrong in wrong_ones:
         with pytest.raises(NotFound):
             removed(HAVE, wrong)
