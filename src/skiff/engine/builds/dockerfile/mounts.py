@@ -27,7 +27,7 @@ _SYNONYMS = {
 _KEYS = {
     "bind": {"target", "source", "from", "readonly", "readwrite"},
     "cache": {"target", "source", "from", "readonly", "readwrite", "id", "sharing", "mode", "uid", "gid"},
-    "tmpfs": {"target", "size", "mode", "readwrite", "readonly"},
+    "tmpfs": {"target", "size", "readwrite", "readonly"},
     "secret": {"target", "source", "id", "required", "mode", "uid", "gid", "env", "readonly"},
     "ssh": {"target", "source", "id", "required", "mode", "uid", "gid", "readonly"},
 }
@@ -53,7 +53,7 @@ def mount_flag(text: str, expansion: Expansion, workdir: str) -> MountFlag:
     kind = _kind(options.pop("type", "bind"))
     for key, value in options.items():
         if key not in _KEYS[kind] and key not in _ANY.get(kind, ()):
-            raise Fault(f"unexpected key '{key}' for mount type '{kind}'", near=f"{key}={value}")
+            raise Fault(_refusal(kind, key), near=f"{key}={value}")
     origin = options.get("from", "")
     target = options.get("target", "")
     if kind in ("secret", "ssh") and "source" in options:
@@ -72,7 +72,7 @@ def mount_flag(text: str, expansion: Expansion, workdir: str) -> MountFlag:
         case "cache":
             fields |= _cache(options, fields["target"])
         case "tmpfs":
-            fields |= {"size_bytes": _size(options)}
+            fields |= {"size_bytes": _size(options), "read_only": _read_only(options, default=False)}
         case "secret":
             fields |= _secret(options, fields["target"])
         case "ssh":
@@ -113,6 +113,21 @@ def _options(text: str, expansion: Expansion) -> dict[str, str]:
             value = "true" if value.lower() in _TRUE else "false"
         options[key] = value
     return options
+
+
+def _refusal(kind: str, key: str) -> str:
+    """Why a mount of this kind has no such option, as Docker says it."""
+    match kind, key:
+        case "secret", "from":
+            return "secret mount should not have a from"
+        case "secret", "sharing":
+            return "secret mount should not define sharing"
+        case _, "sharing":
+            return f"invalid cache sharing set for {kind} mount"
+        case _, "mode" | "uid" | "gid":
+            return f'{key} not allowed for "{kind}" type mounts'
+        case _:
+            return f"unexpected key '{key}' for mount type '{kind}'"
 
 
 def _kind(text: str) -> MountKind:

@@ -58,8 +58,8 @@ class Line(Struct, frozen=True, kw_only=True):
         if not isinstance(value, list):
             return None
         if not all(isinstance(item, str) for item in value):
-            message = "When using JSON array syntax, arrays must be comprised of strings only."
-            raise Fault(message, is_grammar=True, near="[")
+            message = "when using JSON array syntax, arrays must be comprised of strings only"
+            raise Fault(message, near="[")
         return tuple(value)
 
 
@@ -90,9 +90,15 @@ def parse(data: bytes, filename: str = "Dockerfile") -> Document:
     return _Reader(physical, source, head, filename).document()
 
 
-def parse_trigger(text: str, escape: str = "\\") -> Line:
-    """The line of an ONBUILD trigger as an image's config holds it. Fault."""
-    return _line(text.strip(), 1, 1, (), (), escape)
+def parse_trigger(text: str) -> Line:
+    """The line of an ONBUILD trigger as an image's config holds it, here-documents included. Fault."""
+    try:
+        lines = parse(text.encode("utf-8", "replace"), "ONBUILD").lines
+    except DockerfileError as error:
+        raise Fault(error.short) from None
+    if len(lines) != 1:
+        raise Fault(f"ONBUILD trigger of {len(lines)} instructions: expected one")
+    return lines[0]
 
 
 def _physical(text: str) -> list[str]:

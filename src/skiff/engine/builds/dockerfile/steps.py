@@ -125,8 +125,8 @@ class StageBuilder:
     def _arg(self, found: of.Arg) -> None:
         pairs: list[tuple[str, str | None]] = []
         for pair in found.pairs:
-            name = self.expansion.word(pair.name)
             default = None if pair.value is None else self.expansion.word(pair.value)
+            name = self.expansion.word(pair.name)
             pairs.append((name, self.scope.argument(name, default)))
         self._said(history.pairs("ARG", pairs))
 

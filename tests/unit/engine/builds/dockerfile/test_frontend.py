@@ -120,6 +120,10 @@ def test_a_long_chain_of_stages() -> None:
             "FROM a\nRUN --mount=type=bind,targt=b x",
             "unexpected key 'targt' in 'targt=b' (did you mean target?)",
         ),
+        ("FROM a\nRUN --mount=type=bind,target=/a,uid=1 x", 'uid not allowed for "bind" type mounts'),
+        ("FROM a\nRUN --mount=type=secret,id=a,from=b x", "secret mount should not have a from"),
+        ("FROM a\nRUN --mount=type=ssh,sharing=locked x", "invalid cache sharing set for ssh mount"),
+        ("FROM a\nCMD [1]", "when using JSON array syntax, arrays must be comprised of strings only"),
         ("FROM a\nRUN --mount=type=bind x", 'invalid mount target "/"'),
         (
             "FROM a\nRUN --mount=type=secret,required=false x",
