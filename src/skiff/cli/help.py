@@ -8,6 +8,7 @@ from __future__ import annotations
 import posix
 import sys
 
+from skiff.cli.abouts import ABOUT as ABOUTS
 from skiff.cli.flags import Command
 from skiff.cli.main import CANONICAL, GLOBAL_FLAGS, GROUPS, SPELLINGS, load, usage
 from skiff.errors import NotImplementedHere
@@ -82,11 +83,19 @@ def _loaded(path: str) -> Command | None:
         return None
 
 
+def _about(canonical: str, path: str) -> str:
+    """One sentence; "" for a command that is not there."""
+    if canonical in ABOUTS:
+        return ABOUTS[canonical]
+    found = _loaded(path)
+    return found.about if found else ""
+
+
 def top() -> str:
     plain = {
-        spellings[0]: found.about
-        for _, spellings in CANONICAL.values()
-        if " " not in spellings[0] and (found := _loaded(spellings[0]))
+        spellings[0]: about
+        for canonical, (_, spellings) in CANONICAL.items()
+        if " " not in spellings[0] and (about := _about(canonical, spellings[0]))
     }
     for name in sorted(GROUPS - plain.keys()):
         if not _members(name):
@@ -108,11 +117,11 @@ def top() -> str:
 def _members(name: str) -> list[tuple[str, str]]:
     """(word, about) of a group's commands, each under its first spelling there."""
     members = []
-    for _, spellings in CANONICAL.values():
+    for canonical, (_, spellings) in CANONICAL.items():
         here = [spelling for spelling in spellings if spelling.startswith(f"{name} ")]
-        found = _loaded(here[0]) if here else None
-        if found:
-            members.append((here[0].partition(" ")[2], found.about))
+        about = _about(canonical, here[0]) if here else ""
+        if about:
+            members.append((here[0].partition(" ")[2], about))
     return sorted(members)
 
 

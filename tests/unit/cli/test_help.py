@@ -1,9 +1,14 @@
 """The layout of help pages."""
 
+import subprocess
+import sys
+
 import pytest
 
 from skiff.cli import help as pages
+from skiff.cli.abouts import ABOUT
 from skiff.cli.main import CANONICAL, load
+from skiff.errors import NotImplementedHere
 
 
 def test_a_page() -> None:
@@ -62,3 +67,18 @@ def test_every_command_that_is_there_has_a_page_and_a_place() -> None:
 
 def test_a_group() -> None:
     assert "  create      Create a volume\n" in pages.group("volume")
+
+
+def test_the_lists_say_what_each_command_says_of_itself() -> None:
+    told = {}
+    for canonical, (_, spellings) in CANONICAL.items():
+        try:
+            told[canonical] = load(spellings[0]).about.split("\n")[0]
+        except NotImplementedHere:
+            continue
+    assert {name: about for name, about in told.items() if name in ABOUT} == ABOUT
+
+
+def test_the_overview_loads_no_command() -> None:
+    code = "import sys; from skiff.cli.help import top; top(); print('skiff.cli.run' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
