@@ -21,7 +21,7 @@ from tests.integration.client import Client
 from tests.integration.own_network import Network
 
 SOURCE = Path(__file__).parents[2] / "src"
-SKIFF = (sys.executable, "-IS", str(SOURCE / "skiff/cli/__main__.py"))
+SKIFF = (sys.executable, "-m", "skiff.cli")
 START_SECONDS = 20
 LEAVE_SECONDS = 10
 
@@ -96,6 +96,7 @@ class Engine:
             "PATH": os.environ["PATH"],
             "HOME": self.root,
             "DOCKER_HOST": f"unix://{self.socket}",
+            "PYTHONPATH": str(SOURCE),
             "TZ": "UTC",
             "TERM": "xterm",
         }
@@ -117,8 +118,8 @@ class Engine:
 
     def leftovers(self) -> list[str]:
         """Processes, mounts and cgroups that are this engine's."""
-        found = [f"process {pid}: {_command(pid)}" for pid in self._processes()]
-        found += [f"mount {path}" for path in self._mounts()]
+        found = [f"process {pid}: {_command(pid)}" for pid in self.processes()]
+        found += [f"mount {path}" for path in self.mounts()]
         found += [f"cgroup {path}" for directory in self._cgroups() for path in _below(directory)]
         return found
 
@@ -146,7 +147,7 @@ class Engine:
             trouble.append(f"remove containers: {error}")
         return trouble
 
-    def _processes(self) -> list[int]:
+    def processes(self) -> list[int]:
         mark = f"SKIFF_TEST={self.root}".encode()
         found = set()
         for entry in os.listdir("/proc"):
@@ -161,7 +162,7 @@ class Engine:
                         found.update(int(pid) for pid in Path(path, "cgroup.procs").read_text().split())
         return sorted(found)
 
-    def _mounts(self) -> list[str]:
+    def mounts(self) -> list[str]:
         table = Path("/proc/self/mountinfo").read_text(errors="replace")
         points = [line.split(" ", 5)[4] for line in table.splitlines()]
         return [point for point in points if point.startswith(self.root + "/")]
@@ -174,10 +175,10 @@ class Engine:
                 yield path
 
     def _sweep(self) -> None:
-        for pid in self._processes():
+        for pid in self.processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        for point in reversed(self._mounts()):
+        for point in reversed(self.mounts()):
             subprocess.run(["umount", "-l", point], check=False, capture_output=True)
         for directory in list(self._cgroups()):
             for path, _, _ in os.walk(directory, topdown=False):

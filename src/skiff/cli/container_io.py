@@ -50,7 +50,7 @@ def attach(session: Session, flags: Parsed) -> int:
         attachment.resize(nudge=True)
         if attachment.pump() == terminal.DETACHED:
             waiting.close()
-            return 0
+            return 1  # as Docker: whoever left does not know how it ends
         return attachment.exit_code(waiting)
 
 

@@ -62,7 +62,7 @@ def _readings(engine: EngineClient, names: list[str], *, everything: bool) -> di
     found = {}
     for name in wanted:
         try:
-            found[name] = list(engine.container_stats(name, one_shot=True))[0]
+            found[name] = next(iter(engine.container_stats(name, one_shot=True)))
         except EngineError as error:
             if error.status != NOT_FOUND:
                 raise

@@ -1,0 +1,37 @@
+"""`host`: a container of this machine's own root. Written to and read by no one but itself."""
+
+import os
+import uuid
+from pathlib import Path
+
+from tests.integration.conftest import Cli
+
+
+def test_programs_of_the_machine(cli: Cli) -> None:
+    assert cli("run", "--rm", "host", "sh", "-c", "echo from $0; id -u").ok() == "from sh\n0"
+    assert cli("run", "--rm", "host", "cat", "/etc/os-release").ok() == Path(
+        "/etc/os-release"
+    ).read_text().rstrip("\n")
+
+
+def test_the_machine_s_root_stays_as_it_is(cli: Cli) -> None:
+    mark = f"/skiff-test-{uuid.uuid4().hex}"
+    script = f"echo x > {mark} && cat {mark} && rm -rf /opt /etc/hostname && ls -d /opt"
+    done = cli("run", "--rm", "host", "sh", "-c", script)
+    assert done.out == "x\n"
+    assert not os.path.exists(mark)
+    assert os.path.isdir("/opt")
+
+
+def test_secrets_are_masked(cli: Cli) -> None:
+    shown = cli(
+        "run", "--rm", "host", "sh", "-c", "cat /etc/shadow; ls -A /root/.ssh; ls /proc/1/exe >/dev/null"
+    )
+    assert "root:" not in shown.out.replace("root:x:", "")
+    assert shown.out.strip() == ""
+
+
+def test_it_is_an_image_like_others(cli: Cli) -> None:
+    assert cli("image", "inspect", "-f", "{{.Os}}", "host").ok() == "linux"
+    cli("create", "--name", "box", "host", "true").ok()
+    assert cli("inspect", "-f", "{{.Config.Image}}", "box").ok() == "host"

@@ -1,0 +1,46 @@
+"""Two hundred containers later the machine holds what it held before."""
+
+import pytest
+
+from tests.integration.engines import Engine, wait_for
+from tests.integration.footprint import descriptors, difference, footprint
+
+WAYS = (
+    ("--network", "none"),
+    (),
+    ("-v", "/anonymous"),
+    ("--tmpfs", "/t", "--init", "-p", "127.0.0.1::80"),
+)
+
+
+@pytest.mark.slow
+def test_two_hundred_runs(own_engine: Engine) -> None:
+    def run(count: int) -> None:
+        for number in range(count):
+            way = WAYS[number % len(WAYS)]
+            reply = own_engine.skiff("run", "--rm", *way, "busybox", "sh", "-c", "exit 3")
+            assert reply.code == 3, reply
+
+    run(8)  # what is made once is made
+    wait_for(lambda: not own_engine.client.get("/containers/json", all=True).json(), 5, lambda: "they stay")
+    before, opened = footprint(own_engine), descriptors(own_engine)
+    run(200)
+    wait_for(lambda: footprint(own_engine) == before, 15, lambda: difference(before, footprint(own_engine)))
+    wait_for(
+        lambda: all(count <= opened.get(name, 0) for name, count in descriptors(own_engine).items()),
+        15,
+        lambda: f"{opened} became {descriptors(own_engine)}",
+    )
+
+
+def test_failed_starts_leave_nothing(own_engine: Engine) -> None:
+    own_engine.docker("run", "--rm", "busybox", "true").ok()
+    before = footprint(own_engine)
+    for _ in range(10):
+        assert own_engine.skiff("run", "--rm", "busybox", "nosuchcommand").code == 127
+        assert own_engine.skiff("run", "--rm", "-v", "/etc/passwd:/etc", "busybox", "true").code in (
+            125,
+            126,
+            127,
+        )
+    wait_for(lambda: footprint(own_engine) == before, 15, lambda: difference(before, footprint(own_engine)))
