@@ -8,6 +8,7 @@ container above, leads to are the collector's.
 """
 
 import asyncio
+import re
 import secrets
 import shutil
 import time
@@ -29,9 +30,10 @@ from skiff.engine.storage.copying import copy_tree
 from skiff.engine.storage.leases import HeldLease, Leases
 from skiff.engine.storage.snapshots import SnapshotKey, Snapshotter
 from skiff.engine.storage.state import StateStore
-from skiff.errors import Conflict, NotFound
+from skiff.errors import Conflict, InvalidParameter, NotFound
 from skiff.oci.digest import ChainID
 
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 PREFIX = "branch-"  # how the names of committed writable layers begin: no chain ID does
 
 
@@ -88,7 +90,8 @@ class Branches:
 
     async def snapshot(self, text: str, name: str) -> Branch:
         """Name the container's file system as it is now. Conflict when it has a snapshot of that name."""
-        merge.check_name(name)
+        if not NAME.fullmatch(name):
+            raise InvalidParameter(f"invalid name of a snapshot: {name!r}: expected {NAME.pattern}")
         id = self._records.find(text).id
         async with self._live.locks[id]:
             container = self._records.get(id)
