@@ -281,18 +281,26 @@ class _Scanner:
 
 
 def _regex(pattern: str, escape: str, *, greedy: bool = False) -> re.Pattern[str]:
-    """`*` any text, `?` one character; an escape protects the next one."""
-    parts: list[str] = []
+    """`*` any text, `?` one character; an escape protects the next one.
+
+    Not greedy, it is for whole matches only: between two stars the first place that fits is as good as any,
+    so nothing is tried twice.
+    """
+    pieces: list[list[str]] = [[]]  # the text between stars
     position = 0
     while position < len(pattern):
         char = pattern[position]
         position += 1
         if char == escape and position < len(pattern):
-            parts.append(re.escape(pattern[position]))
+            pieces[-1].append(re.escape(pattern[position]))
             position += 1
         elif char == "*":
-            if not parts or not parts[-1].startswith(".*"):  # `**` as one: no exponential search
-                parts.append(".*" if greedy else ".*?")
+            if pieces[-1] or len(pieces) == 1:  # `**` is `*`
+                pieces.append([])
         else:
-            parts.append("." if char == "?" else re.escape(char))
-    return re.compile("".join(parts), re.DOTALL)
+            pieces[-1].append("." if char == "?" else re.escape(char))
+    texts = ["".join(piece) for piece in pieces]
+    if greedy or len(texts) < 3:
+        return re.compile(".*".join(texts), re.DOTALL)
+    inner = "".join(f"(?>.*?{text})" for text in texts[1:-1])
+    return re.compile(f"{texts[0]}{inner}.*{texts[-1]}", re.DOTALL)
