@@ -1,7 +1,7 @@
 """The error classes of skiff.
 
 They know no HTTP: engine/api/faults.py maps each to a status. Pick one of the classes and say the rest in the
-They know no HTTP: engine/api/faults.py maps each to a status. Pick one of the classes and say the rest in
+message; make a subclass only when a caller acts on it. Messages are Docker's own words where a client could
 match them; otherwise lower case, no full stop, naming the thing and what was expected.
 """
 
