@@ -77,6 +77,10 @@ class FakeProcess:
     async def attach(self, stream: socket.socket, request: AttachRequest) -> None:
         self.command.clients.append((stream, request))
 
+    @property
+    def code(self) -> int | None:
+        return self._code.result() if self._code.done() else None
+
     async def wait(self) -> int:
         return await asyncio.shield(self._code)
 

@@ -162,7 +162,7 @@ async def test_a_terminal(runtime: NativeRuntime, box: Box) -> None:
     )
     ours, theirs = socket.socketpair()
     with ours:
-        await task.attach(theirs, AttachRequest(stdin=True))
+        await task.attach(theirs, AttachRequest(stdin=True, framed=False))
         await task.start()
         await asyncio.sleep(0.1)
         await task.resize(50, 120)
@@ -178,7 +178,7 @@ async def test_detach_keys_leave_the_container_running(runtime: NativeRuntime, b
     task = await runtime.create(*box("cat", stdio=Stdio(terminal=True, stdin=True)))
     ours, theirs = socket.socketpair()
     with ours:
-        await task.attach(theirs, AttachRequest(stdin=True, detach_keys=b"\x10\x11"))
+        await task.attach(theirs, AttachRequest(stdin=True, framed=False, detach_keys=b"\x10\x11"))
         await task.start()
         ours.send(b"ab")
         assert await asyncio.get_running_loop().run_in_executor(None, ours.recv, 10) == b"ab"
@@ -198,6 +198,7 @@ async def test_a_terminal_for_exec(runtime: NativeRuntime, box: Box) -> None:
             Process(args=("sh", "-c", "tty; stty size; cat /proc/1/comm"), env=ENV, terminal=True),
             Stdio(terminal=True, stdin=True, size=ConsoleSize(height=20, width=70)),
             stream=theirs,
+            request=AttachRequest(framed=False),
         )
         text = (await read_all(ours)).decode()
     assert text == "/dev/pts/0\r\n20 70\r\nsleep\r\n"

@@ -6,6 +6,7 @@ import signal
 import struct
 from typing import Final
 
+from skiff.linux import syscalls
 from skiff.linux.libc import check, libc, locked_libc, prctl, syscall
 
 CLONE_PIDFD: Final = 0x1000
@@ -19,6 +20,7 @@ PR_SET_NAME: Final = 15
 PR_SET_CHILD_SUBREAPER: Final = 36
 
 _ARGS: Final = struct.Struct("=11Q")
+_DEFAULT_ACTION: Final = bytes(32)  # the kernel's struct sigaction
 _OFTEN_IGNORED: Final = tuple(
     int(getattr(signal, f"SIG{name}"))
     for name in "PIPE XFSZ INT CHLD TERM HUP QUIT TTIN TTOU TSTP USR1 USR2 WINCH".split()  # noqa: SIM905
@@ -92,6 +94,13 @@ def set_name(name: str) -> None:
     """What ps shows as the command's name, at most 15 bytes."""
     buffer = ctypes.create_string_buffer(name.encode()[:15], 16)
     prctl(PR_SET_NAME, ctypes.addressof(buffer))
+
+
+def default_hidden_signals() -> None:
+    """SIG_DFL for the two signals that libc keeps to itself: somebody before us may have ignored them."""
+    number = syscalls.number("rt_sigaction")
+    for hidden in (32, 33):
+        check(syscall(number, hidden, _DEFAULT_ACTION, 0, 8), "rt_sigaction")
 
 
 def default_signals() -> None:

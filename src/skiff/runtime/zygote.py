@@ -77,6 +77,7 @@ def serve(channel_fd: int) -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # a terminal's or a service manager's; the socket's end is ours
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # monitors reap themselves
+    processes.default_hidden_signals()
     processes.set_dumpable(False)
     processes.set_name("skiff-zygote")
     gc.collect()

@@ -148,6 +148,10 @@ class Execs:
 
     def inspect(self, id: str) -> ExecInspect:
         found = self._get(id)
+        process = self._processes.get(id)
+        if found.code is None and process is not None and process.code is not None:
+            # A client asks as soon as its stream ends; our own note may be a moment behind.
+            found = replace(found, running=False, code=process.code, pid=0)
         wish = found.wish
         entrypoint, *arguments = wish.cmd or ("",)
         return ExecInspect(

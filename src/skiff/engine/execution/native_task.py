@@ -293,6 +293,10 @@ class NativeProcess:
         self._task = task
         self._code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
+    @property
+    def code(self) -> int | None:
+        return self._code.result() if self._code.done() else None
+
     def exited(self, code: int) -> None:
         if not self._code.done():
             self._code.set_result(code)

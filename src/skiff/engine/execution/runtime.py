@@ -52,8 +52,7 @@ class TaskExit(Struct, frozen=True, kw_only=True):
 class AttachRequest(Struct, frozen=True, kw_only=True):
     """Which streams a client's socket joins.
 
-    framed: output carries the 8-byte header of skiff.docker.stdcopy (ignored on a terminal). early: stdin
-    bytes
+    framed: output carries the 8-byte header of skiff.docker.stdcopy. early: stdin bytes
     already read from the client. detach_keys: the bytes that leave, seen only on a terminal; empty for none.
     """
 
@@ -83,6 +82,11 @@ class Process(Protocol):
     async def signal(self, number: int) -> None: ...
     async def resize(self, rows: int, columns: int) -> None: ...
     async def attach(self, stream: socket, request: AttachRequest) -> None: ...
+
+    @property
+    def code(self) -> int | None:
+        """The exit code, known before the last attached client sees the end of its stream."""
+        ...
 
     async def wait(self) -> int:
         """The exit code, 128+n for signal n."""

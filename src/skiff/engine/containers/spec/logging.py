@@ -53,7 +53,7 @@ def check(log: LogConfig) -> None:
             raise InvalidParameter(f"invalid tag: no field {name}")
     if "{{" in _FIELD.sub("", options.get("tag", "")):
         raise InvalidParameter(
-            f"invalid tag: {options['tag']}: expected text and fields such as {{{{.Name}}}}"
+            f"invalid tag: {options['tag']}: expected fields such as {{{{.Name}}}}"
         )
     _rotation(driver, options)
 
