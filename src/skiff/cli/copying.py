@@ -203,6 +203,8 @@ def _in(session: Session, asked: Parsed, path: str, container: str, target: str,
     source = where.removesuffix(".").rstrip("/") or "/"
     if where.endswith("/."):
         source = where[:-2] or "/"
+    if whence.asserts_directory:
+        source = _real(source)
     content = tarball.packed(
         source.encode("utf-8", "surrogateescape"), name.encode("utf-8", "surrogateescape") or b"./"
     )

@@ -18,6 +18,7 @@ from typing import Any
 from msgspec import Struct
 
 from skiff.engine.containers.announce import Announcer
+from skiff.engine.containers.changed import changed
 from skiff.engine.containers.live import Live
 from skiff.engine.containers.record import Container, Records
 from skiff.engine.containers.starting import Starting
@@ -31,6 +32,8 @@ from skiff.paths import DataPaths
 
 KINDS = {"C": 0, "A": 1, "D": 2}  # as the API counts them
 HOST_FILES = ("resolv.conf", "hostname", "hosts")
+SO_SNDBUFFORCE = 32  # socket(7); Python has no name for it
+AHEAD = 4 << 20  # bytes on their way to whoever unpacks
 KERNELS = frozenset(
     ("proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue", "securityfs", "debugfs", "tracefs", "bpf")
 )
@@ -146,9 +149,11 @@ class Files:
     async def changes(self, name: str) -> Sequence[Change]:
         """What differs from the image, sorted by path. NotFound."""
         container = self.records.find(name)
-        key = SnapshotKey(container.id)
-        upper, lowers = self.snapshots.directory(key), self.snapshots.lowers(key)
-        return await asyncio.to_thread(changes, upper, lowers)
+        return await asyncio.to_thread(self._changes, container.id)
+
+    def _changes(self, id: str) -> Sequence[Change]:
+        with changed(self.snapshots, id, str(self.data.tmp)) as (upper, lowers):
+            return changes(upper, lowers)
 
     @asynccontextmanager
     async def _visit(self, name: str, job: dict[str, Any]) -> AsyncIterator[Visit]:
@@ -169,16 +174,24 @@ class Files:
                     fds.append(os.open(f"/proc/{task.pid}/{what}", flags | os.O_CLOEXEC))
                     stack.callback(os.close, fds[-1])
             else:
-                job = {**job, **await self._stopped(self.records.get(container.id), stack)}
+                job = {
+                    **job,
+                    **await self._stopped(
+                        self.records.get(container.id), stack, alone=job["act"] == "export"
+                    ),
+                }
             visit = await self.visitor.visit(job, fds, path=job["path"], container=name)
             stack.callback(visit.close)
             yield await visit.opened()
 
-    async def _stopped(self, container: Container, stack: AsyncExitStack) -> dict[str, Any]:
-        """What to mount where, for a container that does not run."""
+    async def _stopped(self, container: Container, stack: AsyncExitStack, *, alone: bool) -> dict[str, Any]:
+        """What to mount where, for a container that does not run. alone: nothing but its root."""
         (root,) = self.snapshots.mounts(SnapshotKey(container.id))
         at = tempfile.mkdtemp(prefix="visit-", dir=str(self.data.tmp))
         stack.callback(_remove_directory, at)
+        rootfs = {"type": root.type, "source": root.source, "options": list(root.options or ())}
+        if alone:
+            return {"rootfs": rootfs, "binds": [], "at": at}
         reader = f"visit-{container.id}"
         binds = []
         for plan in sorted(container.mounts, key=lambda plan: plan.destination.count("/")):
@@ -194,7 +207,6 @@ class Files:
         for file in HOST_FILES:
             if os.path.exists(f"{directory}/{file}") and f"/etc/{file}" not in taken:
                 binds.append({"source": f"{directory}/{file}", "target": f"/etc/{file}", "ro": False})
-        rootfs = {"type": root.type, "source": root.source, "options": list(root.options or ())}
         return {"rootfs": rootfs, "binds": binds, "at": at}
 
 
@@ -257,6 +269,7 @@ async def _feed(visit: Visit, first: bytes, archive: AsyncIterator[bytes]) -> No
     loop = asyncio.get_running_loop()
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
+    ours.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, AHEAD)  # a full buffer costs a turn of the loop
     with ours:
         with theirs:
             await visit.go(theirs.fileno())

@@ -27,9 +27,16 @@ _SHELL = ("/bin/sh", "-c")
 
 
 def apply(run: RunConfig, changes: Iterable[str]) -> RunConfig:
-    """The run config after all changes, in order. InvalidParameter."""
+    """The run config after all changes, in order. InvalidParameter.
+
+    An entrypoint takes the image's command away, not one that the changes gave before it.
+    """
+    has_command = False
     for change in changes:
-        run = _one(run, change)
+        before, run = run, _one(run, change)
+        if run.entrypoint != before.entrypoint and has_command:
+            run = replace(run, cmd=before.cmd)
+        has_command = has_command or change.strip().upper().startswith("CMD")
     return run
 
 

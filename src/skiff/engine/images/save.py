@@ -70,7 +70,10 @@ class Saver:
         for text in wanted:
             named = self._tags_of(text)
             if not named:
-                id, reference = self._names.find(text)
+                try:
+                    id, reference = self._names.find(text)
+                except NotFound:
+                    raise NotFound(f"No such image: {text}") from None
                 named = [(id, reference if reference and reference.tag else None)]
             for id, reference in named:
                 references = images.setdefault(id, [])
@@ -179,8 +182,6 @@ def _tables(
             "RepoTags": [reference.familiar for reference in references] or None,
             "Layers": [f"blobs/sha256/{encoded(layer.digest)}" for layer in layers],
         }
-        if row.parent:
-            one["Parent"] = row.parent
         one["LayerSources"] = {known.diff_id: layer for known, layer in zip(row.layers, layers, strict=True)}
         saved.append(one)
     documents = {

@@ -1,0 +1,105 @@
+"""Trees to archives and back, and archives that mean harm."""
+
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skiff.client import tarball
+from skiff.errors import SkiffError
+
+
+def _tree(root: Path) -> Path:
+    (root / "d/sub").mkdir(parents=True)
+    (root / "d/f").write_bytes(b"x" * 3_000_000)
+    (root / "d/sub" / ("long" * 40)).write_text("1")
+    (root / "d/l").symlink_to("f")
+    os.link(root / "d/f", root / "d/hard")
+    (root / "d/f").chmod(0o741)
+    os.utime(root / "d/sub", (5, 5))
+    return root / "d"
+
+
+def test_a_tree_survives(tmp_path: Path) -> None:
+    tree = _tree(tmp_path)
+    archive = b"".join(tarball.packed(os.fsencode(tree), b"top"))
+    with tarfile.open(fileobj=io.BytesIO(archive)) as read:
+        assert {"top", "top/f", "top/sub", "top/sub/" + "long" * 40} <= set(read.getnames())
+    (tmp_path / "out").mkdir()
+    tarball.unpack([archive], os.fsencode(tmp_path / "out"), b"top", b"new", owners=False)
+    new = tmp_path / "out/new"
+    assert (new / "f").read_bytes() == (tree / "f").read_bytes()
+    assert os.readlink(new / "l") == "f"
+    assert os.stat(new / "hard").st_ino == os.stat(new / "f").st_ino
+    assert os.stat(new / "f").st_mode & 0o777 == 0o741
+    assert os.stat(new / "sub").st_mtime == 5
+
+
+def _archive(*members: tarfile.TarInfo) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for member in members:
+            archive.addfile(member, io.BytesIO(b"evil"))
+    return buffer.getvalue()
+
+
+def _member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, link
+    info.size = 4 if kind == tarfile.REGTYPE else 0
+    return info
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [_member("../evil")],
+        [_member("t/../../evil")],
+        [_member("t", tarfile.SYMTYPE, ".."), _member("t/evil")],
+        [_member("t", tarfile.SYMTYPE, "/tmp"), _member("t/evil")],
+        [_member("t", tarfile.LNKTYPE, "../secret"), _member("t")],
+    ],
+)
+def test_nothing_is_written_outside(tmp_path: Path, members: list[tarfile.TarInfo]) -> None:
+    (tmp_path / "secret").write_text("mine")
+    (tmp_path / "in").mkdir()
+    with pytest.raises((SkiffError, OSError)):
+        tarball.unpack([_archive(*members)], os.fsencode(tmp_path / "in"), b"t", b"t", owners=False)
+    assert sorted(os.listdir(tmp_path)) == ["in", "secret"]
+    assert (tmp_path / "secret").read_text() == "mine"
+
+
+def test_a_link_in_the_way_is_replaced_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("mine")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/t").symlink_to("../secret")
+    tarball.unpack([_archive(_member("t"))], os.fsencode(tmp_path / "in"), b"t", b"t", owners=False)
+    assert (tmp_path / "secret").read_text() == "mine"
+    assert (tmp_path / "in/t").read_text() == "evil"
+
+
+@given(st.binary(max_size=1500))
+def test_rubbish_is_refused(data: bytes) -> None:
+    with pytest.raises(SkiffError):
+        for _ in tarball.entries(tarball.Reader([b"a" + data])):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("title", "old", "new", "expected"),
+    [
+        (b"a/b", b"a", b"c", b"c/b"),
+        (b"a/", b"a", b"c", b"c"),
+        (b"a/b", b"a", b"", b"b"),
+        (b"./b", b"", b"c", b"c/b"),
+        (b"./", b"", b"c", b"c"),
+        (b"/bin", b"", b"", b"bin"),
+        (b"ab/b", b"a", b"c", b"ab/b"),
+    ],
+)
+def test_the_top_is_renamed(title: bytes, old: bytes, new: bytes, expected: bytes) -> None:
+    assert tarball.renamed(title, old, new) == expected
