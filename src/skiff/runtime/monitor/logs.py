@@ -133,7 +133,7 @@ class JsonFile:
         return b"".join(parts)
 
     def _put(self, records: bytes) -> None:
-        if self.max_size and self.size and self.size + len(records) > self.max_size:
+        if self.max_size and self.size + len(records) > self.max_size:
             records = self._fill(records)
         self._append(records)
 
