@@ -1,0 +1,161 @@
+"""docs/compatibility.md, made from skiff's own tables: `python -m tests.conformance.compatibility`.
+
+What Docker has is in data/; what skiff has is asked of the engine's routes and the command line's flags.
+    done      there is code for it            refused   it is answered with a sentence that says so
+    absent    skiff does not know it
+"""
+
+import importlib
+import inspect
+import pkgutil
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from skiff.cli import main as cli
+from skiff.engine import api
+from skiff.engine.api.app import Route, Routes
+from skiff.errors import NotImplementedHere
+
+DATA: Final = Path(__file__).parent / "data"
+PAGE: Final = Path(__file__).parents[2] / "docs" / "compatibility.md"
+DONE, REFUSED, ABSENT = "done", "refused", "absent"
+# Flags that the command line knows only in order to say why not.
+REFUSED_FLAGS: Final = {
+    command: frozenset(("--gpus", "--isolation", "--use-api-socket")) for command in ("run", "create")
+}
+REFUSING_ROOM: Final = "skiff.engine.api.absent"
+ANSWERED_ANYWAY: Final = frozenset(("AbsentRoutes.no_plugins",))
+# Docker's global flags that are spelled without a command.
+TOP: Final = "docker"
+
+
+def endpoints() -> Iterator[tuple[str, str]]:
+    """(method, path) of the Engine API, as its reference lists them."""
+    for line in _lines("endpoints.txt"):
+        method, path = line.split(" ")
+        yield method, path
+
+
+def commands() -> Iterator[tuple[str, dict[str, str]]]:
+    """(docker's command, its flags: name → short form or "")."""
+    for line in _lines("commands.txt"):
+        command, _, flags = line.partition(":")
+        parts = (word.partition(",-") for word in flags.split())
+        yield command, {name: short for name, _, short in parts}
+
+
+def routes() -> Iterator[Route]:
+    """Every route of the door, without an engine behind it: a route only names its handler."""
+    for module in pkgutil.iter_modules(api.__path__):
+        name = f"{api.__name__}.{module.name}"
+        for _, room in inspect.getmembers(importlib.import_module(name), inspect.isclass):
+            if room.__module__ == name and hasattr(room, "routes") and room is not Routes:
+                bare: Routes = object.__new__(room)
+                yield from bare.routes()
+
+
+def endpoint_states() -> Iterator[tuple[str, str, str]]:
+    """(method, path, state)."""
+    known = {(route.method, _shape(route.pattern)): _state(route) for route in routes()}
+    for method, path in endpoints():
+        yield method, path, known.get((method, _shape(path)), ABSENT)
+
+
+def command_states() -> Iterator[tuple[str, str, dict[str, str]]]:
+    """(command, its state, flag → state)."""
+    for command, flags in commands():
+        words = command.removeprefix(TOP).strip()
+        own = _own_flags(words)
+        if own is None:
+            state = DONE if words in cli.GROUPS else ABSENT
+            yield command, state, dict.fromkeys(flags, state)
+            continue
+        refused = REFUSED_FLAGS.get(words.removeprefix("container "), frozenset())
+        yield (
+            command,
+            DONE,
+            {flag: REFUSED if flag in refused else DONE if flag in own else ABSENT for flag in flags},
+        )
+
+
+def page() -> str:
+    """The whole file."""
+    of_endpoints, of_commands = list(endpoint_states()), list(command_states())
+    lines = [
+        "# Compatibility",
+        "",
+        "Made by `make docs` from skiff's own tables; do not edit.",
+        "",
+        "*done*: there is code for it. *refused*: answered with a sentence that says so, never accepted and",
+        "ignored. *absent*: skiff does not know it.",
+        "",
+        "## Engine API 1.51",
+        "",
+        _tally([state for _, _, state in of_endpoints], "endpoints"),
+        "",
+        "| Endpoint | State |",
+        "|---|---|",
+        *(f"| `{method} {path}` | {state} |" for method, path, state in of_endpoints),
+        "",
+        "## Command line (docker 28.5)",
+        "",
+        _tally([state for _, state, _ in of_commands], "commands"),
+        _tally([state for _, _, flags in of_commands for state in flags.values()], "flags"),
+        "",
+        "| Command | State | Flags that are not done |",
+        "|---|---|---|",
+        *(_row(command, state, flags) for command, state, flags in of_commands),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _row(command: str, state: str, flags: dict[str, str]) -> str:
+    missing = [
+        f"`{flag}`" + ("" if its == ABSENT else f" ({its})")
+        for flag, its in flags.items()
+        if its != DONE and state == DONE
+    ]
+    return f"| `{command}` | {state} | {', '.join(missing)} |".replace("|  |", "| |")
+
+
+def _tally(states: list[str], what: str) -> str:
+    counts = (f"{states.count(state)} {state}" for state in (DONE, REFUSED, ABSENT))
+    return f"{len(states)} {what}: {', '.join(counts)}.  "
+
+
+def _own_flags(words: str) -> set[str] | None:
+    """The flags of our command, long and short; None when there is no such command."""
+    if not words:
+        rows = cli.GLOBAL_FLAGS
+    elif words in cli.SPELLINGS:
+        try:
+            rows = tuple(cli.load(words).flags)
+        except NotImplementedHere:
+            return None
+    else:
+        return None
+    return {f"--{row[0]}" for row in rows} | {f"-{row[1]}" for row in rows if row[1]}
+
+
+def _state(route: Route) -> str:
+    if route.handler.__module__ != REFUSING_ROOM or route.handler.__qualname__ in ANSWERED_ANYWAY:
+        return DONE
+    return REFUSED
+
+
+def _shape(path: str) -> str:
+    return re.sub(r"\{[^}]*\}", "{}", path)
+
+
+def _lines(name: str) -> Iterator[str]:
+    for line in (DATA / name).read_text().splitlines():
+        if line and not line.startswith("#"):
+            yield line
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
