@@ -23,6 +23,7 @@ from skiff.docker.container_view import ContainerState
 from skiff.docker.network import NetworkingConfig
 from skiff.docker.volume import Volume
 from skiff.engine.containers.announce import Announcer
+from skiff.engine.containers.changed import PREFIX
 from skiff.engine.containers.lifecycle import Lifecycle
 from skiff.engine.containers.record import Container, ContainerID, Records
 from skiff.engine.containers.spec import merge
@@ -34,7 +35,6 @@ from skiff.errors import Conflict, InvalidParameter, NotFound
 from skiff.oci.digest import ChainID
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
-PREFIX = "branch-"  # how the names of committed writable layers begin: no chain ID does
 
 
 class Branch(Struct, frozen=True, kw_only=True, rename="pascal"):
@@ -252,18 +252,6 @@ class Branches:
         self._table.delete(key)
         self._branches.pop(key, None)
         self._freed()
-
-
-def own_layers(snapshots: Snapshotter, id: str) -> list[str]:
-    """The directories that make up what a container changed on its image, topmost first: more than one after
-    a branching.
-    """
-    found = [snapshots.directory(SnapshotKey(id))]
-    parent = snapshots.info(SnapshotKey(id)).parent
-    while parent is not None and parent.startswith(PREFIX):
-        found.append(snapshots.directory(parent))
-        parent = snapshots.info(parent).parent
-    return found
 
 
 def _copy(source: str, target: str) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import Protocol
 
 from msgspec import UNSET
@@ -10,13 +10,14 @@ from msgspec import UNSET
 from skiff.docker.container import ContainerConfig
 from skiff.engine.containers import files
 from skiff.engine.containers.announce import Announcer
+from skiff.engine.containers.changed import changed
 from skiff.engine.containers.live import Live
 from skiff.engine.containers.record import Container, Records
 from skiff.engine.containers.spec import merge
 from skiff.engine.images import changes as change_lines
 from skiff.engine.images.derive import Deriver
 from skiff.engine.storage import diff
-from skiff.engine.storage.snapshots import SnapshotKey, Snapshotter
+from skiff.engine.storage.snapshots import Snapshotter
 from skiff.errors import Conflict, InvalidParameter
 from skiff.oci.digest import ImageID
 from skiff.oci.image import Healthcheck, RunConfig
@@ -39,13 +40,16 @@ class Commits:
         deriver: Deriver,
         namer: Namer,
         announce: Announcer,
+        tmp: str,
     ) -> None:
+        """tmp: a directory on the snapshots' file system."""
         self.records = records
         self.live = live
         self.snapshots = snapshots
         self.deriver = deriver
         self.namer = namer
         self.announce = announce
+        self.tmp = tmp
 
     async def commit(
         self,
@@ -68,19 +72,7 @@ class Commits:
         run = theirs if config is None else _run_config(merge.merged(config, theirs))
         run = change_lines.apply(run, changes)
         async with self._still(container, pause):
-            key = SnapshotKey(container.id)
-            upper, lowers = self.snapshots.directory(key), self.snapshots.lowers(key)
-            if not lowers:
-                raise InvalidParameter("a container whose layers are not stacked cannot be committed")
-            ours = await asyncio.to_thread(files.unchanged_ground, upper, lowers)
-            id = await self.deriver.derive(
-                container.image,
-                diff.upper_layer(upper, lowers, without=ours),
-                run,
-                author=author,
-                comment=comment,
-                created_by=" ".join(container.config.cmd or ()),
-            )
+            id = await self._derived(container, run, author=author, comment=comment)
         if reference:
             await self.namer.name(id, reference)
         self.announce(
@@ -91,6 +83,22 @@ class Commits:
             imageRef=reference.familiar if reference else "",
         )
         return id
+
+    async def _derived(self, container: Container, run: RunConfig, *, author: str, comment: str) -> ImageID:
+        with ExitStack() as stack:
+            merged = changed(self.snapshots, container.id, self.tmp)
+            upper, lowers = await asyncio.to_thread(stack.enter_context, merged)
+            if not lowers:
+                raise InvalidParameter("a container whose layers are not stacked cannot be committed")
+            ours = await asyncio.to_thread(files.unchanged_ground, upper, lowers)
+            return await self.deriver.derive(
+                container.image,
+                diff.upper_layer(upper, lowers, without=ours),
+                run,
+                author=author,
+                comment=comment,
+                created_by=" ".join(container.config.cmd or ()),
+            )
 
     @asynccontextmanager
     async def _still(self, container: Container, pause: bool) -> AsyncIterator[None]:

@@ -60,9 +60,10 @@ class KeptImages:
             if not self._noted_names and not self._noted_images:
                 return
             images = self._noted_images
-            key = images[0].id if images else next(iter(self._noted_names.values())).image
+            of = images[0].id if images else next(iter(self._noted_names.values())).image
             record = msgspec.json.encode(KeptImage(self._noted_names, tuple(images)))
-            needs = () if images else ((NOUN, key),)
+            # an entry without images is not what a container, or another name, needs
+            key, needs = (of, ()) if images else (f"names of {of}", ((NOUN, str(of)),))
             shown = parse(next(iter(self._noted_names))).familiar if self._noted_names else name
             self._bin.keep(NOUN, key, shown, record, needs)
 
@@ -92,9 +93,9 @@ class KeptImages:
         kept = _kept(removed)
         names = {parse(name).tagged(): None} if name else {}
         references = {parse(text): row.manifest for text, row in kept.names.items()}
-        key = removed.key
+        id = kept.images[0].id if kept.images else next(iter(kept.names.values())).image
         wanted: Mapping[Reference, object] = names or references
-        taken = [one.familiar for one in wanted if self._is_taken(one, kept, key)]
+        taken = [one.familiar for one in wanted if self._is_taken(one, kept, id)]
         if taken:
             raise Conflict(f"another image is called {', '.join(taken)} now")
         with self._state.transaction():
@@ -102,16 +103,16 @@ class KeptImages:
                 self._names.put(row)
             for reference in wanted:
                 meaning = kept.names.get(str(reference))
-                row = self._names.image(meaning.image if meaning else ImageID(key))
+                row = self._names.image(meaning.image if meaning else id)
                 self._names.put(row, [(reference, meaning.manifest if meaning else None)])
         for row in kept.images:
             self._publish("tag", row.id, {"name": name or removed.name})
-        return key
+        return id
 
-    def _is_taken(self, reference: Reference, kept: KeptImage, key: str) -> bool:
+    def _is_taken(self, reference: Reference, kept: KeptImage, id: ImageID) -> bool:
         there = self._names.meaning(reference)
         meaning = kept.names.get(str(reference))
-        return there is not None and there.image != (meaning.image if meaning else key)
+        return there is not None and there.image != (meaning.image if meaning else id)
 
     async def expunge(self, removed: Removed) -> None:
         """Nothing: without the entry nothing leads to the blobs and layers, and the collector takes them."""
