@@ -280,6 +280,7 @@ def assemble(live: Live) -> Engine:
         deriver=images.deriver,
         namer=images,
         announce=Announcer(bus.publish),
+        tmp=str(data.tmp),
     )
     app = App(
         (
