@@ -5,6 +5,7 @@ Everything is an integer: bytes, nanoseconds, nanoseconds since the epoch.
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from skiff.errors import InvalidParameter
 
@@ -80,6 +81,7 @@ def parse_time(text: str, now_ns: int) -> int:
         raise InvalidParameter(f'failed to parse value as time or duration: "{text}"') from None
 
 
+@lru_cache(maxsize=4096)  # lists show the same instants again and again
 def parse_instant(text: str) -> int:
     """Nanoseconds since the epoch of RFC 3339, or of a part of it as the command line takes. ValueError."""
     match = _INSTANT.fullmatch(text)

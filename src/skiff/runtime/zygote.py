@@ -148,36 +148,45 @@ class _Workshop:
 
     def keep_one_ready(self) -> None:
         ours, theirs = handshake.pair()
-        spec: Spec | None = None
-        if self.example:
-            try:
-                spec, _ = _read(self.example, self.filters)
-            except StepFailed:
-                self.example = b""
+        self._learn()
         if os.fork() == 0:
             ours.close()
-            self._wait(theirs, spec)
+            self._wait(theirs)
         theirs.close()
         self.ready = ours
 
-    def _wait(self, wishes: socket.socket, example: Spec | None) -> NoReturn:
+    def _wait(self, wishes: socket.socket) -> NoReturn:
         """In the child: until the wish comes, or the zygote goes."""
-        self.channel.close()
-        processes.set_name("skiff-ready")
-        if example is not None and example.linux:
-            self._rehearse(example, example.linux)
-        packet, riders = fds.recv_packet(wishes, MAX_PACKET)
-        wishes.close()
-        message = decode_for_zygote(packet) if packet else None
-        if isinstance(message, Create) and (prepared := self._prepare(message, riders)):
-            self._become(message, *prepared, riders[0])
-        os._exit(0)
+        try:
+            self.channel.close()
+            processes.set_name("skiff-ready")
+            self._rehearse()
+            packet, riders = fds.recv_packet(wishes, MAX_PACKET)
+            wishes.close()
+            message = decode_for_zygote(packet) if packet else None
+            if isinstance(message, Create) and (prepared := self._prepare(message, riders)):
+                self._become(message, *prepared, riders[0])
+        except (OSError, SkiffError, StepFailed) as error:
+            print(f"skiff-ready: {error}", file=sys.stderr, flush=True)  # the zygote forks another
+        finally:
+            os._exit(0)
 
-    def _rehearse(self, example: Spec, linux: Linux) -> None:
+    def _learn(self) -> None:
+        """The filter of the latest container, if its monitor had to compile it."""
+        try:
+            _read(self.example, self.filters)
+        except StepFailed:
+            self.example = b""
+
+    def _rehearse(self) -> None:
         """Make a container that cannot be: like the latest, but in a group that no kernel has.
 
         A forked process copies each page of the heap at its first use, even for reading; so that is done now.
         """
+        if not self.example:
+            return
+        example, _ = _read(self.example, self.filters)
+        linux = example.linux or Linux()
         if linux.resources:
             limits.plan(
                 linux.resources, v1=self.here.v1, v2=self.here.v2_controllers if self.here.v2 else None
