@@ -9,7 +9,8 @@ from tests.integration.engines import Engine
 
 
 def footprint(engine: Engine) -> dict[str, object]:
-    """Mounts, cgroups, processes, links, firewall elements, snapshots and bundles, by name or number."""
+    """Mounts, cgroups, processes, links, firewall elements, records and bundles, with an empty trash."""
+    engine.client.delete("/skiff/trash")
     pids = engine.processes()
     return {
         "mounts": len(engine.mounts()),
