@@ -146,7 +146,7 @@ class Supervisor:
     async def reconcile(self) -> None:
         """At boot, before serving: adopt what runs, handle what ended meanwhile, undo what was half made."""
         snapshots = self.lifecycle.snapshots
-        owned = {info.id for info in snapshots.walk() if info.kind == "active"}
+        owned = self._owned()
         for container in self.records:
             if container.id not in owned:
                 # a removal that a crash cut short
@@ -158,11 +158,14 @@ class Supervisor:
                 await self._undo(container)
                 if container.host.auto_remove and container.was_started:
                     await self.lifecycle.erase(container, volumes=True)
-        for id in owned:
+        for id in self._owned():
             if len(id) == ID_LENGTH and id not in self.records and not self.lifecycle.kept.holds(id):
                 snapshots.remove(SnapshotKey(id))  # a create that a crash cut short
         running = [c for c in self.records if c.id in self.live.tasks]
         await self.lifecycle.sandboxes.reopen(running)
+
+    def _owned(self) -> set[str]:
+        return {info.id for info in self.lifecycle.snapshots.walk() if info.kind == "active"}
 
     async def _adopt(self, container: Container) -> None:
         task = await self.runtime.load(container.id)
