@@ -201,12 +201,15 @@ class Files:
             if plan.type == "volume":
                 source = await self.volumes.open(plan.name, reader)
                 stack.push_async_callback(self.volumes.close, plan.name, reader)
-            binds.append({"source": source, "target": plan.destination, "ro": not plan.rw})
+            bind = {"source": source, "target": plan.destination, "ro": not plan.rw, "part": plan.subpath}
+            binds.append(bind)
         directory = self.data.container(container.id)
         taken = {bind["target"] for bind in binds}
         for file in HOST_FILES:
             if os.path.exists(f"{directory}/{file}") and f"/etc/{file}" not in taken:
-                binds.append({"source": f"{directory}/{file}", "target": f"/etc/{file}", "ro": False})
+                binds.append(
+                    {"source": f"{directory}/{file}", "target": f"/etc/{file}", "ro": False, "part": ""}
+                )
         return {"rootfs": rootfs, "binds": binds, "at": at}
 
 

@@ -4,9 +4,11 @@ What is the same at every start of an image (who the user is, the system call fi
 """
 
 import os
+from contextlib import ExitStack
 from functools import lru_cache
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from skiff.engine.containers import devices, layers
 from skiff.engine.containers.live import Live
@@ -14,11 +16,13 @@ from skiff.engine.containers.networking import Sandboxes, SandboxView
 from skiff.engine.containers.record import Container, Records
 from skiff.engine.containers.settings import ContainerSettings
 from skiff.engine.containers.spec import host_files, limits, logging, security, translate, users
+from skiff.engine.containers.spec.mounts import MountPlan
 from skiff.engine.containers.volumes import Volumes
 from skiff.engine.execution import bundle, defaults
 from skiff.engine.execution.runtime import Runtime, Stdio, Task
 from skiff.engine.storage.snapshots import SnapshotKey, Snapshotter
 from skiff.errors import Conflict, InvalidParameter, NotFound
+from skiff.linux import safepath
 from skiff.oci import runtime as oci
 from skiff.paths import DataPaths, RunPaths
 
@@ -75,22 +79,43 @@ class Starting:
         """
         try:
             view = await self.sandboxes.open(container)
-            for plan in container.mounts:
-                if plan.type == "volume":
-                    await self.volumes.open(plan.name, container.id)
-            spec = self.spec(container, view)
-            host = container.host
-            return await self.runtime.create(
-                bundle.write(self.run, container.id, spec),
-                self.snapshots.mounts(SnapshotKey(container.id), volatile=host.auto_remove),
-                self._stdio(container),
-                runtime=self.settings.runtimes[host.runtime],
-                init=self.settings.init if not isinstance(host.init, bool) else host.init,
-            )
+            with ExitStack() as held:
+                plans = [await self._opened(plan, container, held) for plan in container.mounts]
+                spec = self.spec(replace(container, mounts=tuple(plans)), view)
+                host = container.host
+                return await self.runtime.create(
+                    bundle.write(self.run, container.id, spec),
+                    self.snapshots.mounts(SnapshotKey(container.id), volatile=host.auto_remove),
+                    self._stdio(container),
+                    runtime=self.settings.runtimes[host.runtime],
+                    init=self.settings.init if not isinstance(host.init, bool) else host.init,
+                )
         except BaseException:
             await self.close(container)
             bundle.remove(self.run, container.id)
             raise
+
+    async def _opened(self, plan: MountPlan, container: Container, held: ExitStack) -> MountPlan:
+        """The mount with its volume ready. InvalidParameter.
+
+        A part of a volume is named by a descriptor of ours, held until it is mounted: others who have the
+        volume may put a link in its place at any moment.
+        """
+        if plan.type != "volume":
+            return plan
+        directory = await self.volumes.open(plan.name, container.id)
+        if not plan.subpath:
+            return plan
+        try:
+            root = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            held.callback(os.close, root)
+            part = safepath.open_in_root(root, plan.subpath)
+            held.callback(os.close, part)
+        except OSError as error:
+            where = f"{directory}/{plan.subpath}"
+            why = (error.strerror or str(error)).lower()
+            raise InvalidParameter(f"cannot access path {where}: lstat {where}: {why}") from error
+        return replace(plan, source=f"/proc/{os.getpid()}/fd/{part}")
 
     async def close(self, container: Container) -> None:
         """After the task has gone."""

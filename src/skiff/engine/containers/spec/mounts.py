@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from skiff.docker.container import HostConfig, Mount
 from skiff.docker.container_view import MountPoint
-from skiff.errors import InvalidParameter, NotImplementedHere
+from skiff.errors import InvalidParameter
 from skiff.oci import runtime as oci
 
 PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
@@ -44,6 +44,7 @@ class MountPlan(Struct, frozen=True, omit_defaults=True, kw_only=True):
     read_only_depth: str = "if-possible"  # or `no`, `force`
     options: tuple[str, ...] = ()
     hidden: bool = False  # --tmpfs: inspect does not list it
+    subpath: str = ""  # of a volume: what in it is mounted, relative to its root
 
     def point(self) -> MountPoint:
         """As inspect shows it."""
@@ -194,8 +195,9 @@ def parse_mount(mount: Mount) -> MountPlan:
         _check_volume_name(source)
     options = mount.volume_options or None
     driver = options.driver_config or None if options else None
-    if options and options.subpath:
-        raise NotImplementedHere("skiff mounts whole volumes only: leave out volume-subpath")
+    subpath = posixpath.normpath(options.subpath) if options and options.subpath else ""
+    if subpath.startswith("/") or subpath.split("/")[0] == "..":
+        raise InvalidParameter(f"{prefix}subpath must be a relative path within the volume")
     return MountPlan(
         type="volume",
         destination=destination,
@@ -203,9 +205,10 @@ def parse_mount(mount: Mount) -> MountPlan:
         driver=(driver.name or "") if driver else "",
         driver_options=(driver.options or None) if driver else None,
         labels=(options.labels or None) if options else None,
-        copies=not (options and options.no_copy),
+        copies=not (options and options.no_copy) and not subpath,
         mode="z",
         rw=not read_only,
+        subpath="" if subpath == "." else subpath,
     )
 
 

@@ -40,7 +40,10 @@ def running(namespace: int, root: int, hidden: list[str], *, alone: bool) -> Non
 
 
 def stopped(rootfs: dict[str, Any], binds: list[dict[str, Any]], at: str) -> None:
-    """rootfs: {"type", "source", "options"}. binds: {"source", "target", "ro"}. at: an empty directory."""
+    """rootfs: {"type", "source", "options"}. binds: {"source", "target", "ro", "part"}.
+
+    part: what of the source, relative to it; empty for all. at: an empty directory.
+    """
     namespaces.unshare(namespaces.CLONE_NEWNS)
     mounts.set_propagation("/", mounts.MS_PRIVATE | mounts.MS_REC)
     if rootfs["type"] == "overlay":
@@ -60,7 +63,11 @@ def stopped(rootfs: dict[str, Any], binds: list[dict[str, Any]], at: str) -> Non
 
 
 def _bind(root: int, bind: dict[str, Any]) -> None:
-    tree = mounts.open_tree(bind["source"], recursive=True)
+    tree = (
+        _part(bind["source"], bind["part"])
+        if bind["part"]
+        else mounts.open_tree(bind["source"], recursive=True)
+    )
     try:
         if bind["ro"]:
             mounts.set_attributes(tree, mounts.MOUNT_ATTR_RDONLY, recursive=True)
@@ -72,6 +79,17 @@ def _bind(root: int, bind: dict[str, Any]) -> None:
             os.close(target)
     finally:
         os.close(tree)
+
+
+def _part(directory: str, path: str) -> int:
+    """A detached copy of what is at path inside a directory, whatever links are there."""
+    top = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    part = safepath.open_in_root(top, path)
+    try:
+        return mounts.open_tree("", recursive=True, dir_fd=part)
+    finally:
+        os.close(part)
+        os.close(top)
 
 
 def _take_away(path: str) -> None:
