@@ -329,7 +329,7 @@ def _builds(
     """Before the first collection: the cache holds its layers by leases."""
     data, run = DataPaths(settings.data_root), RunPaths(settings.exec_root)
     layering = Layering(snapshots, leases)
-    extractor = Extractor()
+    extractor = Extractor(idle_seconds=600)  # people build again and again
     facts = machine_facts.facts()
     runner = Runner(
         runtime=runtime,

@@ -27,6 +27,7 @@ from skiff.oci.digest import ChainID, Digest
 
 PRUNE_FILTERS = ("until", "id", "parent", "type", "description", "inuse", "shared", "private", "unused-for")
 KIND = "regular"
+_SOON_NS = 60_000_000_000  # a use is noted once a minute
 
 
 class Entry(Struct, frozen=True, kw_only=True):
@@ -96,6 +97,8 @@ class Cache:
     def used(self, key: Digest, *, place: str) -> None:
         """The entry served a build."""
         entry = self._entries[key]
+        if entry.place == place and self._now() - entry.used_ns < _SOON_NS:
+            return
         self._put(key, replace(entry, used_ns=self._now(), uses=entry.uses + 1, place=place))
 
     def put(

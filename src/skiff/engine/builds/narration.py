@@ -166,8 +166,10 @@ class Narrator:
     ) -> Made:
         cache = self._solving.solver.cache
         key = _key(step, before, files)
-        created = (cache.step(key) if is_cached else None) or rfc3339(self._solving.job.epoch_ns)
-        cache.put_step(key, created)
+        known = cache.step(key)
+        created = (known if is_cached else None) or rfc3339(self._solving.job.epoch_ns)
+        if created != known:
+            cache.put_step(key, created)
         adds = files.layer is not None and len(files.layers) > len(before.files.layers)
         history = tuple(
             replace(entry, created=created, empty_layer=not adds, author=step.author or None)

@@ -33,9 +33,10 @@ from skiff.engine.images.names import LayerRow
 from skiff.engine.images.service import Images
 from skiff.engine.storage.extractor import Extractor
 from skiff.errors import InvalidParameter, NotFound, NotImplementedHere, SkiffError
+from skiff.oci import digest as digests
 from skiff.oci import reference as references
 from skiff.oci.digest import ChainID, ImageID
-from skiff.oci.image import ImageConfig, RootFS
+from skiff.oci.image import ImageConfig, RootFS, encode
 from skiff.oci.platform import Platform, served_by
 
 _ENOUGH = 20  # rounds of asking for base images; one more for each FROM that names a variable
@@ -66,6 +67,7 @@ class Builds:
         self._now = now
         self.cache = solver.cache
         self._ready = asyncio.Event()
+        self._over: asyncio.Queue[str] = asyncio.Queue()  # directories of builds that have ended
         os.makedirs(scratch, mode=0o711, exist_ok=True)
         mounting.recover(scratch)
         for name in os.listdir(scratch):
@@ -73,9 +75,13 @@ class Builds:
         solver.layering.recover()
 
     async def run(self) -> None:
-        """Once the runtime runs: end what a crash left running. Builds wait for it."""
+        """Once the runtime runs: end what a crash left running. Builds wait for it. Then tidies up, for ever."""
         await self._solver.runner.recover()
         self._ready.set()
+        while True:
+            directory = await self._over.get()
+            await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+            await asyncio.to_thread(self._solver.layering.snapshots.sweep)
 
     def close(self) -> None:
         self._extractor.close()
@@ -90,6 +96,7 @@ class Builds:
         os.mkdir(directory, 0o711)
         try:
             self._check(request)
+            await asyncio.to_thread(self._extractor.start)
             context = await self._context(request, body, f"{directory}/context")
             source, ignored = await finished(contexts.read_dockerfile, context.directory, request.dockerfile)
             events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
@@ -110,8 +117,7 @@ class Builds:
                 work.cancel()
                 await asyncio.wait({work})
         finally:
-            await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
-            await asyncio.to_thread(self._solver.layering.snapshots.sweep)
+            self._over.put_nowait(directory)  # nobody waits for thousands of files to be deleted
 
     async def _work(
         self,
@@ -170,7 +176,11 @@ class Builds:
     async def _assemble(
         self, config: ImageConfig, layers: Sequence[LayerRow], parent: ImageID | None
     ) -> ImageID:
-        return await self._images.assembler.image(config, layers, parent=parent)
+        data = encode(config)
+        id = ImageID(digests.of(data))
+        if self._images.has(id):
+            return id
+        return await self._images.assembler.image(data, layers, parent=parent)
 
     # -- before the plan is walked
 

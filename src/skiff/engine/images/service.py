@@ -199,6 +199,10 @@ class Images:
         """The layers of an image, lowest first; none of `host`, which is this machine."""
         return self._names.image(id).layers if self._names.has(id) else ()
 
+    def has(self, id: ImageID) -> bool:
+        """Whether the image is here."""
+        return self._names.has(id)
+
     def find(self, name: str) -> ImageID:
         """The id of the image called so. NotFound."""
         return self._names.find(name)[0]

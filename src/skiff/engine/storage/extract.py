@@ -26,7 +26,6 @@ from skiff.engine.storage.tarstream import Source
 from skiff.engine.storage.untar import NeedsParents, Untar
 from skiff.errors import HostileArchive
 
-IDLE_SECONDS = 10.0
 LARGEST_JOB = 1 << 16
 _SMALL = 1 << 16  # below this a thread costs more than it gains
 _DEPTH = 8  # chunks between two threads
@@ -36,12 +35,12 @@ CLONE_NEWUSER = 0x10000000
 MS_REC_PRIVATE = 0x4000 | 0x40000
 
 
-def main(fd: int) -> None:
-    """Serve jobs from the socket fd until it ends or nothing came for a while."""
+def main(fd: int, idle_seconds: float) -> None:
+    """Serve jobs from the socket fd until it ends or nothing came for so long."""
     door = socket.socket(fileno=fd)
     children: set[int] = set()
     while True:
-        wait = 0.2 if children else IDLE_SECONDS
+        wait = 0.2 if children else idle_seconds
         readable, _, _ = select.select([door], [], [], wait)
         _reap(children)
         if not readable:
@@ -259,4 +258,4 @@ def _beside(chunks: Iterator[bytes], update: Callable[[bytes], None]) -> Iterato
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), float(sys.argv[2]))

@@ -16,10 +16,11 @@ from msgspec.structs import replace
 from skiff.engine.storage.untar import Whiteouts
 from skiff.errors import HostileArchive, SkiffError
 
+IDLE_SECONDS = 10.0
 _START = """import sys
-sys.path[:] = sys.argv[2:]
+sys.path[:] = sys.argv[3:]
 from skiff.engine.storage import extract
-extract.main(int(sys.argv[1]))
+extract.main(int(sys.argv[1]), float(sys.argv[2]))
 """
 
 
@@ -54,9 +55,10 @@ class NeedsMerge(Exception):
 
 
 class Extractor:
-    """One helper process, started when needed."""
+    """One helper process, started when needed; it leaves after idle_seconds without work."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, idle_seconds: float = IDLE_SECONDS) -> None:
+        self._idle = idle_seconds
         self._lock = threading.Lock()
         self._helper: _Helper | None = None
 
@@ -110,7 +112,14 @@ class Extractor:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, "-ISEc", _START, str(theirs.fileno()), *filter(None, sys.path)],
+                [
+                    sys.executable,
+                    "-ISEc",
+                    _START,
+                    str(theirs.fileno()),
+                    str(self._idle),
+                    *filter(None, sys.path),
+                ],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
