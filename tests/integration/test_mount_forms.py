@@ -79,12 +79,10 @@ def test_a_missing_source_is_made_for_v_and_refused_for_mount(engine: Engine, tm
 @pytest.mark.parametrize(("depth", "inner"), [("disabled", "ro"), ("writable", "rw"), ("enabled", "ro")])
 def test_read_only_reaches_as_deep_as_asked(engine: Engine, tmp_path: Path, depth: str, inner: str) -> None:
     (tmp_path / "in").mkdir()
-    engine.run("mount", "-t", "tmpfs", "none", str(tmp_path / "in"))
-    mount = f"type=bind,src={tmp_path},dst=/m,readonly,bind-recursive={depth}"
-    out = _run(
-        engine,
-        "--mount",
-        mount,
-        script="touch /m/x 2>/dev/null || echo ro; touch /m/in/x && echo rw || echo ro",
-    )
-    assert out == f"ro\n{inner}\n"
+    assert engine.run("mount", "-t", "tmpfs", "none", str(tmp_path / "in")).code == 0
+    try:
+        mount = f"type=bind,src={tmp_path},dst=/m,readonly,bind-recursive={depth}"
+        script = "touch /m/x 2>/dev/null || echo ro; touch /m/in/x && echo rw || echo ro"
+        assert _run(engine, "--mount", mount, script=script) == f"ro\n{inner}\n"
+    finally:
+        assert engine.run("umount", str(tmp_path / "in")).code == 0
