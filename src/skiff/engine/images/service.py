@@ -195,6 +195,10 @@ class Images:
         """All images as stored."""
         return self._names.images()
 
+    def held(self) -> Sequence[ImageRow]:
+        """All images, and the removed ones that can still come back."""
+        return [*self._names.images(), *self.kept.images()]
+
     def layers(self, id: ImageID) -> Sequence[LayerRow]:
         """The layers of an image, lowest first; none of `host`, which is this machine."""
         return self._names.image(id).layers if self._names.has(id) else ()
