@@ -352,7 +352,7 @@ def _builds(
             state,
             layering,
             leases,
-            in_images=lambda: {layer.chain for row in images.rows() for layer in row.layers},
+            in_images=lambda: {layer.chain for row in images.held() for layer in row.layers},
         ),
         runner=runner,
         mounter=Mounter(str(data.build_caches), scratch),
