@@ -211,11 +211,11 @@ def set_propagation(target: str, propagation: int) -> None:
 def pivot_root_here() -> None:
     """Make the current directory the root and drop the old one.
 
-    Neither is visible on the way. pivot_root(2).
+    Neither is visible on the way. The caller has made every old mount a slave or private, so that their
+    removal cannot travel to the host. pivot_root(2).
     """
     check(syscall(SYS_PIVOT_ROOT, b".", b"."), "pivot_root")
-    # The old root now lies over the new one. As a slave, its removal cannot travel to the host.
-    set_propagation(".", MS_SLAVE | MS_REC)
+    # The old root now lies over the new one: an unmount reaches what is on top, anything else what is below.
     unmount(".")
     os.chdir("/")
 
