@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -308,3 +309,37 @@ async def test_nothing_is_left_after_many_containers(runtime: NativeRuntime, box
     assert Path("/proc/self/mountinfo").read_text().count("\n") == mounts
     for directory in cgroups.existing(cgroups.layout(), parent).directories():
         assert not [e for e in os.scandir(directory) if e.is_dir()]
+
+
+async def test_a_monitor_waits_in_reserve_and_may_die(runtime: NativeRuntime, box: Box) -> None:
+    assert await output(runtime, box("echo", "first")) == ("first\n", 0)
+    waiting = await reserve(runtime)
+    task = await runtime.create(*box("sleep", "100"))
+    assert comm(waiting) == "skiff-monitor"
+    await task.delete(force=True)
+    waiting = await reserve(runtime)
+    gone = os.pidfd_open(waiting)
+    os.kill(waiting, 9)
+    await asyncio.to_thread(select.select, [gone], [], [], 10)
+    os.close(gone)
+    assert await output(runtime, box("echo", "third")) == ("third\n", 0)
+
+
+def comm(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
+async def reserve(runtime: NativeRuntime) -> int:
+    """The pid of the monitor that was forked ahead, once it is there."""
+    assert runtime._zygote is not None
+    zygote = runtime._zygote.pid
+    for _ in range(200):
+        children = Path(f"/proc/{zygote}/task/{zygote}/children").read_text().split()
+        for child in map(int, children):
+            try:
+                if comm(child) == "skiff-ready":
+                    return child
+            except FileNotFoundError:
+                continue  # a monitor that ended meanwhile
+        await asyncio.sleep(0.01)
+    raise AssertionError("no monitor waits")
