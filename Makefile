@@ -27,10 +27,10 @@ unit: setup
 	$(BIN)/python -m pytest tests/unit tests/contracts
 
 integration: setup
-	$(BIN)/python -m pytest tests/integration
+	$(BIN)/python -m pytest -n 2 tests/integration
 
 conformance: setup
-	$(BIN)/python -m pytest tests/conformance
+	$(BIN)/python -m pytest -n 2 tests/conformance
 
 docs: setup                  ## regenerate docs/compatibility.md
 	$(BIN)/python -m tests.conformance.compatibility > docs/compatibility.md

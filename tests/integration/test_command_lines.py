@@ -1,8 +1,12 @@
 """What people type, with our command line and the stock one: both must see the same engine the same way."""
 
+import io
 import os
 import re
+import shutil
+import tarfile
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -108,7 +112,7 @@ def test_stop_asks_then_kills(cli: Cli) -> None:
     cli("run", "-d", "--name", "polite", "busybox", "sh", "-c", polite).ok()
     cli("run", "-d", "--name", "deaf", "busybox", "sh", "-c", polite.replace("echo bye; exit 4", "")).ok()
     for name in ("polite", "deaf"):
-        wait_for(lambda name=name: "ready" in cli("logs", name).out, 10, lambda: "not ready")
+        wait_for(partial(_says, cli, name, "ready"), 10, lambda: "not ready")
     assert cli("stop", "polite").ok() == "polite"
     assert cli("wait", "polite").ok() == "4"
     assert cli("logs", "polite").out == "ready\nbye\n"
@@ -297,11 +301,11 @@ def test_publishing_a_port(cli: Cli, engine: Engine) -> None:
     wait_for(lambda: engine.run("bash", "-c", ask).out == "hello\n", 10, lambda: "no answer")
 
 
-def _tar_with_busybox() -> bytes:
-    import io
-    import shutil
-    import tarfile
+def _says(cli: Cli, name: str, word: str) -> bool:
+    return word in cli("logs", name).out
 
+
+def _tar_with_busybox() -> bytes:
     program = shutil.which("busybox")
     assert program and os.path.exists(program)
     out = io.BytesIO()
