@@ -105,7 +105,7 @@ CANONICAL: dict[str, tuple[str, tuple[str, ...]]] = {
     "inspect": ("inspect", ("inspect",)),
     "system df": ("system", ("system df",)),
     "system prune": ("system", ("system prune",)),
-    "builder prune": ("system", ("builder prune",)),
+    "builder prune": ("builder", ("builder prune",)),
     "undo": ("trash", ("undo",)),
     "trash ls": ("trash", ("trash ls", "trash list")),
     "trash restore": ("trash", ("trash restore",)),

@@ -271,6 +271,7 @@ def assemble(live: Live) -> Engine:
         images=partial(images.list, all=True, shared_size=True),
         containers=partial(containers.views.list, Filters(), all=True, size=True),
         volumes=volumes.usage,
+        builds=builds.cache.usage,
         trash=trash.usage,
     )
     commits = Commits(

@@ -25,6 +25,7 @@ class Usage:
         images: Callable[[], Awaitable[Sequence[Any]]],
         containers: Callable[[], Awaitable[Sequence[Raw]]],
         volumes: Callable[[], Sequence[Volume]],
+        builds: Callable[[], Sequence[Any]],
         trash: Callable[[], Mapping[str, int]],
     ) -> None:
         """trash: what was removed and can come back; told only when there is some."""
@@ -33,6 +34,7 @@ class Usage:
         self._images = images
         self._containers = containers
         self._volumes = volumes
+        self._builds = builds
 
     async def measure(self, types: Sequence[str] = ()) -> dict[str, Any]:
         """Engine API, SystemDataUsage. types: which of TYPES; empty for all."""
@@ -49,7 +51,7 @@ class Usage:
         if "volume" in wanted:
             answer["Volumes"] = await asyncio.to_thread(self._volumes)
         if "build-cache" in wanted:
-            answer["BuildCache"] = []
+            answer["BuildCache"] = self._builds()
         answer = {key: answer.get(key, None if key != "LayersSize" else 0) for key in _ORDER}
         kept = self._trash()
         if kept["Count"] and not types:

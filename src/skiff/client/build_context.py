@@ -1,0 +1,160 @@
+"""A directory as the tar of a build context: without what .dockerignore names, owned by root, as it is read.
+
+Sorted by name, so the same directory gives the same bytes. Imported when something is built.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from struct import Struct
+
+from skiff.docker import dockerignore
+from skiff.errors import InvalidParameter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BLOCK = 512
+PIECE = 1 << 18
+IGNORE = ".dockerignore"
+_HEADER = Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12x")
+
+
+class Context:
+    """root: the directory. dockerfile: its path below root, or "" when extra holds it.
+
+    extra: files beside those of the directory, by name: a Dockerfile from elsewhere, its .dockerignore.
+    """
+
+    def __init__(self, root: str, dockerfile: str, extra: dict[str, bytes] | None = None) -> None:
+        self.root = root
+        self.dockerfile = dockerfile
+        self.extra = extra or {}
+        self.size = 0  # bytes of the tar, once it was read
+        self._patterns = dockerignore.Patterns(dockerignore.parse(self._ignore()))
+        self._links: dict[tuple[int, int], bytes] = {}
+
+    def _ignore(self) -> bytes:
+        if IGNORE in self.extra:
+            return self.extra[IGNORE]
+        for name in (f"{self.dockerfile}{IGNORE}" if self.dockerfile else "", IGNORE):
+            try:
+                with open(os.path.join(self.root, name), "rb") as file:
+                    return file.read()
+            except (FileNotFoundError, IsADirectoryError):
+                continue
+        return b""
+
+    def tar(self) -> Iterator[bytes]:
+        """The archive in chunks of about PIECE bytes. InvalidParameter for what cannot be read."""
+        held: list[bytes] = []
+        size = 0
+        try:
+            for data in self._blocks():
+                held.append(data)
+                size += len(data)
+                if size >= PIECE:
+                    self.size += size
+                    yield b"".join(held)
+                    held, size = [], 0
+        except PermissionError as error:
+            raise InvalidParameter(f"error checking context: can't stat '{error.filename}'") from error
+        padding = bytes(2 * BLOCK)
+        self.size += size + len(padding)
+        yield b"".join([*held, padding])
+
+    def _blocks(self) -> Iterator[bytes]:
+        yield from self._directory(self.root, "")
+        for name, data in sorted(self.extra.items()):
+            yield header(b"0", name.encode(), 0o644, len(data), 0)
+            yield data + bytes(-len(data) % BLOCK)
+
+    def _directory(self, path: str, prefix: str) -> Iterator[bytes]:
+        with os.scandir(path) as scan:
+            children = sorted(scan, key=lambda child: child.name)
+        for child in children:
+            name = prefix + child.name
+            if name in self.extra:
+                continue
+            status = child.stat(follow_symlinks=False)
+            needed = name in (self.dockerfile, IGNORE)  # the engine reads these two, and then takes them away
+            if stat.S_ISDIR(status.st_mode):
+                left_out = self._patterns.excludes(name)
+                if left_out and self._patterns.excludes_all_of(name) and not self._leads_to_dockerfile(name):
+                    continue
+                if not left_out:
+                    yield header(b"5", os.fsencode(name) + b"/", status.st_mode, 0, int(status.st_mtime))
+                yield from self._directory(child.path, f"{name}/")
+            elif needed or not self._patterns.excludes(name):
+                yield from self._file(child.path, os.fsencode(name), status)
+
+    def _leads_to_dockerfile(self, name: str) -> bool:
+        return self.dockerfile.startswith(f"{name}/")
+
+    def _file(self, path: str, name: bytes, status: os.stat_result) -> Iterator[bytes]:
+        mode, changed = status.st_mode, int(status.st_mtime)
+        if stat.S_ISLNK(mode):
+            yield header(b"2", name, 0o777, 0, changed, os.fsencode(os.readlink(path)))
+        elif stat.S_ISFIFO(mode):
+            yield header(b"6", name, mode, 0, changed)
+        elif stat.S_ISREG(mode):
+            if status.st_nlink > 1:
+                first = self._links.setdefault((status.st_dev, status.st_ino), name)
+                if first is not name:
+                    yield header(b"1", name, mode, 0, changed, first)
+                    return
+            with open(path, "rb", buffering=0) as file:
+                left = status.st_size
+                yield header(b"0", name, mode, left, changed)
+                while left and (data := file.read(min(left, 1 << 20))):
+                    left -= len(data)
+                    yield data
+                yield bytes(left + -status.st_size % BLOCK)  # it became shorter while we read
+
+
+def header(kind: bytes, name: bytes, mode: int, size: int, mtime: int, link: bytes = b"") -> bytes:
+    """A ustar header, pax records before it where a name is long or a number large. POSIX pax(1)."""
+    records = b""
+    if len(name) > 100 or not name.isascii():
+        records += _record(b"path", name)
+    if len(link) > 100 or not link.isascii():
+        records += _record(b"linkpath", link)
+    if size >= 1 << 33:
+        records += _record(b"size", b"%d" % size)
+    block = _block(kind, name, mode & 0o7777, size if size < 1 << 33 else 0, max(mtime, 0), link)
+    if not records:
+        return block
+    return _block(b"x", b"PaxHeaders.0/" + name[-80:], 0o644, len(records), 0, b"") + (
+        records + bytes(-len(records) % BLOCK) + block
+    )
+
+
+def _record(key: bytes, value: bytes) -> bytes:
+    rest = len(key) + len(value) + 3
+    length = rest + len(str(rest))
+    length = rest + len(str(length))
+    return b"%d %s=%s\n" % (length, key, value)
+
+
+def _block(kind: bytes, name: bytes, mode: int, size: int, mtime: int, link: bytes) -> bytes:
+    zero = b"0000000\0"
+    block = _HEADER.pack(
+        name[:100],
+        b"%07o\0" % mode,
+        zero,
+        zero,
+        b"%011o\0" % size,
+        b"%011o\0" % mtime,
+        b"        ",
+        kind,
+        link[:100],
+        b"ustar\x0000",
+        b"",
+        b"",
+        zero,
+        zero,
+        b"",
+    )
+    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
