@@ -73,6 +73,21 @@ for word in sys.argv[1:]:
     name, _, how = word.partition("/")
     print(ask(name, tcp=how == "tcp"))
 """
+STORM = """
+import socket, struct
+names = [f"c{n % 10}" for n in range(1000)]
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, 33, 2 << 20)
+s.settimeout(5)
+for id, name in enumerate(names):
+    question = bytes([len(name)]) + name.encode() + bytes([0, 0, 1, 0, 1])
+    s.sendto(struct.pack(">6H", id, 256, 1, 0, 0, 0) + question, ("127.0.0.11", 53))
+answers = {}
+while len(answers) < 1000:
+    answer = s.recv(512)
+    answers[int.from_bytes(answer[:2], "big")] = socket.inet_ntoa(answer[-4:])
+print(*(answers[n] for n in range(1000)))
+"""
 HERE = "/proc/self/ns/net"
 
 
@@ -159,6 +174,17 @@ def test_containers_reach_each_other_by_name_and_others_do_not() -> None:
         said = (await output_in(db.namespace.path, RESOLVE, *words)).split()
         assert said == [house.address(web)] * 5 + ["-2"]
         assert await output_in(stranger.namespace.path, RESOLVE, "web") == "-2"
+
+    in_own_network(scenario)
+
+
+def test_a_thousand_lookups_in_parallel() -> None:
+    async def scenario() -> None:
+        house = House(SqliteState(":memory:"))
+        house.networks.create(NetworkCreate(name="one"))
+        boxes = [await house.open(f"c{n}", "one") for n in range(10)]
+        answers = (await output_in(boxes[0].namespace.path, STORM)).split()
+        assert answers == [house.address(box) for box in boxes] * 100
 
     in_own_network(scenario)
 

@@ -27,6 +27,10 @@ class Names:
         self._version = -1
         self._known: dict[str, list[Address] | None] = {}
 
+    @property
+    def version(self) -> int:
+        return self._records.version
+
     def addresses(self, name: str) -> Sequence[Address] | None:
         if self._version != self._records.version or len(self._known) > MOST_KNOWN:
             self._version = self._records.version

@@ -34,12 +34,19 @@ PORT: Final = 53
 FORWARD_SECONDS: Final = 4.0
 FORWARDS_AT_ONCE: Final = 1024  # per sandbox; beyond it the answer is SERVFAIL, as a storm should hear
 _UDP_BYTES: Final = 512
+_LONGEST_QUESTION: Final = 4096
+_MOST_ANSWERS: Final = 2_000  # kept per sandbox; questions are the container's to choose, the memory is ours
 
 Address = IPv4Address | IPv6Address
 
 
 class Directory(Protocol):
     """What a sandbox may know."""
+
+    @property
+    def version(self) -> int:
+        """Another number when any answer may be another."""
+        ...
 
     def addresses(self, name: str) -> Sequence[Address] | None:
         """Of a container's name or alias on a network of this sandbox; None if there is no such name."""
@@ -73,6 +80,8 @@ class NameServer:
         self._answered = answered
         self._loop = asyncio.get_running_loop()
         self._forwards: set[asyncio.Task[None]] = set()
+        self._answers: dict[bytes, bytes] = {}  # by question, both without the two bytes of the id
+        self._version = -1  # of the directory when these answers were found
         for sock in (udp, tcp):
             sock.setblocking(False)
         self._loop.add_reader(udp.fileno(), self._readable)
@@ -88,7 +97,7 @@ class NameServer:
     def _readable(self) -> None:
         for _ in range(64):  # then let others have the loop
             try:
-                message, client = self._udp.recvfrom(65535)
+                message, client = self._udp.recvfrom(_LONGEST_QUESTION)
             except BlockingIOError:
                 return
             except OSError:
@@ -96,11 +105,17 @@ class NameServer:
             self._received(message, client)
 
     def _received(self, message: bytes, client: tuple[str, int]) -> None:
+        known = self._current_answers().get(message[2:])
+        if known is not None:
+            self._send(message[:2] + known, client)
+            return
         try:
             asked = question(message)
         except MalformedMessage:
             return
         answer = self.local_answer(message, asked, limit=_UDP_BYTES)
+        if answer is not None and not answer[3] & 0xF:
+            self._answers[message[2:]] = answer[2:]
         if answer is None and len(self._forwards) >= FORWARDS_AT_ONCE:
             answer = reply(message, asked, code=SERVER_FAILURE)
         if answer is not None:
@@ -109,6 +124,13 @@ class NameServer:
         task = self._loop.create_task(self._forward_datagram(message, asked, client))
         self._forwards.add(task)
         task.add_done_callback(self._forwards.discard)
+
+    def _current_answers(self) -> dict[bytes, bytes]:
+        version = self._directory.version
+        if version != self._version or len(self._answers) > _MOST_ANSWERS:
+            self._answers.clear()
+            self._version = version
+        return self._answers
 
     def _send(self, answer: bytes, client: tuple[str, int]) -> None:
         try:
