@@ -37,6 +37,10 @@ class Assembler:
         self._unpacker = unpacker
         self._platform = platform
 
+    async def warm(self) -> None:
+        """Get ready for a layer that is still being written."""
+        await asyncio.to_thread(self._unpacker.warm)
+
     async def layer(
         self,
         blob: Digest,

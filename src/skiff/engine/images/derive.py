@@ -46,6 +46,7 @@ class Deriver:
         """layer: a tar, in chunks; it is read in a thread. NotFound when the parent is no longer here."""
         row = self._names.image(parent)
         base = await asyncio.to_thread(self._config, parent)
+        await self._assembler.warm()
         with self._leases.hold(parent) as lease:
             blob = await asyncio.to_thread(self._store, layer)
             layers = list(row.layers)
