@@ -2,6 +2,7 @@
 
 import os
 import re
+import struct
 from pathlib import Path
 
 import pytest
@@ -57,24 +58,50 @@ def test_an_exec_into_a_descriptor_leads_nowhere(engine: Engine) -> None:
         assert done.code != 0
 
 
-def test_the_runtime_cannot_be_overwritten_through_proc(engine: Engine) -> None:
-    """CVE-2019-5736: the command is a link to the runtime itself, opened for writing later."""
-    script = (
-        "ln -s /proc/self/exe /run-me; printf '#!/proc/self/exe\\n' > /entry; chmod +x /entry; "
-        "(exec 3</proc/1/exe; ls -l /proc/self/fd/3; : 5>>/proc/self/fd/3) 2>&1; true"
-    )
-    said(engine, script)
-    body = {
-        "Image": "busybox",
-        "Cmd": ["/proc/self/exe", "-c", "print('the interpreter of the host')"],
-        "HostConfig": {"NetworkMode": "none"},
-    }
-    id = engine.client.post("/containers/create", body).json()["Id"]
-    stream, _ = engine.client.stream(f"/containers/{id}/attach", stream=1, stdout=1, stderr=1)
-    engine.client.post(f"/containers/{id}/start")
-    text = b"".join(unframed(read_to_end(stream)).values())
-    # The interpreter may begin to run, but it is read-only and finds none of its library here.
-    assert b"the interpreter of the host" not in text
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the attack is machine code for x86-64")
+def test_the_runtime_cannot_be_overwritten_through_proc(engine: Engine, tmp_path: Path) -> None:
+    """CVE-2019-5736: the command is a link to the runtime itself, and the loader is the attacker's.
+
+    So his code runs with /proc/self/exe being the host's interpreter. He keeps a descriptor of it over an
+    execve, after which nobody runs the file, and opens it for writing.
+    """
+    evil = tmp_path / "evil"
+    evil.write_bytes(_loader("ls -l /proc/self/fd/3; touch -c /proc/self/fd/3; : >>/proc/self/fd/3; echo wrote"))
+    evil.chmod(0o755)
+    done = engine.docker(
+        *RUN, "-v", f"{evil}:{_interpreter()}:ro", "--entrypoint", "/proc/self/exe", "busybox", "sh"
+    )  # fmt: skip
+    assert "/proc/self/fd/3 -> " in done.out, done  # he got that far
+    # Writing is refused first because the file is in use; touching shows that it would be anyway.
+    assert "Read-only file system" in done.err
+    assert "wrote" not in done.out
+
+
+def _interpreter() -> str:
+    """The loader that the program of this interpreter names."""
+    program = Path("/proc/self/exe").read_bytes()
+    start = program.index(b"/lib64/ld-linux")
+    return program[start : program.index(b"\0", start)].decode()
+
+
+def _loader(script: str) -> bytes:
+    """A static ELF: open("/proc/self/exe", O_PATH), then execve("/bin/sh", "-c", script)."""
+    base, code_at, data_at = 0x10000000, 0x78, 0x100
+    words = [b"/proc/self/exe\0", b"/bin/sh\0", b"-c\0", script.encode() + b"\0"]
+    places = [base + data_at + sum(map(len, words[:n])) for n in range(len(words))]
+    data = b"".join(words)
+    data += bytes(-len(data) % 8)
+    table = base + data_at + len(data)
+    data += struct.pack("<4Q", places[1], places[2], places[3], 0)
+    code = b"\xb8\x02\0\0\0\xbf" + struct.pack("<I", places[0])  # mov eax, open; mov edi, path
+    code += b"\xbe" + struct.pack("<I", os.O_PATH) + b"\x0f\x05"  # mov esi, O_PATH; syscall
+    code += b"\xb8\x3b\0\0\0\xbf" + struct.pack("<I", places[1])  # mov eax, execve; mov edi, program
+    code += b"\xbe" + struct.pack("<I", table) + b"\x31\xd2\x0f\x05"  # mov esi, argv; xor edx, edx; syscall
+    size = data_at + len(data)
+    header = b"\x7fELF\2\1\1" + bytes(9)
+    header += struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, base + code_at, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    header += struct.pack("<IIQQQQQQ", 1, 7, 0, base, base, size, size, 0x1000)
+    return (header + code).ljust(data_at, b"\0") + data
 
 
 def test_init_of_an_init_container_shows_nothing_writable(engine: Engine) -> None:
