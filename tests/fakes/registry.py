@@ -14,7 +14,7 @@ class FakeRegistry:
     """Faults are asked for by setting the attributes; `requests` tells what came in.
 
     cut: blob → how many bytes each of its next replies ends after. wrong: blobs whose bytes are replaced.
-    failures: statuses of the next replies. token: a bearer token to ask for; basic: `user:password`.
+    failures: statuses of the next replies. token: a bearer token to ask for; identity: the one that stays; basic: `user:password`.
     """
 
     def __init__(self) -> None:
@@ -25,6 +25,7 @@ class FakeRegistry:
         self.wrong: set[str] = set()
         self.failures: list[int] = []
         self.token = ""
+        self.identity = ""
         self.scope_suffices = True
         self.basic = ""
         self.ranges = True
@@ -68,7 +69,10 @@ class FakeRegistry:
         if request.path == "/token":
             if self.basic and not _is_basic(request, self.basic):
                 return _error(401, "UNAUTHORIZED", "incorrect username or password")
-            return web.json_response({"token": self.token, "expires_in": 300})
+            return web.json_response(
+                {"token": self.token, "expires_in": 300}
+                | ({"refresh_token": self.identity} if "offline_token" in request.query else {})
+            )
         if request.path.startswith("/elsewhere/"):
             return web.Response(body=self.blobs[request.path.removeprefix("/elsewhere/")])
         if self.failures:

@@ -1,4 +1,4 @@
-"""~/.docker/config.json: what the user settled once. Read-only here; `login` writes through `save`.
+"""~/.docker/config.json: what the user settled once. Only `login` and `logout` write it, through `save`.
 
 A missing file is an empty one. Credentials are in client/credentials.py, loaded when a registry is spoken to.
 """
@@ -51,6 +51,35 @@ class ConfigFile:
     @property
     def detach_keys(self) -> str:
         return str(self.values.get("detachKeys") or "")
+
+    @property
+    def path(self) -> str:
+        return f"{self.folder}/config.json"
+
+    def save(self) -> None:
+        """Write the file: whole or not at all, for its owner only. Raises InvalidParameter.
+
+        What we do not know in it stays as it is. Where it is a symbolic link, its target is written.
+        """
+        import json
+        import os
+
+        try:
+            os.makedirs(self.folder, mode=0o700, exist_ok=True)
+            target = os.path.realpath(self.path)
+            part = f"{target}.{os.getpid()}.part"
+            fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+            try:
+                with os.fdopen(fd, "w") as file:
+                    json.dump(self.values, file, indent="\t", ensure_ascii=False)
+                    file.flush()
+                    os.fsync(fd)
+                os.rename(part, target)
+            except BaseException:
+                os.unlink(part)
+                raise
+        except OSError as error:
+            raise InvalidParameter(f"saving config file: {self.path}: {error.strerror}") from error
 
     def format(self, what: str) -> str:
         """psFormat, imagesFormat, networksFormat, volumesFormat, statsFormat: "" when unset."""

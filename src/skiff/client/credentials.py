@@ -35,9 +35,9 @@ def registry_of(image: str) -> str:
 
 def credentials(config: ConfigFile, registry: str) -> dict[str, str]:
     """AuthConfig for a registry; empty when nothing is known. Raises HelperFailed."""
-    helper = (config.values.get("credHelpers") or {}).get(registry) or config.values.get("credsStore")
+    helper = _helper(config, registry)
     if helper:
-        return _from_helper(str(helper), registry)
+        return _from_helper(helper, registry)
     entry = _entry(config.values.get("auths") or {}, registry)
     if not entry:
         return {}
@@ -53,6 +53,59 @@ def credentials(config: ConfigFile, registry: str) -> dict[str, str]:
         if entry.get(key):
             found[key] = entry[key]
     return found
+
+
+def store(config: ConfigFile, registry: str, found: dict[str, str]) -> bool:
+    """Keep the AuthConfig; whether it lies in config.json now, in plain. Raises HelperFailed."""
+    helper = _helper(config, registry)
+    secret = found.get("identitytoken") or found.get("password", "")
+    if helper:
+        name = "<token>" if found.get("identitytoken") else found.get("username", "")
+        value = {"ServerURL": registry, "Username": name, "Secret": secret}
+        status, output = ask_helper(helper, "store", json_text.encode(value))
+        if status != 0:
+            raise HelperFailed(_said("storing", status, output))
+        entry: dict[str, str] = {}
+    elif found.get("identitytoken"):
+        pair = f"{found.get('username', '')}:".encode()
+        entry = {"auth": _base64(pair), "identitytoken": secret}
+    else:
+        entry = {"auth": _base64(f"{found.get('username', '')}:{secret}".encode())}
+    auths = dict(config.values.get("auths") or {})
+    if auths.get(registry) == entry:
+        return False
+    config.values["auths"] = {**auths, registry: entry}
+    config.save()
+    return not helper
+
+
+def erase(config: ConfigFile, registry: str) -> None:
+    """Forget what is known for a registry, under whatever spelling. Raises HelperFailed."""
+    helper = _helper(config, registry)
+    names = [registry] if registry == HUB else [registry, f"http://{registry}", f"https://{registry}"]
+    auths = {name: entry for name, entry in (config.values.get("auths") or {}).items() if name not in names}
+    if auths != (config.values.get("auths") or {}):
+        config.values["auths"] = auths
+        config.save()
+    if helper:
+        for name in names:
+            status, output = ask_helper(helper, "erase", name.encode())
+            if status != 0 and NOT_FOUND not in output:
+                raise HelperFailed(_said("erasing", status, output))
+
+
+def _helper(config: ConfigFile, registry: str) -> str:
+    chosen = (config.values.get("credHelpers") or {}).get(registry) or config.values.get("credsStore")
+    return str(chosen or "")
+
+
+def _said(doing: str, status: int, output: bytes) -> str:
+    reason = output.decode("utf-8", "replace").strip()
+    return f"error {doing} credentials - err: exit status {status}, out: `{reason}`"
+
+
+def _base64(data: bytes) -> str:
+    return binascii.b2a_base64(data, newline=False).decode("ascii")
 
 
 def _entry(auths: dict[str, Any], registry: str) -> dict[str, Any]:
@@ -84,8 +137,7 @@ def _from_helper(helper: str, registry: str) -> dict[str, str]:
     if status != 0:
         if NOT_FOUND in output:
             return {}
-        reason = output.decode("utf-8", "replace").strip()
-        raise HelperFailed(f"error getting credentials - err: exit status {status}, out: `{reason}`")
+        raise HelperFailed(_said("getting", status, output))
     try:
         value = json_text.decode(output)
         name, secret = value["Username"], value["Secret"]

@@ -18,8 +18,8 @@ from skiff.engine.system.info import Info
 from skiff.engine.system.usage import Usage
 from skiff.errors import InvalidParameter
 
-Login = Callable[[str, Credentials], Awaitable[None]]
-"""Ask a registry whether it accepts the credentials. Unauthorized."""
+Login = Callable[[str, Credentials], Awaitable[str]]
+"""Ask a registry whether it accepts the credentials: an identity token or nothing. Unauthorized."""
 
 
 class SystemRoutes:
@@ -72,5 +72,5 @@ class SystemRoutes:
 
     async def auth(self, call: Call) -> web.Response:
         config = await call.json(AuthConfig)
-        await self.login(domain(config.serveraddress), credentials(config))
-        return json({"Status": "Login Succeeded", "IdentityToken": ""})
+        token = await self.login(domain(config.serveraddress), credentials(config))
+        return json({"Status": "Login Succeeded", "IdentityToken": token})

@@ -53,6 +53,7 @@ class Challenge(Struct, frozen=True):
 class _Token(Struct, frozen=True):
     token: str = ""
     access_token: str = ""
+    refresh_token: str = ""
     expires_in: int | None = None
 
 
@@ -90,7 +91,12 @@ class Authorisation:
         credentials: Credentials,
         scope: str,
         tokens: dict[tuple[str, str, Credentials], tuple[str, float]],
+        *,
+        stays: bool = False,
     ) -> None:
+        """stays: ask for an identity token too, which stands for the password later."""
+        self.identity_token = ""
+        self._stays = stays
         self._transport = transport
         self._credentials = credentials
         self._scope = scope
@@ -161,6 +167,8 @@ class Authorisation:
         else:
             query = [("service", service)] if service else []
             query += [("scope", scope) for scope in scopes]
+            if self._stays:
+                query += [("client_id", CLIENT_ID), ("offline_token", "true")]
             headers = {}
             if self._credentials.username:
                 query.insert(0, ("account", self._credentials.username))
@@ -181,6 +189,7 @@ class Authorisation:
             answer = msgspec.json.decode(body, type=_Token)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Unavailable(f"{realm}: the token server's answer is not understood: {error}") from error
+        self.identity_token = answer.refresh_token
         token = answer.token or answer.access_token
         if not token or not token.isprintable() or not token.isascii():
             raise Unauthorized("authorization server did not include a token in the response")

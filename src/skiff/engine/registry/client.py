@@ -6,7 +6,9 @@ OCI distribution-spec 1.1.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from http import HTTPStatus
 from typing import TypeVar
 from urllib.parse import quote, urljoin
 
@@ -37,6 +39,10 @@ class Fetched(Struct, frozen=True):
 
 class _Tags(Struct, frozen=True):
     tags: tuple[str, ...] | None = None
+
+
+class LoginFailed(SkiffError):
+    """The registry itself, not a token server, refused the password."""
 
 
 class Registries:
@@ -75,19 +81,29 @@ class Registries:
         await target.find()
         return target
 
-    async def login(self, domain: str, credentials: Credentials) -> None:
-        """Return when the registry accepts the credentials. Unauthorized, Unavailable."""
+    async def login(self, domain: str, credentials: Credentials) -> str:
+        """Return when the registry accepts the credentials: an identity token to use instead, or nothing.
+
+        Unauthorized, Unavailable, LoginFailed.
+        """
         problem: SkiffError | None = None
         for endpoint in self._hosts.endpoints(domain):
             if endpoint.is_mirror:
                 continue
-            door = Authorisation(self._transport, credentials, "", {})
+            door = Authorisation(self._transport, credentials, "", {}, stays=True)
             request = prepared(endpoint, f"{endpoint.url}/v2/")
             try:
                 async with door.send(request) as response:
                     if response.status == 200:
-                        return
-                    raise await refusal(response, request)
+                        return door.identity_token
+                    raise LoginFailed(
+                        f"login attempt to {request.url} failed with status: {_status(response.status)}"
+                    )
+            except Unauthorized as error:
+                reason = str(error)
+                raise Unauthorized(
+                    reason if reason.startswith("Get ") else f'Get "{request.url}": {reason}'
+                ) from error
             except Unavailable as error:
                 problem = problem or error
         raise problem or Unavailable(f"no registry answers for {domain}")
@@ -117,6 +133,8 @@ class Repository:
             ) from error
         except NotFound as error:
             raise NotFound(f"manifest for {self._named(identifier)} not found: {error}") from error
+        except Unauthorized as error:  # Docker knocks with a HEAD
+            raise Unauthorized(re.sub(r"^Get ", "Head ", str(error))) from error
 
     async def blob(self, descriptor: Descriptor, offset: int = 0) -> AsyncIterator[bytes]:
         """The bytes of a blob from offset on. A cut connection is taken up again where it broke.
@@ -261,6 +279,14 @@ def _media_type(data: bytes) -> str:
     if document.media_type:
         return document.media_type
     return manifests.OCI_INDEX if isinstance(document, manifests.Index) else manifests.OCI_MANIFEST
+
+
+def _status(code: int) -> str:
+    """`401 Unauthorized`."""
+    try:
+        return f"{code} {HTTPStatus(code).phrase}"
+    except ValueError:
+        return str(code)
 
 
 def _next_page(link: str) -> str | None:

@@ -189,6 +189,10 @@ class Target:
                 yield response, request
         except TryAgain:
             raise
+        except Unauthorized as error:
+            if "no basic auth credentials" in str(error):  # the whole of what Docker says here
+                raise Unauthorized("no basic auth credentials") from error
+            raise
         except Unavailable as error:
             if isinstance(error.__cause__, OSError | TimeoutError) or "EOF" in str(error):
                 raise TryAgain(str(error)) from error

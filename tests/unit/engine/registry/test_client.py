@@ -7,8 +7,9 @@ import pytest
 from tests.fakes.registry import FakeRegistry
 
 from skiff.engine.registry.auth import Credentials
-from skiff.engine.registry.client import Denied, Registries, Repository
+from skiff.engine.registry.client import LoginFailed, Registries, Repository
 from skiff.engine.registry.hosts import Hosts
+from skiff.engine.registry.replies import Denied
 from skiff.engine.registry.transport import HttpTransport
 from skiff.errors import DigestMismatch, NotFound, Unauthorized, Unavailable
 from skiff.oci.digest import Digest
@@ -204,6 +205,20 @@ async def test_a_mirror_is_asked_first_and_may_fail(fake: FakeRegistry, transpor
 async def test_login(fake: FakeRegistry, transport: HttpTransport) -> None:
     fake.basic = "me:secret"
     registries = Registries(transport, Hosts(), pause=Clock().pause)
-    await registries.login(fake.address, USER)
-    with pytest.raises(Unauthorized):
+    assert await registries.login(fake.address, USER) == ""
+    with pytest.raises(LoginFailed) as refused:
         await registries.login(fake.address, Credentials("me", "wrong"))
+    assert str(refused.value) == (
+        f"login attempt to http://{fake.address}/v2/ failed with status: 401 Unauthorized"
+    )
+
+
+async def test_login_at_a_token_server(fake: FakeRegistry, transport: HttpTransport) -> None:
+    fake.basic, fake.token, fake.identity = "me:secret", "t0ken", "ident"
+    registries = Registries(transport, Hosts(), pause=Clock().pause)
+    assert await registries.login(fake.address, USER) == "ident"
+    with pytest.raises(Unauthorized) as refused:
+        await registries.login(fake.address, Credentials("me", "wrong"))
+    assert str(refused.value) == (
+        f'Get "http://{fake.address}/v2/": unauthorized: incorrect username or password'
+    )
