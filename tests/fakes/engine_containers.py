@@ -73,12 +73,19 @@ class Room:
     """Make another one with the same parts for an engine that was killed and started again."""
 
     def __init__(
-        self, path: Path, earlier: "Room | None" = None, *, keeping: bool = False, **settings: Any
+        self,
+        path: Path,
+        earlier: "Room | None" = None,
+        *,
+        keeping: bool = False,
+        state: Any = None,
+        snapshots: Any = None,
+        **settings: Any,
     ) -> None:
         self.path = path
-        self.state: MemoryState = earlier.state if earlier else MemoryState()
+        self.state: MemoryState = state or (earlier.state if earlier else MemoryState())
         self.runtime: FakeRuntime = earlier.runtime if earlier else FakeRuntime()
-        self.snapshots: MemorySnapshots = earlier.snapshots if earlier else MemorySnapshots()
+        self.snapshots: MemorySnapshots = snapshots or (earlier.snapshots if earlier else MemorySnapshots())
         self.volumes: MemoryVolumes = earlier.volumes if earlier else MemoryVolumes()
         self.events: list[Event] = []
         self.bin = Bin(self.state, keeping=keeping)
