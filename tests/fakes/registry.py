@@ -14,7 +14,8 @@ class FakeRegistry:
     """Faults are asked for by setting the attributes; `requests` tells what came in.
 
     cut: blob → how many bytes each of its next replies ends after. wrong: blobs whose bytes are replaced.
-    failures: statuses of the next replies. token: a bearer token to ask for; identity: the one that stays; basic: `user:password`.
+    failures: statuses of the next replies. token: a bearer token to ask for; identity: one that stays.
+    basic: `user:password`.
     """
 
     def __init__(self) -> None:

@@ -167,3 +167,71 @@ async def test_two_pushes_share_the_compression(engine: Engine, registry: str, t
     assert said(first, tar)[-1] in ("Pushed", "Mounted from two")
     assert said(second, tar)[-1] in ("Pushed", "Mounted from one")
     assert manifest(registry, "one:1") == manifest(registry, "two:1")
+
+
+class CuttingProxy:
+    """Passes bytes on to a registry, and ends connections after so many of them, for each of `cuts` once."""
+
+    def __init__(self, target: str, cuts: list[int]) -> None:
+        self.host, _, port = target.partition(":")
+        self.port = int(port)
+        self.cuts = cuts
+        self.sent = 0
+        self.address = ""
+
+    async def __aenter__(self) -> "CuttingProxy":
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream, down = await asyncio.open_connection(self.host, self.port)
+
+        async def back() -> None:
+            while data := await upstream.read(1 << 16):
+                writer.write(data)
+                await writer.drain()
+
+        answers = asyncio.ensure_future(back())
+        through = 0
+        try:
+            while data := await reader.read(1 << 16):
+                through += len(data)
+                self.sent += len(data)
+                down.write(data)
+                await down.drain()
+                if self.cuts and through > self.cuts[0]:
+                    self.cuts.pop(0)
+                    break
+        except ConnectionError:
+            pass
+        answers.cancel()
+        for end in (down, writer):
+            end.close()
+
+
+async def test_a_push_survives_broken_connections(engine: Engine, registry: str, tmp_path: Path) -> None:
+    tar = layer({"noise": os.urandom(16 << 20)})
+    await loaded(engine, tmp_path, [tar], "made/cut:1")
+    async with CuttingProxy(registry, [9 << 20, 3 << 20]) as proxy:
+        # this registry forgets a broken session, so the blob is sent from its beginning
+        await engine.images.tag("made/cut:1", f"{proxy.address}/cut", "1")
+        events = await engine.push(f"{proxy.address}/cut:1")
+        assert said(events, tar) == ["Preparing", "Pushed"]
+        assert not proxy.cuts, "both cuts happened"
+    assert manifest(registry, "cut:1")
+    await engine.pull(f"{registry}/cut:1")
+
+
+async def test_whoever_leaves_ends_the_push(engine: Engine, registry: str, tmp_path: Path) -> None:
+    tar = layer({"noise": os.urandom(4 << 20)})
+    await loaded(engine, tmp_path, [tar], "made/left:1")
+    await engine.images.tag("made/left:1", f"{registry}/left", "1")
+    work = engine.images.push(f"{registry}/left:1")
+    await anext(work)
+    await work.aclose()
+    assert not engine.leases.held()
+    assert said(await engine.push(f"{registry}/left:1"), tar)[-1] == "Pushed"
