@@ -15,6 +15,7 @@ from msgspec import structs
 
 from skiff.engine.execution.native import NativeRuntime
 from skiff.engine.execution.runtime import AttachRequest, RuntimeFailure, Stdio
+from skiff.errors import Conflict
 from skiff.linux import cgroups
 from skiff.oci.runtime import (
     Hook,
@@ -206,6 +207,8 @@ async def test_limits_are_updated(runtime: NativeRuntime, box: Box, parent: str)
     group = cgroups.existing(cgroups.layout(), f"{parent}/limited")
     assert group.read("pids", "pids.max").strip() == "9"
     assert group.read("memory", "memory.limit_in_bytes").strip() == str(64 << 20)
+    with pytest.raises(Conflict, match="below the current use"):
+        await task.update(Resources(memory=MemoryLimits(limit=4096, check_before_update=True)))
     await task.delete(force=True)
 
 

@@ -20,8 +20,8 @@ from skiff.errors import Conflict, InvalidParameter, SkiffError
 from skiff.linux import capabilities, cgroups, seccomp, syscalls
 from skiff.oci import runtime as oci
 from skiff.runtime import oci_run
-from skiff.runtime.isolation import cgroup as limits
 from skiff.runtime.isolation.handshake import StepFailed
+from skiff.runtime.isolation.update import update as change_limits
 from skiff.runtime.oci_store import Store, group_of, state_of
 
 ROOT: Final = "/run/skiff-oci"
@@ -152,14 +152,7 @@ def update(store: Store, args: argparse.Namespace) -> int:
             raise InvalidParameter(f"{args.resources}: {error}") from error
     else:
         resources = _resources(args)
-    group = group_of(record)
-    here = group.layout
-    plan = limits.plan(
-        resources, v1=here.v1, v2=here.v2_controllers if here.v2 else None, now=memory_now(group)
-    )
-    group.apply(plan.writes)
-    if plan.device_program:
-        group.restrict_devices(plan.device_program)
+    change_limits(group_of(record), resources)
     return 0
 
 
@@ -178,19 +171,6 @@ def _resources(args: argparse.Namespace) -> oci.Resources:
         pids=None if args.pids_limit is None else oci.PidsLimits(args.pids_limit),
         block_io=None if args.blkio_weight is None else oci.BlockIO(weight=args.blkio_weight),
     )
-
-
-def memory_now(group: cgroups.Group) -> limits.MemoryNow:
-    """The v1 memory limits of a group, as plan() wants to know them."""
-
-    def value(name: str) -> int:
-        try:
-            number = int(group.read("memory", name))
-        except (FileNotFoundError, ValueError):
-            return limits.UNLIMITED
-        return limits.UNLIMITED if number >= 1 << 62 else number
-
-    return limits.MemoryNow(value("memory.limit_in_bytes"), value("memory.memsw.limit_in_bytes"))
 
 
 def events(store: Store, args: argparse.Namespace) -> int:

@@ -46,7 +46,8 @@ def take_streams(streams: Sequence[int], slave: int = -1) -> None:
 def enter(process: Process, seccomp_program: bytes | None, seccomp_flags: int) -> tuple[str, dict[str, str]]:
     """Take on directory and identity: (path of the program, its environment).
 
-    Everything from 3 on ends at execve.
+    Everything from 3 on ends at execve. Limits that we may not raise so far are set as far as we may, and
+    nothing is said: only the container's own stderr is in reach here, and it can ask getrlimit(2).
     """
     if not process.args:
         raise StepFailed("exec", errno.EINVAL, "no command")

@@ -9,9 +9,9 @@ from typing import Protocol
 
 from skiff.linux import cgroups, processes
 from skiff.oci.runtime import Hooks, Process, Resources, Spec
-from skiff.runtime.isolation import cgroup as limits
 from skiff.runtime.isolation import create, hooks, join
 from skiff.runtime.isolation.create import Container, Streams
+from skiff.runtime.isolation.update import update
 from skiff.runtime.protocol import Create
 
 
@@ -105,16 +105,7 @@ class Native:
         )
 
     def update(self, resources: Resources) -> None:
-        group = self.container.group
-        plan = limits.plan(
-            resources,
-            v1=self.here.v1,
-            v2=self.here.v2_controllers if self.here.v2 else None,
-            now=_memory_now(group),
-        )
-        group.apply(plan.writes)
-        if plan.device_program:
-            group.restrict_devices(plan.device_program)
+        update(self.container.group, resources)
 
     def pids(self) -> tuple[int, ...]:
         return tuple(self.container.group.pids())
@@ -131,14 +122,3 @@ class Native:
         if wanted.poststop:
             state = create.state_of(self.wish.id, self.wish.bundle, self.spec, "stopped")
             hooks.run("poststop", wanted.poststop, state)
-
-
-def _memory_now(group: cgroups.Group) -> limits.MemoryNow:
-    def figure(name: str) -> int:
-        try:
-            value = int(group.read("memory", name))
-        except (FileNotFoundError, ValueError):
-            return limits.UNLIMITED
-        return limits.UNLIMITED if value >= 1 << 62 else value
-
-    return limits.MemoryNow(figure("memory.limit_in_bytes"), figure("memory.memsw.limit_in_bytes"))
