@@ -171,8 +171,8 @@ async def test_what_is_absent_says_so(tmp_path: Path) -> None:
     async with serving([AbsentRoutes()], tmp_path) as path:
         swarm = await ask(path, "GET", "/v1.41/services")
         assert (swarm.status, swarm.json()["message"]) == (503, NOT_A_MANAGER)
-        build = await ask(path, "POST", "/build")
-        assert build.status == 501
+        session = await ask(path, "POST", "/session")
+        assert session.status == 501
         assert (await ask(path, "GET", "/plugins")).json() == []
 
 
