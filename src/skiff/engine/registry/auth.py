@@ -163,6 +163,7 @@ class Authorisation:
                 headers={"Content-Type": "application/x-www-form-urlencoded"},
                 body=urlencode(form).encode(),
                 verify=request.verify,
+                certificates=request.certificates,
             )
         else:
             query = [("service", service)] if service else []
@@ -178,6 +179,7 @@ class Authorisation:
                 url=f"{realm}{mark}{urlencode(query, quote_via=quote, safe=':/,')}",
                 headers=headers,
                 verify=request.verify,
+                certificates=request.certificates,
             )
         async with self._transport.send(ask) as response:
             body = await response.read(LARGEST_ANSWER)

@@ -13,16 +13,19 @@ from skiff.errors import InvalidParameter
 from skiff.oci.reference import DEFAULT_DOMAIN
 
 HUB = "https://registry-1.docker.io"
-CERTIFICATES = "/etc/docker/certs.d"
+CERTIFICATES = ("/etc/docker/certs.d", "/etc/skiff/certs.d")
 
 
 class Endpoint(Struct, frozen=True):
-    """One place to ask. url: without a slash at the end. is_mirror: never gets the user's credentials."""
+    """One place to ask. url: without a slash at the end. is_mirror: never gets the user's credentials.
+
+    certificates: directories that may hold its authorities and our client certificates.
+    """
 
     url: str
     verify: bool = True
     is_mirror: bool = False
-    certificates: str | None = None
+    certificates: tuple[str, ...] = ()
 
 
 class Hosts:
@@ -57,7 +60,9 @@ class Hosts:
     def _endpoint(self, scheme: str, rest: str, *, is_mirror: bool = False) -> Endpoint:
         domain = rest.partition("/")[0]
         verify = not self.is_insecure(domain)
-        return Endpoint(f"{scheme}://{rest}", verify, is_mirror, f"{CERTIFICATES}/{domain}")
+        return Endpoint(
+            f"{scheme}://{rest}", verify, is_mirror, tuple(f"{one}/{domain}" for one in CERTIFICATES)
+        )
 
     def _add(self, entry: str) -> None:
         if entry.startswith(("http://", "https://")):

@@ -28,14 +28,14 @@ _ADDRESS = re.compile(r"\('([0-9a-fA-F.:%]+)', (\d+)")
 
 
 class RegistryRequest(Struct, frozen=True, kw_only=True):
-    """verify: check the certificate. certificates: a directory of ca *.crt and client *.cert/*.key pairs."""
+    """verify: check the certificate. certificates: directories of ca *.crt and client *.cert/*.key pairs."""
 
     url: str
     method: str = "GET"
     headers: Mapping[str, str] = {}
     body: bytes | AsyncIterator[bytes] | None = None
     verify: bool = True
-    certificates: str | None = None
+    certificates: tuple[str, ...] = ()
 
 
 class RegistryResponse(Protocol):
@@ -92,7 +92,7 @@ class HttpTransport:
     def __init__(self, *, user_agent: str = "skiff") -> None:
         self._user_agent = user_agent
         self._session: aiohttp.ClientSession | None = None
-        self._contexts: dict[str, ssl.SSLContext] = {}
+        self._contexts: dict[tuple[str, ...], ssl.SSLContext] = {}
 
     async def close(self) -> None:
         """Let go of every connection."""
@@ -155,24 +155,25 @@ class HttpTransport:
     def _trust(self, request: RegistryRequest) -> ssl.SSLContext | bool:
         if not request.verify:
             return False
-        directory = Path(request.certificates or "")
-        if not request.certificates or not directory.is_dir():
+        directories = tuple(one for one in request.certificates if Path(one).is_dir())
+        if not directories:
             return self._system()
-        context = self._contexts.get(request.certificates)
+        context = self._contexts.get(directories)
         if context is None:
             context = ssl.create_default_context()
-            for authority in sorted(directory.glob("*.crt")):
-                context.load_verify_locations(cafile=str(authority))
-            for certificate in sorted(directory.glob("*.cert")):
-                context.load_cert_chain(str(certificate), str(certificate.with_suffix(".key")))
-            self._contexts[request.certificates] = context
+            for directory in map(Path, directories):
+                for authority in sorted(directory.glob("*.crt")):
+                    context.load_verify_locations(cafile=str(authority))
+                for certificate in sorted(directory.glob("*.cert")):
+                    context.load_cert_chain(str(certificate), str(certificate.with_suffix(".key")))
+            self._contexts[directories] = context
         return context
 
     def _system(self) -> ssl.SSLContext:
         """Trusts what this host trusts; made at first use, because reading its authorities takes a while."""
-        if "" not in self._contexts:
-            self._contexts[""] = ssl.create_default_context()
-        return self._contexts[""]
+        if () not in self._contexts:
+            self._contexts[()] = ssl.create_default_context()
+        return self._contexts[()]
 
 
 def _reason(error: BaseException) -> str:
