@@ -257,7 +257,8 @@ def test_an_internal_network_leads_nowhere() -> None:
 def test_connect_and_disconnect_while_running() -> None:
     async def scenario() -> None:
         house = House(SqliteState(":memory:"))
-        house.networks.create(NetworkCreate(name="one"))
+        ipam = IPAM(config=(IPAMConfig(subnet="172.18.0.0/16"),))
+        house.networks.create(NetworkCreate(name="one", ipam=ipam))
         web = await house.open("web", "bridge")
         db = await house.open("db", "one")
         async with serving(web):

@@ -16,7 +16,7 @@ from skiff.docker.network import (
 from skiff.engine.api.app import Route, delete, get, json, post
 from skiff.engine.api.call import Call
 from skiff.engine.containers.record import Records
-from skiff.engine.containers.sandboxes import owner
+from skiff.engine.containers.sandboxes import check_connectable, owner
 from skiff.engine.networks import views
 from skiff.engine.networks.service import Networks
 
@@ -61,6 +61,7 @@ class NetworkRoutes:
     async def connect(self, call: Call) -> web.Response:
         wish = await call.json(NetworkConnect)
         container = self.containers.find(wish.container)
+        check_connectable(container)
         settings = wish.endpoint_config or EndpointSettings()
         await self.networks.connect(call["id"], owner(container), settings)
         return web.Response(status=200)

@@ -16,7 +16,7 @@ from skiff.engine.networks import links, views
 from skiff.engine.networks.bridge import gateways
 from skiff.engine.networks.record import Owner, StoredPort
 from skiff.engine.networks.service import Networks
-from skiff.errors import InvalidParameter, NotFound
+from skiff.errors import Forbidden, InvalidParameter, NotFound, SkiffError
 from skiff.paths import DataPaths
 
 
@@ -32,6 +32,9 @@ class NetworkSandboxes:
         self._plain = PlainSandboxes(pid_of)
 
     def warnings(self, container: Container) -> Sequence[str]:
+        mine = owner(container)
+        if not container.host.network_mode.startswith("container:"):
+            self._networks.check(mine)
         if is_plain(container):
             return self._plain.warnings(container)
         if mode_of(container) == "bridge":
@@ -51,16 +54,19 @@ class NetworkSandboxes:
             return await self._plain.open(container)
         mine = owner(container)
         linked = list(self._links.of(container)) if mode_of(container) == "bridge" else []
-        self._networks.join(mine)
         sandboxes = self._networks.sandboxes
-        sandbox = await sandboxes.open(mine)
+        try:
+            self._networks.join(mine)
+            sandbox = await sandboxes.open(mine)
+        except SkiffError as error:
+            raise type(error)(f"failed to set up container networking: {error}") from error
         self._networks.told(container.id, "connect")
-        hosts = [
+        hosts = [links.hosts_entry(alias, target) for alias, target in linked]
+        hosts += [
             (str(address), container.config.hostname + domain(container))
             for endpoint in self._networks.records.of_owner(container.id)
             for address in endpoint.addresses()
         ]
-        hosts += [links.hosts_entry(alias, target) for alias, target in linked]
         env = [
             entry for alias, target in linked for entry in links.environment(container.name, alias, target)
         ]
@@ -126,7 +132,7 @@ class NetworkSandboxes:
 
     def settings(self, container: Container) -> NetworkSettings:
         if is_plain(container):
-            return self._plain.settings(container)
+            return self._plain_settings(container)
         mine = owner(container)
         endpoints = self.endpoints(container)
         found = NetworkSettings(
@@ -150,9 +156,22 @@ class NetworkSandboxes:
             mac_address=default.mac_address,
         )
 
+    def _plain_settings(self, container: Container) -> NetworkSettings:
+        """Docker shows a sandbox of their own for `none` and `host`; for container:ID that of the other."""
+        found = replace(self._plain.settings(container), networks=self.endpoints(container))
+        if not container.state.running or container.host.network_mode.startswith("container:"):
+            return found
+        return replace(found, sandbox_id=container.id, sandbox_key=f"/proc/{container.state.pid}/ns/net")
+
     def endpoints(self, container: Container) -> dict[str, EndpointSettings]:
         if is_plain(container):
-            return self._plain.endpoints(container)
+            found = self._plain.endpoints(container)
+            if not container.state.running:
+                return found
+            return {
+                name: replace(e, network_id=self._networks.find(name).id, endpoint_id=container.id)
+                for name, e in found.items()
+            }
         records = self._networks.records
         found = {}
         for endpoint in records.of_owner(container.id):
@@ -188,6 +207,21 @@ def mode_of(container: Container) -> str:
 def is_plain(container: Container) -> bool:
     mode = container.host.network_mode
     return mode in ("none", "host") or mode.startswith("container:")
+
+
+def check_connectable(container: Container) -> None:
+    """Forbidden for a container whose mode leaves it no other network."""
+    mode = container.host.network_mode
+    if mode == "none":
+        raise Forbidden(
+            "container cannot be connected to multiple networks with one of the networks in private "
+            "(none) mode"
+        )
+    if is_plain(container):
+        raise Forbidden(
+            "container sharing network namespace with another container or host cannot be connected to "
+            "any other network"
+        )
 
 
 def domain(container: Container) -> str:

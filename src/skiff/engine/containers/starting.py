@@ -229,6 +229,7 @@ class Starting:
     def _host_files(self, container: Container, view: SandboxView) -> dict[str, str]:
         """hosts, hostname and resolv.conf, written anew for this start."""
         directory = str(self.data.container(container.id))
+        os.makedirs(directory, mode=0o710, exist_ok=True)
         if view.files_of:
             directory = str(self.data.container(view.files_of))
         else:
@@ -238,7 +239,6 @@ class Starting:
 
     def _write_host_files(self, container: Container, view: SandboxView, directory: str) -> None:
         host, config = container.host, container.config
-        os.makedirs(directory, mode=0o710, exist_ok=True)
         theirs = _host_text("/etc/resolv.conf")
         texts = {
             "hostname": config.hostname + "\n",

@@ -49,7 +49,9 @@ class BridgeDriver:
             if key in _BOOLEANS and value.lower() not in ("", "0", "1", "t", "f", "true", "false"):
                 raise InvalidParameter(f"invalid value for {key}: {value!r}: expected true or false")
             if key == MTU and not (value.isdigit() and 68 <= int(value) <= 65535):
-                raise InvalidParameter(f"invalid MTU {value!r}: expected 68–65535")
+                raise InvalidParameter(
+                    f"failed to parse {MTU} value: {value} (expected a number from 68 to 65535)"
+                )
         if len(network.link) > _LONGEST_LINK_NAME or "/" in network.link or not network.link:
             raise InvalidParameter(
                 f"invalid bridge name {network.link!r}: expected 1–15 characters, no slash"

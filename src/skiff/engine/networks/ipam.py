@@ -121,13 +121,22 @@ def first_host(network: Network) -> Address:
 
 
 def parse_subnet(text: str) -> Network:
-    """A CIDR whose host bits are clear."""
+    """The network that an address and a prefix length are of. InvalidParameter in Docker's words."""
     try:
         if "/" not in text:
             raise ValueError
         return ip_network(text, strict=False)
     except ValueError:
-        raise InvalidParameter(f"invalid subnet {text}: expected an address and a prefix length") from None
+        raise InvalidParameter(
+            f"invalid network config:\ninvalid subnet {text}: invalid CIDR block notation"
+        ) from None
+
+
+def check_host_bits(text: str) -> None:
+    """InvalidParameter when a subnet names an address inside it."""
+    net = parse_subnet(text)
+    if ip_address(text.partition("/")[0]) != net.network_address:
+        raise InvalidParameter(f"invalid network config:\ninvalid subnet {text}: it should be {net}")
 
 
 def parse_address(text: str, what: str) -> Address:

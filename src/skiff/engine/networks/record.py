@@ -38,7 +38,10 @@ class StoredRange(Struct, frozen=True):
 
 
 class Network(Struct, frozen=True, kw_only=True):
-    """One network. link: the bridge, or the parent of a macvlan. asked: the IPAM as inspect shows it."""
+    """One network. link: the bridge, or the parent of a macvlan. asked: the IPAM as inspect shows it.
+
+    addressable: its user chose a subnet, and may choose addresses of it.
+    """
 
     id: str
     name: str
@@ -51,6 +54,7 @@ class Network(Struct, frozen=True, kw_only=True):
     ipv6: bool = False
     ranges: tuple[StoredRange, ...] = ()
     asked: IPAM = IPAM()
+    addressable: bool = True
     options: dict[str, str] = {}
     labels: dict[str, str] = {}
 

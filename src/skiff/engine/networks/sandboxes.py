@@ -187,7 +187,8 @@ class Sandboxes:
             if wish is not None and wish not in scope.subnet:
                 continue
             given = reserve(scope, taken, wish, self._last.get(stored.subnet))
-            self._last[stored.subnet] = given
+            if wish is None:
+                self._last[stored.subnet] = given
             found[version] = f"{given}/{scope.subnet.prefixlen}"
         interface = self._free_interface(endpoint.owner)
         mac = endpoint.settings.mac_address
@@ -234,7 +235,13 @@ class Sandboxes:
         gateway = self._gateway(sandbox.owner.id)
         wanted = self._wishes(sandbox.owner, gateway) if gateway is not None else []
         added = [wish for wish in wanted if wish not in sandbox.claims]
-        claims = dict(zip(added, self._ports.claim(added), strict=True))
+        try:
+            claims = dict(zip(added, self._ports.claim(added), strict=True))
+        except SkiffError as error:
+            where = f"{sandbox.owner.name} ({gateway.id})" if gateway is not None else sandbox.owner.name
+            raise type(error)(
+                f"driver failed programming external connectivity on endpoint {where}: {error}"
+            ) from error
         await self._unpublish(sandbox, [wish for wish in sandbox.claims if wish not in wanted])
         sandbox.claims.update(claims)
         self._store_ports(sandbox, gateway)

@@ -15,10 +15,19 @@ from skiff.docker.units import parse_time
 from skiff.engine.networks.bridge import DEFAULT_BRIDGE, HOST_BINDING, ICC, MASQUERADE, MTU, NAME
 from skiff.engine.networks.driver import NetworkDriver
 from skiff.engine.networks.ipam import Network as Subnet
-from skiff.engine.networks.ipam import Pool, Range, complete, first_host, next_subnet, overlap
+from skiff.engine.networks.ipam import (
+    Pool,
+    Range,
+    check_host_bits,
+    complete,
+    first_host,
+    next_subnet,
+    overlap,
+)
 from skiff.engine.networks.names import names_of
 from skiff.engine.networks.record import PREDEFINED, Endpoint, Network, Owner, Records, StoredRange
 from skiff.engine.networks.sandboxes import Sandboxes
+from skiff.engine.networks.settings import check_settings
 from skiff.engine.storage.removed import Bin
 from skiff.errors import Conflict, Forbidden, InvalidParameter, NotFound, NotImplementedHere
 
@@ -126,6 +135,9 @@ class Networks:
 
     def all(self, filters: Filters | None = None) -> list[Network]:
         """Those that match, in the order of their names. InvalidParameter for an unknown filter."""
+        for kind in filters.values("type") if filters is not None else ():
+            if kind not in ("builtin", "custom"):
+                raise InvalidParameter(f"invalid filter: 'type'='{kind}'")
         networks = sorted(self.records.networks.values(), key=lambda n: (n.name, n.id))
         return [n for n in networks if filters is None or self._matches(n, filters)]
 
@@ -163,6 +175,7 @@ class Networks:
             ipv6=bool(wish.enable_ipv6),
             ranges=tuple(StoredRange.of(r) for r in ranges),
             asked=asked,
+            addressable=any(config.subnet for config in (wish.ipam or IPAM()).config or ()),
             options=options,
             labels=dict(wish.labels or {}),
         )
@@ -206,6 +219,7 @@ class Networks:
                 if config.gateway or config.ip_range or config.auxiliary_addresses:
                     raise InvalidParameter("invalid network config: subnet is missing")
                 continue
+            check_host_bits(config.subnet)
             scope = complete(
                 config.subnet,
                 config.gateway or "",
@@ -294,6 +308,15 @@ class Networks:
 
     # -- endpoints --------------------------------------------------------------------------------------
 
+    def check(self, owner: Owner) -> None:
+        """May a container be created so? InvalidParameter. A network that does not exist yet is let pass."""
+        for name, settings in owner.settings.items():
+            try:
+                network = self.find(name)
+            except NotFound:
+                continue
+            check_settings(network, settings)
+
     def join(self, owner: Owner) -> list[Endpoint]:
         """Endpoints for a container as it was created: stored, not attached. NotFound for a network."""
         return [self._new_endpoint(self.find(name), owner, s) for name, s in owner.settings.items()]
@@ -317,8 +340,10 @@ class Networks:
         network = self.find(text)
         if network.name in PREDEFINED and network.name != "bridge":
             raise Forbidden(
-                f"{owner.name} cannot be connected to the network {network.name}: it has no links"
+                f"cannot connect container to {network.name} network - "
+                f"container must be created in {network.name} network mode"
             )
+        check_settings(network, settings)
         if any(e.network == network.id for e in self.records.of_owner(owner.id)):
             raise Forbidden(f"endpoint with name {owner.name} already exists in network {network.name}")
         endpoint = self._new_endpoint(network, owner, settings)

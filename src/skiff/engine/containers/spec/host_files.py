@@ -17,7 +17,7 @@ LOCALHOST = (
 
 def hosts(entries: Iterable[tuple[str, str]], extra: Iterable[str] = (), gateway: str = "") -> str:
     """What /etc/hosts holds. entries: (address, names). extra: ExtraHosts, `name:address`."""
-    lines = [f"{address}\t{names}" for address, names in (*LOCALHOST, *entries)]
+    lines = [f"{address}\t{names}" for address, names in LOCALHOST]
     for entry in extra:
         name, address = extra_host(entry)
         if address == "host-gateway":
@@ -25,6 +25,7 @@ def hosts(entries: Iterable[tuple[str, str]], extra: Iterable[str] = (), gateway
                 raise InvalidParameter("unable to derive the IP value for host-gateway")
             address = gateway
         lines.append(f"{address}\t{name}")
+    lines += [f"{address}\t{names}" for address, names in entries]
     return "\n".join(lines) + "\n"
 
 
