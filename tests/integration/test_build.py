@@ -33,6 +33,17 @@ def build(engine: Engine, body: bytes, **query: Any) -> list[dict[str, Any]]:
     return [json.loads(line) for line in reply.body.splitlines()]
 
 
+def request(body: bytes) -> bytes:
+    """The whole POST of a build."""
+    head = (
+        "POST /build HTTP/1.1",
+        "Host: d",
+        "Content-Type: application/x-tar",
+        f"Content-Length: {len(body)}",
+    )
+    return "\r\n".join(head).encode() + b"\r\n\r\n" + body
+
+
 def text(events: list[dict[str, Any]]) -> str:
     return "".join(event.get("stream", "") for event in events)
 
@@ -139,6 +150,18 @@ def test_why_a_step_runs_again(engine: Engine) -> None:
     assert " ---> Why: file app.py changed\n" in text(events)
 
 
+@pytest.mark.parametrize("base", ["scratch", "busybox"])
+def test_labels_of_the_command_line(engine: Engine, base: str) -> None:
+    id = image(build(engine, context(Dockerfile=f"FROM {base}\n"), labels={"asked": "for"}))
+    assert json.loads(engine.docker("inspect", id).ok())[0]["Config"]["Labels"]["asked"] == "for"
+
+
+def test_run_without_a_network_has_a_loopback(engine: Engine) -> None:
+    out = text(build(engine, context(Dockerfile="FROM busybox\nRUN --network=none ip addr\n"), nocache=1))
+    assert "inet 127.0.0.1/8" in out
+    assert "eth0" not in out
+
+
 def test_stages_and_what_they_hand_on(engine: Engine) -> None:
     dockerfile = (
         "FROM busybox AS a\nRUN echo from a > /a && chown 7:8 /a\n"
@@ -228,8 +251,7 @@ def test_a_client_that_leaves_ends_the_build(engine: Engine) -> None:
     body = context(Dockerfile="FROM busybox\nRUN echo before\nRUN sleep 600\n")
     stream = socket.socket(socket.AF_UNIX)
     stream.connect(engine.socket)
-    head = f"POST /build HTTP/1.1\r\nHost: d\r\nContent-Type: application/x-tar\r\nContent-Length: {len(body)}\r\n\r\n"
-    stream.sendall(head.encode() + body)
+    stream.sendall(request(body))
     said = b""
     while b"Step 3/3" not in said or said.count(b"Running in") < 2:
         said += stream.recv(4096)
@@ -248,8 +270,7 @@ def test_an_engine_killed_in_a_build_leaves_nothing_and_keeps_good_steps(own_eng
     body = context(Dockerfile=good + "RUN sleep 600\n")
     stream = socket.socket(socket.AF_UNIX)
     stream.connect(own_engine.socket)
-    head = f"POST /build HTTP/1.1\r\nHost: d\r\nContent-Type: application/x-tar\r\nContent-Length: {len(body)}\r\n\r\n"
-    stream.sendall(head.encode() + body)
+    stream.sendall(request(body))
     said = b""
     while said.count(b"Running in") < 2:
         said += stream.recv(4096)

@@ -83,6 +83,20 @@ class Narrator:
             else:
                 made = await self._after(stage, step, made)
         assert made is not None
+        wanted = stage.image.run.labels
+        if wanted and (made.image is None or made.config.run.labels != wanted):  # --label
+            last = stage.steps[-1]
+            labelled = Step(
+                number=0,
+                text=last.text,
+                name=last.name,
+                line=last.line,
+                op=last.op,
+                stage=last.stage,
+                config=stage.image.run,
+                author=last.author,
+            )
+            made = await self._image(stage, labelled, made, made.files, is_cached=made.is_cached)
         self._stages[stage.output] = made
         return made
 

@@ -9,6 +9,7 @@ from msgspec import Struct
 from skiff.docker.network import EndpointSettings
 from skiff.engine.networks.bridge import gateways
 from skiff.engine.networks.record import Owner
+from skiff.engine.networks.sandbox import Namespace
 from skiff.engine.networks.service import Networks
 
 
@@ -44,8 +45,15 @@ class NetworkSandboxes:
     @asynccontextmanager
     async def open(self, id: str, mode: str) -> AsyncIterator[View]:
         """mode: default, bridge, none, host, or the name or id of a network. NotFound."""
-        if mode in ("none", "host"):
-            yield View("host" if mode == "host" else "", resolv_conf=self._host_resolv())
+        if mode == "host":
+            yield View("host", resolv_conf=self._host_resolv())
+            return
+        if mode == "none":
+            namespace = Namespace.new()  # its loopback is up
+            try:
+                yield View(namespace.path, resolv_conf=self._host_resolv())
+            finally:
+                namespace.close()
             return
         name = "bridge" if mode in ("default", "") else mode
         owner = Owner(id=id, name="", hostname=id[:12], settings={name: EndpointSettings()})

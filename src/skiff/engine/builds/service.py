@@ -75,7 +75,7 @@ class Builds:
         solver.layering.recover()
 
     async def run(self) -> None:
-        """Once the runtime runs: end what a crash left running. Builds wait for it. Then tidies up, for ever."""
+        """Once the runtime runs: end what a crash left running; builds wait for it. Then tidy up, for ever."""
         await self._solver.runner.recover()
         self._ready.set()
         while True:
@@ -190,7 +190,7 @@ class Builds:
                 raise InvalidParameter(f"refusing to create a tag with a digest reference: {tag}")
         wanted = request.platform
         if wanted is not None and wanted not in tuple(served_by(self._platform)):
-            raise NotImplementedHere(f"cannot build for {wanted}: this machine runs {self._platform}")
+            raise InvalidParameter(f"invalid platform {wanted}: this machine builds for {self._platform}")
         if request.output:
             raise NotImplementedHere("skiff exports builds by its own command line only")
 

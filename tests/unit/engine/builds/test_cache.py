@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from tests.fakes.memory_snapshots import MemorySnapshots
 
 from skiff.docker.filters import parse
 from skiff.engine.builds.cache import PRUNE_FILTERS, Cache
@@ -12,7 +13,6 @@ from skiff.engine.images.names import LayerRow
 from skiff.engine.storage.leases import Leases
 from skiff.engine.storage.state import MemoryState
 from skiff.oci.digest import ChainID, Digest
-from tests.fakes.memory_snapshots import MemorySnapshots
 
 PARTS = (Part("the command", "make"),)
 
