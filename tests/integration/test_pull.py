@@ -15,9 +15,10 @@ from skiff.docker.filters import Filters
 from skiff.engine.images.progress import Progress
 from skiff.engine.images.record import ImageUse
 from skiff.engine.storage.snapshots import SnapshotKey
-from skiff.errors import Conflict, NotFound, SkiffError, Unavailable
+from skiff.errors import Conflict, NotFound, NotImplementedHere, SkiffError, Unavailable
 from skiff.oci.digest import ImageID
 from skiff.oci.platform import Platform
+from tests.fakes.registry import FakeRegistry
 from tests.integration.image_store import MARKS, Engine, layer, layout, push, serving
 
 pytestmark = MARKS
@@ -250,3 +251,16 @@ async def test_the_machine_itself_is_an_image(engine: Engine) -> None:
     engine.snapshots.remove(SnapshotKey("seen"))
     with pytest.raises(SkiffError):
         await engine.images.tag("host", "x")
+
+
+async def test_a_manifest_of_the_old_kind_is_refused(engine: Engine) -> None:
+    fake = FakeRegistry()
+    await fake.start()
+    try:
+        fake.put_manifest("old", "1", {"schemaVersion": 1, "fsLayers": []}, "application/json")
+        with pytest.raises(NotImplementedHere) as old:
+            await engine.pull(f"{fake.address}/old:1")
+    finally:
+        await fake.stop()
+    assert str(old.value).startswith("[DEPRECATION NOTICE] Docker Image Format v1")
+    assert f"Suggest the author of {fake.address}/old:1 to upgrade" in str(old.value)

@@ -23,7 +23,7 @@ from skiff.engine.registry.auth import Credentials
 from skiff.engine.registry.client import Fetched, Registries, Repository
 from skiff.engine.storage.content import ContentStore
 from skiff.engine.storage.leases import HeldLease, Leases
-from skiff.errors import DigestMismatch, InvalidParameter, NotFound
+from skiff.errors import DigestMismatch, InvalidParameter, NotFound, NotImplementedHere
 from skiff.oci import manifest as manifests
 from skiff.oci.digest import ChainID, DiffID, Digest, ImageID
 from skiff.oci.image import LARGEST, ImageConfig, chain_ids
@@ -33,6 +33,12 @@ from skiff.oci.platform import Platform
 from skiff.oci.reference import Reference
 
 _VAGUE_CONFIGS = {"application/octet-stream", "application/json", "text/html", ""}  # of old tools
+_DEPRECATED = (
+    "[DEPRECATION NOTICE] Docker Image Format v1 and Docker Image manifest version 2, schema 1 support is"
+    " disabled by default and will be removed in an upcoming release. Suggest the author of {} to upgrade the"
+    " image to the OCI Format or Docker Image manifest v2, schema 2. More information at"
+    " https://docs.docker.com/go/deprecated-image-specs/"
+)
 
 
 class Puller:
@@ -74,8 +80,11 @@ class Puller:
         self, source: Repository, reference: Reference, platform: Platform | None, emit: Emit
     ) -> bool:
         """Whether the name means something new now."""
-        top = await source.resolve(reference.identifier)
-        came, found = top, manifests.parse(top.data, top.descriptor.media_type)
+        try:
+            top = await source.resolve(reference.identifier)
+            came, found = top, manifests.parse(top.data, top.descriptor.media_type)
+        except NotImplementedHere as error:
+            raise NotImplementedHere(_DEPRECATED.format(reference.familiar)) from error
         if isinstance(found, Index):
             came, found = await self._chosen(source, found, platform)
         emit(message(f"Pulling from {reference.path}", reference.identifier))
