@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -145,3 +146,25 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     entry = tarfile.TarInfo(name)
     entry.size, entry.mode = len(data), 0o644
     tar.addfile(entry, io.BytesIO(data))
+
+
+def test_an_engine_killed_during_a_pull(pulled: Engine) -> None:
+    for delay in (0.2, 0.6, 1.2):
+        pull = subprocess.Popen(
+            [*pulled.network.enter, "docker", "pull", IMAGE],
+            env=pulled.client_environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(delay)
+        pulled.crash()
+        pull.wait(30)
+        pulled.start()
+    pulled.docker("pull", "-q", IMAGE, timeout=200).ok()
+    assert pulled.docker("run", "--rm", IMAGE, "python3", "/opt/app/hello.py").ok() == "hello from a layer"
+    pulled.docker("rmi", IMAGE).ok()
+    pulled.client.delete("/skiff/trash")
+    # Nothing of what the killed ones had begun stays: the directories of layers are busybox's alone.
+    kept = f"{pulled.root}/data/snapshots"
+    layers = [name for name in os.listdir(kept) if os.path.isdir(f"{kept}/{name}/fs/usr")]
+    assert layers == []

@@ -1,12 +1,15 @@
 """Files of removed containers: out of sight at once by a rename, deleted later in a thread."""
 
 import asyncio
+import logging
 import os
 import secrets
 import shutil
 from collections.abc import Callable
 
 from skiff.paths import DataPaths
+
+log = logging.getLogger(__name__)
 
 
 class Trash:
@@ -16,6 +19,7 @@ class Trash:
         self.root = str(data.trash)
         self._sweepers = sweepers
         self._quiet = quiet  # seconds without which deleting would disturb the next start
+        self._patience = 20 * quiet  # until the next try
         self._wanted = asyncio.Event()
 
     def discard(self, path: object) -> None:
@@ -35,7 +39,13 @@ class Trash:
             await self._wanted.wait()
             await asyncio.sleep(self._quiet)
             self._wanted.clear()
-            await asyncio.to_thread(self.sweep)
+            try:
+                await asyncio.to_thread(self.sweep)
+            except OSError as error:
+                # Somebody still writes there, or a disk is ill: no reason to end the engine.
+                log.warning("deleting what was removed: %s; trying again", error)
+                await asyncio.sleep(self._patience)
+                self._wanted.set()
 
     def sweep(self) -> None:
         if os.path.isdir(self.root):

@@ -15,6 +15,7 @@ import json
 import os
 import queue
 import select
+import signal
 import socket
 import sys
 import threading
@@ -49,6 +50,9 @@ def main(fd: int, idle_seconds: float) -> None:
             continue
         message, fds, _, _ = socket.recv_fds(door, LARGEST_JOB, 2)
         if not message:
+            # The engine has ended, perhaps killed: the next one must not find anybody writing.
+            for child in children:
+                os.kill(child, signal.SIGKILL)
             return
         blob, result = fds
         child = os.fork()
