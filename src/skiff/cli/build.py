@@ -282,7 +282,7 @@ def _live(messages: Iterable[Json]) -> list[Json]:
 
 def _columns() -> int:
     try:
-        return os.get_terminal_size(1).columns
+        return os.get_terminal_size(1).columns or 80  # 0: a terminal that does not know
     except OSError:
         return 80
 

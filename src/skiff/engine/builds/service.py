@@ -75,7 +75,7 @@ class Builds:
         solver.layering.recover()
 
     async def run(self) -> None:
-        """Once the runtime runs: end what a crash left running; builds wait for it. Then tidy up, for ever."""
+        """Once the runtime runs: end what a crash left running; builds wait for it. Then tidy up."""
         await self._solver.runner.recover()
         self._ready.set()
         while True:
