@@ -5,6 +5,7 @@ collector finds.
 """
 
 import asyncio
+import secrets
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
@@ -112,15 +113,14 @@ def store(content: ContentStore, what: str, data: bytes) -> Digest:
             return digest
     except NotFound:
         pass
-    ingest = content.ingest(f"{what} {digest}")
+    # a name of its own: two pulls may store the same document at once
+    ingest = content.ingest(f"{what} {digest} {secrets.token_hex(8)}")
     try:
-        if ingest.offset:
-            ingest.abort()
-            ingest = content.ingest(f"{what} {digest}")
         ingest.write(data)
         return ingest.commit(digest, len(data))
-    finally:
-        ingest.close()
+    except BaseException:
+        ingest.abort()
+        raise
 
 
 def _chain(diff_ids: Sequence[DiffID]) -> ChainID:
