@@ -49,7 +49,7 @@ def build(session: Session, asked: Parsed) -> int:
 
 
 def _refuse(asked: Parsed) -> None:
-    for name in ("output", "cache-to", "ssh"):
+    for name in ("output", "cache-to", "ssh", "compress"):
         if asked[name]:
             raise NotImplementedHere(f"skiff build does not do --{name} yet")
     for source in asked["cache-from"]:
