@@ -1,14 +1,16 @@
-"""Files in and out of containers: cp, diff, export, commit, save, load."""
+"""Files in and out of containers: cp: Copy, diff, export, commit, save, load."""
 
 import io
 import json
 import os
 import tarfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.integration.engines import Engine, wait_for
+from tests.integration.engines import Engine, Run, wait_for
 
 
 def _tar(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
@@ -40,9 +42,12 @@ def _put(engine: Engine, name: str, path: str, archive: bytes, **query: object) 
     return reply.status, reply.body.decode()
 
 
+Copy = Callable[..., Run]
+
+
 @pytest.fixture(params=["docker", "skiff"])
-def cp(request: pytest.FixtureRequest, engine: Engine) -> object:
-    return lambda *words, **more: getattr(engine, request.param)("cp", *words, **more)
+def cp(request: pytest.FixtureRequest, engine: Engine) -> Copy:
+    return partial(getattr(engine, request.param), "cp")
 
 
 def _running(engine: Engine, *words: str, script: str = "sleep 1000") -> None:
@@ -56,7 +61,7 @@ def _shell(engine: Engine, script: str) -> str:
     return done.out
 
 
-def test_a_file_goes_in_and_comes_back(engine: Engine, cp, tmp_path: Path) -> None:
+def test_a_file_goes_in_and_comes_back(engine: Engine, cp: Copy, tmp_path: Path) -> None:
     _running(engine)
     (tmp_path / "a").write_text("hello")
     assert cp(str(tmp_path / "a"), "files:/tmp/b").code == 0
@@ -65,7 +70,9 @@ def test_a_file_goes_in_and_comes_back(engine: Engine, cp, tmp_path: Path) -> No
     assert (tmp_path / "c").read_text() == "hello"
 
 
-def test_directories_are_made_merged_and_emptied_of_their_name(engine: Engine, cp, tmp_path: Path) -> None:
+def test_directories_are_made_merged_and_emptied_of_their_name(
+    engine: Engine, cp: Copy, tmp_path: Path
+) -> None:
     _running(engine)
     (tmp_path / "d/in").mkdir(parents=True)
     (tmp_path / "d/in/f").write_text("1")
@@ -81,7 +88,7 @@ def test_directories_are_made_merged_and_emptied_of_their_name(engine: Engine, c
     assert (tmp_path / "out2/in/f").exists()
 
 
-def test_a_stopped_container_is_reached_with_its_volumes(engine: Engine, cp, tmp_path: Path) -> None:
+def test_a_stopped_container_is_reached_with_its_volumes(engine: Engine, cp: Copy, tmp_path: Path) -> None:
     assert engine.docker("create", "--name", "files", "-v", "data:/data", "busybox", "true").code == 0
     (tmp_path / "a").write_text("kept")
     assert cp(str(tmp_path / "a"), "files:/data/a").code == 0
@@ -102,7 +109,7 @@ def test_a_stopped_container_is_reached_with_its_volumes(engine: Engine, cp, tmp
     ],
 )
 def test_what_cannot_be_copied_is_refused_in_dockers_words(
-    engine: Engine, cp, words: list[str], said: str
+    engine: Engine, cp: Copy, words: list[str], said: str
 ) -> None:
     _running(engine)
     done = cp(*words)

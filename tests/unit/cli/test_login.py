@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import posix
 import pty
 import stat
 import sys
@@ -89,8 +90,8 @@ def test_logout_forgets_every_spelling(tmp_path: Path, capsys: pytest.CaptureFix
 def test_a_helper_keeps_the_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "docker-credential-test").write_text(HELPER)
     (tmp_path / "docker-credential-test").chmod(0o755)
-    monkeypatch.setitem(stored.posix.environ, b"PATH", f"{tmp_path}:/usr/bin:/bin".encode())
-    monkeypatch.setitem(stored.posix.environ, b"HELD", f"{tmp_path}/held".encode())
+    monkeypatch.setitem(posix.environ, b"PATH", f"{tmp_path}:/usr/bin:/bin".encode())
+    monkeypatch.setitem(posix.environ, b"HELD", f"{tmp_path}/held".encode())
     (tmp_path / "config.json").write_text('{"credHelpers": {"r.example": "test"}}')
     file = ConfigFile.load(str(tmp_path))
     assert not stored.store(file, "r.example", {"username": "ann", "password": "s3cret"})
