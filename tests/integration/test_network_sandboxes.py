@@ -25,6 +25,7 @@ from skiff.engine.networks.ipam import DEFAULT_POOLS, unique_local
 from skiff.engine.networks.passage import Passage
 from skiff.engine.networks.record import Owner, Records
 from skiff.engine.networks.ruleset import SETS
+from skiff.engine.networks.sandbox import Namespace
 from skiff.engine.networks.sandboxes import Sandbox, Sandboxes
 from skiff.engine.networks.service import Networks
 from skiff.engine.networks.vlan import SubLinkDriver
@@ -380,6 +381,62 @@ def test_the_kernel_holds_what_the_records_say_and_nothing_at_the_end() -> None:
     in_own_network(scenario)
 
 
+def test_two_hundred_networks() -> None:
+    async def scenario() -> None:
+        house = House(SqliteState(":memory:"))
+        began = time.monotonic()
+        for number in range(200):
+            subnet = f"10.{100 + number // 100}.{number % 100}.0/24"
+            ipam = IPAM(config=(IPAMConfig(subnet=subnet),))
+            house.networks.create(NetworkCreate(name=f"n{number}", ipam=ipam))
+        boxes = [await house.open(f"box{n}", f"n{n}") for n in (0, 7, 199)]
+        async with serving(boxes[0]):
+            assert await ask(boxes[2], house.address(boxes[0]), 80) == "no"
+            assert await ask(None, house.address(boxes[0]), 80) == house.gateway("n0")
+        for box in boxes:
+            await house.sandboxes.close(box.owner.id)
+            house.networks.forget(box.owner.id)
+        assert len(house.networks.prune()) == 200
+        assert time.monotonic() - began < 20
+
+    in_own_network(scenario)
+
+
+def test_what_an_earlier_engine_left_half_done_is_completed() -> None:
+    async def scenario() -> None:
+        state = SqliteState(":memory:")
+        first = House(state)
+        for name in ("one", "two", "three"):
+            first.networks.create(NetworkCreate(name=name))
+        web = await first.open("web", "one", "two", "three", port="8080")
+        keeper = python_in(web.namespace.path, "import time; print('up', flush=True); time.sleep(60)")
+        assert keeper.stdout is not None
+        await asyncio.to_thread(keeper.stdout.readline)
+        whole, down, absent = first.records.of_owner(web.owner.id)
+        inside = ["nsenter", f"--net={web.namespace.path}", "ip", "link"]
+        subprocess.run([*inside, "set", down.interface, "down"], check=True)
+        subprocess.run([*inside, "del", absent.interface], check=True)
+        await first.sandboxes.shut_down()
+
+        second = House(state)
+        await second.sandboxes.reopen(web.owner, keeper.pid)
+        second.sandboxes.apply_firewall()
+        found = second.records.of_owner(web.owner.id)
+        assert whole in found
+        assert all(endpoint.is_attached for endpoint in found)
+        reopened = Sandbox(web.owner, Namespace.of_process(keeper.pid))
+        async with serving(reopened):
+            for address in (e.addresses()[0] for e in found):
+                assert await ask(None, str(address), 80) != "no"
+            assert await ask(None, OUTSIDE, 8080) == OUTSIDE
+        bridged = [link.name for link in links.links(second.netlink) if link.kind == "veth"]
+        assert sorted(bridged) == sorted(e.link for e in found)
+        keeper.kill()
+        keeper.communicate()
+
+    in_own_network(scenario)
+
+
 def test_a_macvlan_stands_beside_its_parent() -> None:
     async def scenario() -> None:
         house = House(SqliteState(":memory:"))
@@ -417,6 +474,33 @@ def test_kinds_of_links_that_are_missing_are_named() -> None:
             with pytest.raises(SkiffError, match=words):
                 house.networks.create(wish)
         assert [n.name for n in house.networks.all()] == ["bridge", "host", "none"]
+
+    in_own_network(scenario)
+
+
+INPUT_DROP = """
+table ip filter {
+    chain INPUT {
+        type filter hook input priority 0; policy drop;
+        iif lo accept
+        ct state established accept
+    }
+}
+"""
+
+
+def test_a_host_that_drops_what_comes_in() -> None:
+    async def scenario() -> None:
+        subprocess.run(["nft", "-f", "-"], input=INPUT_DROP, text=True, check=True)
+        house = House(SqliteState(":memory:"))
+        house.networks.create(NetworkCreate(name="one"))
+        web = await house.open("web", "one", port="8080")
+        db = await house.open("db", "one")
+        async with serving(web):
+            assert await ask(db, house.address(web), 80) == house.address(db)
+            assert await output_in(db.namespace.path, RESOLVE, "web") == house.address(web)
+            for client in (None, db, web):
+                assert await ask(client, OUTSIDE, 8080) != "no"
 
     in_own_network(scenario)
 

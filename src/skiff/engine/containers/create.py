@@ -97,6 +97,8 @@ class Creation:
         hostname = config.hostname
         if not hostname and (host.network_mode == "host" or host.uts_mode == "host"):
             hostname = socket.gethostname()
+        if host.network_mode.startswith("container:"):
+            hostname = self._hostname_of(host.network_mode.partition(":")[2])
         config = replace(config, hostname=hostname or id[:12])
         command = merge.command(config)
         return Container(
@@ -113,6 +115,13 @@ class Creation:
             mounts=mounts.plans(host, config.volumes or {}, self._inherited(host)),
             driver=self.snapshots.driver,
         )
+
+    def _hostname_of(self, text: str) -> str:
+        """Who shares a network shares its name; a container that is not there is told at the start."""
+        try:
+            return self.records.find(text).config.hostname
+        except NotFound:
+            return ""
 
     async def _furnish(self, record: Container) -> Container:
         """Snapshot and volumes; all of it or nothing but volumes with a name."""

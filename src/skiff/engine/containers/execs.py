@@ -217,7 +217,7 @@ class Execs:
             container.config,
             host,
             command=wish.cmd or (),
-            env=wish.env or (),
+            env=(*self.starting.sandboxes.environment(container), *(wish.env or ())),
             working_dir=wish.working_dir,
             tty=wish.tty,
             size=size,

@@ -64,6 +64,10 @@ class Sandboxes(Protocol):
         """What links of others call it, `/me/alias`."""
         ...
 
+    def environment(self, container: Container) -> tuple[str, ...]:
+        """What its links add to the environment of a command, as things are now."""
+        ...
+
     def mark(self, container: Container) -> object:
         """Equal to an earlier one as long as nothing below has changed for this container."""
         ...
@@ -135,6 +139,9 @@ class PlainSandboxes:
         raise NotFound(f"Cannot get parent / for name {text}")
 
     def names(self, container: Container) -> tuple[str, ...]:
+        return ()
+
+    def environment(self, container: Container) -> tuple[str, ...]:
         return ()
 
     def mark(self, container: Container) -> object:

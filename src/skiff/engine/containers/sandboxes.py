@@ -16,7 +16,7 @@ from skiff.engine.networks import links, views
 from skiff.engine.networks.bridge import gateways
 from skiff.engine.networks.record import Owner, StoredPort
 from skiff.engine.networks.service import Networks
-from skiff.errors import Forbidden, InvalidParameter, NotFound, SkiffError
+from skiff.errors import Conflict, Forbidden, InvalidParameter, NotFound, SkiffError
 from skiff.paths import DataPaths
 
 
@@ -67,13 +67,10 @@ class NetworkSandboxes:
             for endpoint in self._networks.records.of_owner(container.id)
             for address in endpoint.addresses()
         ]
-        env = [
-            entry for alias, target in linked for entry in links.environment(container.name, alias, target)
-        ]
         return SandboxView(
             namespace=sandbox.namespace.path,
             hosts=tuple(hosts),
-            env=tuple(env),
+            env=links_environment(container, linked),
             gateway=self._host_gateway(),
             resolv_conf=sandboxes.resolv_conf(mine),
         )
@@ -119,6 +116,14 @@ class NetworkSandboxes:
 
     def names(self, container: Container) -> tuple[str, ...]:
         return self._links.names_of(container)
+
+    def environment(self, container: Container) -> tuple[str, ...]:
+        if mode_of(container) != "bridge":
+            return ()
+        try:
+            return links_environment(container, self._links.of(container))
+        except (Conflict, NotFound):
+            return ()  # a target has ended since; Docker refuses every exec then
 
     def mark(self, container: Container) -> object:
         return self._networks.records.changes.get(container.id)
@@ -202,6 +207,12 @@ def mode_of(container: Container) -> str:
     """The network mode; `default` is the default bridge."""
     mode = container.host.network_mode
     return "bridge" if mode in ("default", "") else mode
+
+
+def links_environment(container: Container, linked: Iterable[tuple[str, links.Target]]) -> tuple[str, ...]:
+    return tuple(
+        entry for alias, target in linked for entry in links.environment(container.name, alias, target)
+    )
 
 
 def is_plain(container: Container) -> bool:

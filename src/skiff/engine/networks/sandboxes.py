@@ -5,6 +5,7 @@ so that an engine killed in between finds at boot what it must undo. The firewal
 """
 
 import asyncio
+import logging
 import os
 import socket
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -27,7 +28,9 @@ from skiff.engine.networks.relay import Relay
 from skiff.engine.networks.ruleset import Wall, ruleset
 from skiff.engine.networks.sandbox import Namespace
 from skiff.errors import SkiffError
+from skiff.linux import links
 
+log = logging.getLogger(__name__)
 ANY: Final = IPv4Address(0)
 IF_INET6: Final = "/proc/net/if_inet6"  # absent where the kernel has no IPv6
 
@@ -103,8 +106,28 @@ class Sandboxes:
         wished = self._wishes(owner, gateway) if gateway is not None else []
         sandbox.claims = granted(wished, [claim_of(port) for port in self.published(owner.id)])
         self._ports.adopt(sandbox.claims.values())
-        await self._relay(sandbox)
         self._serve_names(sandbox, again=True)
+        if await self._mend(sandbox):
+            await self._publish(sandbox)
+        else:
+            await self._relay(sandbox)
+
+    async def _mend(self, sandbox: Sandbox) -> bool:
+        """Attach what the earlier engine had no time to; whether there was any such endpoint."""
+        mended = False
+        for endpoint in self._records.of_owner(sandbox.owner.id):
+            if endpoint.is_attached and is_complete(endpoint, sandbox.namespace):
+                continue
+            mended = True
+            if endpoint.is_attached:
+                network = self._records.networks[endpoint.network]
+                driver = self._drivers[network.driver]
+                await asyncio.to_thread(driver.detach, network, endpoint, sandbox.namespace)
+            try:
+                await self.attach(self._records.put_endpoint(detached(endpoint)))
+            except SkiffError as error:
+                log.warning("%s", error)
+        return mended
 
     def forget_others(self, running: Collection[str]) -> None:
         """At boot: whatever the records say of owners that do not run is no longer so."""
@@ -346,6 +369,12 @@ class Sandboxes:
 
 def claim_of(port: StoredPort) -> Claim:
     return Claim(port.protocol, ip_address(port.host), port.host_port, port.container_port)
+
+
+def is_complete(endpoint: Endpoint, namespace: Namespace) -> bool:
+    """Has the interface been given its addresses? They come in one message with its going up."""
+    found = links.find(namespace.netlink, endpoint.interface)
+    return found is not None and bool(found.flags & links.IFF_UP)
 
 
 def granted(wished: Iterable[Wish], claims: Iterable[Claim]) -> dict[Wish, Claim]:
