@@ -7,7 +7,7 @@ import time
 
 from skiff.cli import terminal
 from skiff.cli.attachment import Attachment, refuse_without_terminal
-from skiff.cli.flags import Command, parse_duration
+from skiff.cli.flags import Command
 from skiff.client.connection import EngineError
 from skiff.client.streams import Demultiplexer, Raw
 from skiff.errors import Conflict, InvalidParameter
@@ -57,12 +57,11 @@ def attach(session: Session, flags: Parsed) -> int:
 def logs(session: Session, flags: Parsed) -> int:
     engine = session.engine()
     name = flags.args[0]
-    now = time.time()
     response = engine.container_logs(
         name,
         follow=flags["follow"],
-        since=timestamp(flags["since"], now, "since"),
-        until=timestamp(flags["until"], now, "until"),
+        since=_bound("since", flags["since"]),
+        until=_bound("until", flags["until"]),
         timestamps=flags["timestamps"],
         details=flags["details"],
         tail=flags["tail"],
@@ -81,59 +80,14 @@ def logs(session: Session, flags: Parsed) -> int:
     return 0
 
 
-def timestamp(text: str, now: float, what: str) -> str:
-    """--since and --until as the API takes them: seconds since 1970 with nanoseconds.
+def _bound(name: str, text: str) -> str:
+    """--since or --until as the engine reads it; "" stays so."""
+    from skiff.cli.since import timestamp
 
-    10m (before now) | 1700000000[.5] | 2013-01-02[T15:04[:05[.9]]][Z|±hh:mm] (local time without a zone)
-    """
-    if not text:
-        return ""
     try:
-        return _moment(int(now * 1e9) - parse_duration(text))
-    except ValueError:
-        pass
-    whole, _, fraction = text.partition(".")
-    if whole.removeprefix("-").isdecimal() and (not fraction or fraction.isdecimal()):
-        return text
-    try:
-        return _date(text)
-    except ValueError:
-        raise InvalidParameter(
-            f'invalid value for "{what}": failed to parse value as time or duration: "{text}"'
-        ) from None
-
-
-def _moment(nanoseconds: int) -> str:
-    return f"{nanoseconds // 1_000_000_000}.{nanoseconds % 1_000_000_000:09d}"
-
-
-def _date(text: str) -> str:
-    day, _, clock = text.partition("T")
-    offset: int | None = None
-    if clock.endswith("Z"):
-        clock, offset = clock[:-1], 0
-    elif len(clock) > 6 and clock[-6] in "+-" and clock[-3] == ":":
-        offset = int(clock[-5:-3]) * 3600 + int(clock[-2:]) * 60
-        offset, clock = (-offset if clock[-6] == "-" else offset), clock[:-6]
-    elif not clock and day.endswith("Z"):
-        day, offset = day[:-1], 0
-    year, month, of_month = (int(part) for part in day.split("-"))
-    clock, _, fraction = clock.partition(".")
-    parts = [int(part) for part in clock.split(":")] if clock else []
-    hour, minute, second = [*parts, 0, 0, 0][:3]
-    if len(parts) > 3 or not (1 <= month <= 12 and 1 <= of_month <= 31 and hour < 24 and minute < 60):
-        raise ValueError(text)
-    if offset is None:
-        seconds = int(time.mktime((year, month, of_month, hour, minute, second, 0, 0, -1)))
-    else:
-        seconds = _days(year, month, of_month) * 86400 + hour * 3600 + minute * 60 + second - offset
-    return f"{seconds}.{(fraction + '000000000')[:9]}"
-
-
-def _days(year: int, month: int, day: int) -> int:
-    """Days since 1970-01-01 in the Gregorian calendar; a year is counted from March, its leap day last."""
-    year, month = (year - 1, month + 9) if month <= 2 else (year, month - 3)
-    return year * 365 + year // 4 - year // 100 + year // 400 + (month * 306 + 5) // 10 + day - 1 - 719468
+        return timestamp(text, time.time()) if text else ""
+    except InvalidParameter as error:
+        raise InvalidParameter(f'invalid value for "{name}": {error}') from None
 
 
 def wait(session: Session, flags: Parsed) -> int:

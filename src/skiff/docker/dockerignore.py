@@ -1,29 +1,19 @@
 r""".dockerignore: which files of a directory do not go into a build context. Pure.
 
     file    := { line }           line := blank | "#" comment | ["!"] pattern
-    pattern := part { "/" part }  part := "**" (any number of directories) | glob
-    glob    := { "*" | "?" | "[" ["^"] set "]" | "\" char | char }      none of them matches a slash
+    pattern := part { "/" part }  part := "**" (any number of directories) | glob (docker/glob.py)
 
 The last pattern that matches decides; one that matches a directory decides for all that is in it.
 """
 
 import re
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from posixpath import normpath
 
-from msgspec import Struct
-
+from skiff.docker.glob import expression
 from skiff.errors import InvalidParameter
 
 _TOO_MANY = 10_000  # patterns in one file
-
-
-class Pattern(Struct, frozen=True):
-    """text: cleaned, without a leading slash or !. is_exception: it began with !."""
-
-    text: str
-    is_exception: bool
 
 
 def parse(data: bytes) -> tuple[str, ...]:
@@ -34,7 +24,7 @@ def parse(data: bytes) -> tuple[str, ...]:
     if len(found) > _TOO_MANY:
         raise InvalidParameter(f".dockerignore of {len(found)} patterns: expected at most {_TOO_MANY}")
     for line in found:
-        _regex(line.removeprefix("!"))
+        _whole(line.removeprefix("!"))
     return found
 
 
@@ -55,7 +45,6 @@ class Patterns:
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._rules: list[tuple[re.Pattern[str], bool]] = []
-        self.has_exceptions = False
         self._exceptions: list[str] = []
         for line in lines:
             line = _cleaned(line.strip())
@@ -65,10 +54,9 @@ class Patterns:
             pattern = line.removeprefix("!")
             if not pattern:
                 raise InvalidParameter('illegal exclusion pattern: "!"')
-            self.has_exceptions |= exception
             if exception:
                 self._exceptions.append(pattern)
-            self._rules.append((_regex(pattern), exception))
+            self._rules.append((_whole(pattern), exception))
 
     def __bool__(self) -> bool:
         return bool(self._rules)
@@ -103,82 +91,10 @@ def _may_reach(pattern: Sequence[str], directory: Sequence[str]) -> bool:
     for wanted, part in zip(pattern, directory, strict=False):
         if wanted == "**":
             return True
-        if not _regex(wanted).fullmatch(part):
+        if not _whole(wanted).fullmatch(part):
             return False
     return True
 
 
-def matches(pattern: str, path: str) -> bool:
-    """Whether one glob matches the whole path: Go's filepath.Match. InvalidParameter: malformed."""
-    return _regex(pattern, doublestar=False).fullmatch(path) is not None
-
-
-@lru_cache(maxsize=4096)
-def _regex(pattern: str, doublestar: bool = True) -> re.Pattern[str]:
-    out: list[str] = []
-    position = 0
-    while position < len(pattern):
-        char = pattern[position]
-        position += 1
-        if char == "*":
-            stars = 1
-            while position < len(pattern) and pattern[position] == "*":
-                position += 1
-                stars += 1
-            if stars == 1 or not doublestar:
-                out.append("[^/]*")
-                continue
-            if position == len(pattern):
-                out.append(".*")
-            elif pattern[position] == "/":
-                position += 1
-                out.append("(?:.*/)?")
-            else:
-                out.append(".*")
-        elif char == "?":
-            out.append("[^/]")
-        elif char == "[":
-            text, position = _set(pattern, position)
-            out.append(text)
-        elif char == "\\":
-            if position == len(pattern):
-                raise InvalidParameter(f'syntax error in pattern "{pattern}"')
-            out.append(re.escape(pattern[position]))
-            position += 1
-        else:
-            out.append(re.escape(char))
-    return re.compile("".join(out), re.DOTALL)
-
-
-def _set(pattern: str, position: int) -> tuple[str, int]:
-    """`[a-z^]` as an expression; position stands behind the bracket."""
-    negated = pattern.startswith("^", position)
-    position += negated
-    ranges: list[str] = []
-    while True:
-        if position >= len(pattern):
-            raise InvalidParameter(f'syntax error in pattern "{pattern}"')
-        if pattern[position] == "]" and ranges:
-            break
-        low, position = _member(pattern, position)
-        high = low
-        if pattern.startswith("-", position):
-            high, position = _member(pattern, position + 1)
-        if low <= high:
-            ranges.append(f"{re.escape(low)}-{re.escape(high)}")
-        else:
-            ranges.append("")  # a range that holds nothing, as Go has it
-    inner = "".join(ranges)
-    if negated:
-        return f"[^/{inner}]", position + 1
-    return (f"(?!/)[{inner}]" if inner else "(?!)"), position + 1
-
-
-def _member(pattern: str, position: int) -> tuple[str, int]:
-    if position >= len(pattern) or pattern[position] in "-]":
-        raise InvalidParameter(f'syntax error in pattern "{pattern}"')
-    if pattern[position] == "\\":
-        position += 1
-        if position >= len(pattern):
-            raise InvalidParameter(f'syntax error in pattern "{pattern}"')
-    return pattern[position], position + 1
+def _whole(pattern: str) -> re.Pattern[str]:
+    return expression(pattern, doublestar=True)

@@ -7,6 +7,8 @@ Nothing here writes `cgroup.procs`: that waits for an RCU grace period (5–15 m
 import os
 from typing import Final
 
+from skiff.linux.control_files import read, write
+
 CONTROLLERS: Final = frozenset(
     ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids")
 ) | {"net_cls", "net_prio", "hugetlb", "perf_event", "rdma", "misc"}
@@ -69,17 +71,17 @@ class Group:
         return tuple(opened)
 
     def ask_freeze(self) -> None:
-        _write(f"{self.by_controller['freezer']}/freezer.state", b"FROZEN")
+        write(f"{self.by_controller['freezer']}/freezer.state", b"FROZEN")
 
     def thaw(self) -> None:
-        _write(f"{self.by_controller['freezer']}/freezer.state", b"THAWED")
+        write(f"{self.by_controller['freezer']}/freezer.state", b"THAWED")
 
     def is_frozen(self) -> bool:
-        return _read(f"{self.by_controller['freezer']}/freezer.state").strip() == b"FROZEN"
+        return read(f"{self.by_controller['freezer']}/freezer.state").strip() == b"FROZEN"
 
     def oom_kills(self) -> int:
         """Since Linux 4.13 memory.oom_control counts them; before that, 0."""
-        for line in _read(f"{self.by_controller['memory']}/memory.oom_control").splitlines():
+        for line in read(f"{self.by_controller['memory']}/memory.oom_control").splitlines():
             if line.startswith(b"oom_kill "):
                 return int(line.split()[1])
         return 0
@@ -91,7 +93,7 @@ class Group:
         try:
             control = os.open(f"{memory}/memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
             try:
-                _write(f"{memory}/cgroup.event_control", b"%d %d" % (event, control))
+                write(f"{memory}/cgroup.event_control", b"%d %d" % (event, control))
             finally:
                 os.close(control)
         except OSError:
@@ -106,32 +108,14 @@ def _inherit(point: str, path: str) -> None:
     Its ancestors may be empty too, so from the top down; usually one read finds that nothing is to be done,
     because cgroup.clone_children makes the kernel copy them at mkdir.
     """
-    if _read(f"{point}{path}/cpuset.cpus").strip() and _read(f"{point}{path}/cpuset.mems").strip():
+    if read(f"{point}{path}/cpuset.cpus").strip() and read(f"{point}{path}/cpuset.mems").strip():
         return
     above = point
     for part in path.strip("/").split("/"):
         here = f"{above}/{part}"
         for name in ("cpuset.cpus", "cpuset.mems"):
-            if not _read(f"{here}/{name}").strip():
-                _write(f"{here}/{name}", _read(f"{above}/{name}").strip())
+            if not read(f"{here}/{name}").strip():
+                write(f"{here}/{name}", read(f"{above}/{name}").strip())
         if here != point + path:
-            _write(f"{here}/cgroup.clone_children", b"1")
+            write(f"{here}/cgroup.clone_children", b"1")
         above = here
-
-
-def _read(path: str) -> bytes:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.read(fd, 65536)
-    finally:
-        os.close(fd)
-
-
-def _write(path: str, value: bytes) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, value)
-    except OSError as error:
-        raise OSError(error.errno, os.strerror(error.errno or 0), path) from None
-    finally:
-        os.close(fd)

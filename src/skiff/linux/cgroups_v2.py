@@ -4,14 +4,11 @@ On a hybrid host this hierarchy may have no controllers at all; freezing and kil
 child enters by CLONE_INTO_CGROUP on the directory.
 """
 
-import ctypes
 import os
 from typing import Final
 
-from skiff.linux import bpf
-from skiff.linux.libc import libc
-
-IN_MODIFY: Final = 2
+from skiff.linux import bpf, inotify
+from skiff.linux.control_files import read, write
 
 FIGURES: Final[dict[str, tuple[str, ...]]] = {
     "memory": ("memory.current", "memory.peak", "memory.max", "memory.stat", "memory.events"),
@@ -24,7 +21,7 @@ FIGURES: Final[dict[str, tuple[str, ...]]] = {
 def offered(point: str) -> frozenset[str]:
     """Controllers the hierarchy mounted there can give to groups below it."""
     try:
-        return frozenset(_read(f"{point}/cgroup.controllers").decode().split())
+        return frozenset(read(f"{point}/cgroup.controllers").decode().split())
     except OSError:
         return frozenset()
 
@@ -51,7 +48,7 @@ class Group:
         except FileNotFoundError:
             os.makedirs(self.directory, 0o755, exist_ok=True)
         if self.eager and self.controllers:
-            have = _read(f"{self.directory}/cgroup.controllers").decode().split()
+            have = read(f"{self.directory}/cgroup.controllers").decode().split()
             if not self.controllers.issubset(have):
                 self.delegate()
 
@@ -65,7 +62,7 @@ class Group:
         for part in self.path.strip("/").split("/"):
             for controller in sorted(self.controllers):
                 try:
-                    _write(f"{above}/cgroup.subtree_control", b"+" + controller.encode())
+                    write(f"{above}/cgroup.subtree_control", b"+" + controller.encode())
                 except OSError:
                     continue
             above = f"{above}/{part}"
@@ -78,25 +75,25 @@ class Group:
             os.close(fd)
 
     def ask_freeze(self) -> None:
-        _write(f"{self.directory}/cgroup.freeze", b"1")
+        write(f"{self.directory}/cgroup.freeze", b"1")
 
     def thaw(self) -> None:
-        _write(f"{self.directory}/cgroup.freeze", b"0")
+        write(f"{self.directory}/cgroup.freeze", b"0")
 
     def is_frozen(self) -> bool:
-        return b"frozen 1" in _read(f"{self.directory}/cgroup.events")
+        return b"frozen 1" in read(f"{self.directory}/cgroup.events")
 
     def kill(self) -> bool:
         """SIGKILL to everything below, atomically (Linux 5.14). False when the kernel cannot."""
         try:
-            _write(f"{self.directory}/cgroup.kill", b"1")
+            write(f"{self.directory}/cgroup.kill", b"1")
         except FileNotFoundError:
             return not os.path.isdir(self.directory)
         return True
 
     def oom_kills(self) -> int:
         try:
-            text = _read(f"{self.directory}/memory.events")
+            text = read(f"{self.directory}/memory.events")
         except FileNotFoundError:
             return 0
         for line in text.splitlines():
@@ -106,30 +103,4 @@ class Group:
 
     def oom_event(self) -> int:
         """An inotify descriptor: the kernel marks memory.events as modified when a count in it rises."""
-        fd: int = libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
-        if fd < 0:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), "inotify")
-        path = f"{self.directory}/memory.events"
-        if libc.inotify_add_watch(fd, path.encode(), IN_MODIFY) < 0:
-            code = ctypes.get_errno()
-            os.close(fd)
-            raise OSError(code, os.strerror(code), path)
-        return fd
-
-
-def _read(path: str) -> bytes:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.read(fd, 65536)
-    finally:
-        os.close(fd)
-
-
-def _write(path: str, value: bytes) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, value)
-    except OSError as error:
-        raise OSError(error.errno, os.strerror(error.errno or 0), path) from None
-    finally:
-        os.close(fd)
+        return inotify.watch(f"{self.directory}/memory.events", inotify.IN_MODIFY)

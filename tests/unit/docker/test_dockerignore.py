@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skiff.docker.dockerignore import Patterns, matches, parse
+from skiff.docker.dockerignore import Patterns, parse
+from skiff.docker.glob import matches
 from skiff.errors import InvalidParameter
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "dockerignore" / "cases.json").read_text())

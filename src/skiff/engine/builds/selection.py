@@ -12,6 +12,7 @@ from functools import partial
 
 from msgspec import Struct
 
+from skiff.docker import glob
 from skiff.engine.builds import patterns
 from skiff.engine.builds.keys import Part
 from skiff.engine.builds.tree import Tree
@@ -94,7 +95,7 @@ def _matches(tree: Tree, wanted: Sequence[str]) -> Iterator[tuple[str, ...]]:
             except OSError:
                 continue
             try:
-                following += [(*above, name) for name in os.listdir(fd) if patterns.matches(name, part)]
+                following += [(*above, name) for name in os.listdir(fd) if glob.matches(part, name)]
             finally:
                 os.close(fd)
         pending = following

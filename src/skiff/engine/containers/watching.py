@@ -1,17 +1,11 @@
-"""Waiting for a change in a directory: inotify(7), so that following a log neither polls nor lags."""
+"""Waiting for a change in a directory, so that following a log neither polls nor lags."""
 
 import asyncio
-import ctypes
 import os
 from typing import Any
 
-IN_MODIFY = 0x2
-IN_MOVED_TO = 0x80
-IN_CREATE = 0x100
-IN_NONBLOCK = 0o4000
-IN_CLOEXEC = 0o2000000
+from skiff.linux.inotify import IN_CREATE, IN_MODIFY, IN_MOVED_TO, watch
 
-_libc = ctypes.CDLL(None, use_errno=True)
 LONGEST_WAIT = 5.0  # seconds: a net below a lost event
 
 
@@ -19,14 +13,7 @@ class Watch:
     """`with Watch(directory) as watch: await watch.changed(ended)`."""
 
     def __init__(self, directory: str) -> None:
-        self._fd = _libc.inotify_init1(IN_NONBLOCK | IN_CLOEXEC)
-        if self._fd < 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), directory)
-        if _libc.inotify_add_watch(self._fd, os.fsencode(directory), IN_MODIFY | IN_MOVED_TO | IN_CREATE) < 0:
-            number = ctypes.get_errno()
-            os.close(self._fd)
-            raise OSError(number, os.strerror(number), directory)
+        self._fd = watch(directory, IN_MODIFY | IN_MOVED_TO | IN_CREATE)
 
     def __enter__(self) -> "Watch":
         return self
