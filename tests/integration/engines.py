@@ -178,6 +178,8 @@ class Engine:
         for pid in self.processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(TimeoutError):  # the killed need a moment to leave their cgroups
+            wait_for(lambda: not self.processes(), LEAVE_SECONDS, lambda: "")
         for point in reversed(self.mounts()):
             subprocess.run(["umount", "-l", point], check=False, capture_output=True)
         for directory in list(self._cgroups()):
