@@ -11,7 +11,6 @@ DATA_ROOT: Final = Path("/var/lib/skiff")
 EXEC_ROOT: Final = Path("/run/skiff")
 CONFIG_FILE: Final = Path("/etc/skiff/daemon.json")
 DOCKER_CONFIG_FILE: Final = Path("/etc/docker/daemon.json")
-DOCKER_SOCKET: Final = Path("/var/run/docker.sock")
 
 
 class DataPaths:
@@ -48,12 +47,7 @@ class RunPaths:
         self.socket = self.root / "skiff.sock"
         self.pid = self.root / "skiffd.pid"
         self.tasks = self.root / "tasks"
-        self.netns = self.root / "netns"
 
     def task(self, id: str) -> Path:
         """The bundle of a running container: config.json, monitor.sock, status.json, rootfs/."""
         return self.tasks / id
-
-    def sandbox(self, id: str) -> Path:
-        """The pinned network namespace of a container, a real nsfs mount."""
-        return self.netns / id

@@ -1,8 +1,8 @@
-"""Pull an image and show it as plain lines on one descriptor, for a command that needs it on its way."""
+"""Pull an image on the way, for a command that needs it: what happens is shown on stderr."""
 
 from __future__ import annotations
 
-import posix
+import sys
 
 from skiff.errors import SkiffError
 
@@ -31,19 +31,17 @@ def split_tag(image: str) -> tuple[str, str]:
     return folder + slash + name, tag or "latest"
 
 
-def pull(session: Session, image: str, *, platform: str = "", quiet: bool = False, fd: int = 2) -> None:
+def pull(session: Session, image: str, *, platform: str = "", quiet: bool = False) -> None:
     """Raises PullFailed, EngineError."""
+    import io
+
+    from skiff.cli.progress import Refused, follow
     from skiff.client.credentials import auth_header
 
     name, tag = split_tag(image)
     auth = auth_header(session.config(), image)
-    said: dict[str, str] = {}
-    for line in session.engine().pull_image(name, tag, platform=platform or None, auth=auth):
-        if "error" in line:
-            raise PullFailed(f"Error response from daemon: {line['error']}")
-        status, id = line.get("status", ""), line.get("id", "")
-        if quiet or not status or said.get(id) == status or (id and line.get("progressDetail")):
-            continue
-        if id:
-            said[id] = status
-        posix.write(fd, (f"{id}: {status}\n" if id else f"{status}\n").encode())
+    messages = session.engine().pull_image(name, tag, platform=platform or None, auth=auth)
+    try:
+        follow(messages, io.StringIO() if quiet else sys.stderr)
+    except Refused as error:
+        raise PullFailed(f"Error response from daemon: {error}") from None

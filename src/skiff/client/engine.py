@@ -65,9 +65,6 @@ class EngineClient:
         query = {"since": since, "until": until, "filters": filters or None}
         return self.connection.request("GET", "/events", query=query).lines()
 
-    def authenticate(self, credentials: Json) -> Json:
-        return self.post("/auth", credentials)
-
     # -- containers ----------------------------------------------------------------------------------------
 
     def containers(
@@ -295,19 +292,6 @@ class EngineClient:
 
     def prune_images(self, filters: Filters | None = None) -> Json:
         return self.post("/images/prune", filters=filters or None)
-
-    def search_images(
-        self, term: str, *, limit: int | None = None, filters: Filters | None = None
-    ) -> list[Json]:
-        return self.get("/images/search", term=term, limit=limit, filters=filters or None)
-
-    def build_image(
-        self, context: Iterator[bytes] | bytes | None, query: Mapping[str, Any], *, registry_config: str = ""
-    ) -> Iterator[Json]:
-        headers = {"Content-Type": "application/x-tar"}
-        if registry_config:
-            headers["X-Registry-Config"] = registry_config
-        return self.connection.request("POST", "/build", query=query, body=context, headers=headers).lines()
 
     def prune_build_cache(self, **query: Any) -> Json:
         return self.post("/build/prune", **query)

@@ -16,7 +16,6 @@ locked_libc: Final = ctypes.PyDLL(None, use_errno=True)
 AT_FDCWD: Final = -100
 AT_EMPTY_PATH: Final = 0x1000
 AT_RECURSIVE: Final = 0x8000
-AT_SYMLINK_NOFOLLOW: Final = 0x100
 
 _syscall: Callable[..., int] = libc.syscall
 libc.syscall.restype = ctypes.c_long

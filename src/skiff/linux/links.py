@@ -28,11 +28,9 @@ RTM_DELLINK: Final = 17
 RTM_GETLINK: Final = 18
 RTM_SETLINK: Final = 19
 RTM_NEWADDR: Final = 20
-RTM_DELADDR: Final = 21
 RTM_GETADDR: Final = 22
 RTM_NEWROUTE: Final = 24
 RTM_GETROUTE: Final = 26
-RTM_NEWNEIGH: Final = 28
 
 AF_BRIDGE: Final = 7
 IFF_UP: Final = 0x1
@@ -209,12 +207,6 @@ def address(index: int, interface: Interface) -> Message:
     if interface.version == 6:
         parts.append(u32(IFA_FLAGS, IFA_F_NODAD))
     return Message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, b"".join(parts))
-
-
-def address_deleted(index: int, interface: Interface) -> Message:
-    family = socket.AF_INET if interface.version == 4 else socket.AF_INET6
-    fixed = struct.pack("=BBBBi", family, interface.network.prefixlen, 0, 0, index)
-    return Message(RTM_DELADDR, 0, fixed + attribute(IFA_LOCAL, interface.ip.packed))
 
 
 def route(destination: Network | None, *, gateway: Address | None = None, device: int = 0) -> Message:

@@ -36,7 +36,6 @@ _NEWSETELEM, _GETSETELEM, _DELSETELEM = _SUBSYSTEM | 12, _SUBSYSTEM | 13, _SUBSY
 HOOKS: Final = {"prerouting": 0, "input": 1, "forward": 2, "output": 3, "postrouting": 4}
 SET_INTERVAL: Final = 0x4
 SET_MAP: Final = 0x8
-SET_TIMEOUT: Final = 0x10
 _INTERVAL_END: Final = 1
 
 DROP: Final = 0
@@ -48,7 +47,6 @@ FIRST: Final = 8
 WORD: Final = 4
 
 EQUAL: Final = 0
-UNEQUAL: Final = 1
 IFNAME_BYTES: Final = 16
 # Field types: the number by which nft(8) knows them when it lists a set, and their size padded to words.
 _TYPES: Final = {
@@ -72,7 +70,7 @@ class Element(NamedTuple):
 
 
 class Set(NamedTuple):
-    """A set, or with data a map. key, data: types of their fields. flags: SET_INTERVAL, SET_TIMEOUT."""
+    """A set, or with data a map. key, data: types of their fields. flags: SET_INTERVAL."""
 
     name: str
     key: tuple[str, ...]
@@ -279,10 +277,6 @@ def add_elements(table: str, name: str, elements: Iterable[Element]) -> list[Mes
 
 def delete_elements(table: str, name: str, elements: Iterable[Element]) -> list[Message]:
     return _elements(_DELSETELEM, 0, table, name, elements)
-
-
-def flush_set(table: str, name: str) -> Message:
-    return _message(_DELSETELEM, 0, text(1, table), text(2, name))
 
 
 _ELEMENTS_A_MESSAGE: Final = 256  # an attribute holds 64 KiB at most

@@ -14,7 +14,6 @@ CLONE_INTO_CGROUP: Final = 0x200000000
 SYS_CLONE3: Final = 435
 SYS_PIDFD_SEND_SIGNAL: Final = 424
 
-PR_SET_PDEATHSIG: Final = 1
 PR_SET_DUMPABLE: Final = 4
 PR_SET_NAME: Final = 15
 PR_SET_CHILD_SUBREAPER: Final = 36
@@ -78,11 +77,6 @@ def exit_code(status: int) -> tuple[int, int]:
 def become_subreaper() -> None:
     """Orphans below us become our children."""
     prctl(PR_SET_CHILD_SUBREAPER, 1)
-
-
-def die_with_parent(number: int = signal.SIGKILL) -> None:
-    """Get that signal when the parent thread ends. The caller checks that it has not ended already."""
-    prctl(PR_SET_PDEATHSIG, number)
 
 
 def set_dumpable(dumpable: bool) -> None:

@@ -101,13 +101,8 @@ class Sandboxes(Protocol):
         ...
 
 
-NO_NETWORKS = (
-    "This engine has no networks yet: the container runs with network mode none, and nothing is published."
-)
-
-
 class PlainSandboxes:
-    """none, host and container:ID. Any other mode is as good as none, and create says so.
+    """none, host and container:ID: what needs no network of ours. The default network is as good as none.
 
     pid_of: the host pid of a running container's init. NotFound, Conflict.
     """
@@ -117,11 +112,9 @@ class PlainSandboxes:
 
     def warnings(self, container: Container) -> Sequence[str]:
         mode = container.host.network_mode
-        if mode in ("none", "host") or mode.startswith("container:"):
-            return ()
-        if mode not in ("bridge", "default"):
+        if mode not in ("none", "host", "bridge", "default") and not mode.startswith("container:"):
             raise NotFound(f"network {mode} not found")
-        return (NO_NETWORKS,)
+        return ()
 
     def join(self, container: Container) -> None:
         """Nothing is kept."""

@@ -10,6 +10,7 @@ from functools import lru_cache
 from msgspec import Struct
 from msgspec.structs import replace
 
+from skiff.docker.container import HostConfig
 from skiff.engine.containers import devices, layers
 from skiff.engine.containers.live import Live
 from skiff.engine.containers.networking import Sandboxes, SandboxView
@@ -20,6 +21,7 @@ from skiff.engine.containers.spec.mounts import MountPlan
 from skiff.engine.containers.volumes import Volumes
 from skiff.engine.execution import bundle, defaults
 from skiff.engine.execution.runtime import Runtime, Stdio, Task
+from skiff.engine.networks import resolv
 from skiff.engine.storage.snapshots import SnapshotKey, Snapshotter
 from skiff.errors import Conflict, InvalidParameter, NotFound
 from skiff.linux import safepath
@@ -239,20 +241,12 @@ class Starting:
 
     def _write_host_files(self, container: Container, view: SandboxView, directory: str) -> None:
         host, config = container.host, container.config
-        theirs = _host_text("/etc/resolv.conf")
         texts = {
             "hostname": config.hostname + "\n",
             "hosts": _host_text("/etc/hosts")
             if view.host and not host.extra_hosts
             else host_files.hosts(view.hosts, host.extra_hosts or (), view.gateway),
-            "resolv.conf": view.resolv_conf
-            if view.resolv_conf is not None
-            else host_files.resolv_conf(
-                theirs,
-                servers=host.dns or (),
-                search=host.dns_search or (),
-                options=host.dns_options or (),
-            ),
+            "resolv.conf": view.resolv_conf if view.resolv_conf is not None else _resolv_conf(host),
         }
         for name, text in texts.items():
             # written in place: a running neighbour may have this very file mounted
@@ -270,6 +264,15 @@ class Starting:
             size=oci.ConsoleSize(*size) if len(size) == 2 and all(size) else None,
             log=logging.config(container, str(self.data.log(container.id))),
         )
+
+
+def _resolv_conf(host: HostConfig) -> str:
+    """The host's own text, or what it says with the container's wishes in its place."""
+    text = _host_text("/etc/resolv.conf")
+    if not (host.dns or host.dns_search or host.dns_options):
+        return text
+    asked = (host.dns or (), host.dns_search or (), host.dns_options or ())
+    return resolv.rendered(resolv.overridden(resolv.parse(text), *asked))
 
 
 def _host_text(path: str) -> str:

@@ -73,4 +73,4 @@ def rendered(conf: ResolvConf) -> str:
         lines.append("search " + " ".join(conf.search))
     if conf.options:
         lines.append("options " + " ".join(conf.options))
-    return "\n".join(lines) + "\n"
+    return "".join(f"{line}\n" for line in lines)

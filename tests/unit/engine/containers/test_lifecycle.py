@@ -219,13 +219,9 @@ async def test_prune_takes_what_does_not_run(room: Room) -> None:
     assert up in room.containers.records
 
 
-async def test_no_networks_is_said_once(room: Room) -> None:
+async def test_a_network_that_is_not_there_is_refused(room: Room) -> None:
     from skiff.docker.container import ContainerCreate
 
-    create = room.containers.creation.create
-    silent = await create(
-        wire.convert({"Image": "busybox", "HostConfig": {"NetworkMode": "none"}}, ContainerCreate)
-    )
-    assert silent.warnings == ()
-    told = await create(wire.convert({"Image": "busybox"}, ContainerCreate))
-    assert len(told.warnings) == 1 and "no networks" in told.warnings[0]
+    asked = wire.convert({"Image": "busybox", "HostConfig": {"NetworkMode": "web"}}, ContainerCreate)
+    with pytest.raises(NotFound, match="network web not found"):
+        await room.containers.creation.create(asked)

@@ -1,7 +1,7 @@
-"""The text of /etc/hosts, /etc/hostname and /etc/resolv.conf inside a container. Pure."""
+"""The text of /etc/hosts inside a container. Pure."""
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from skiff.errors import InvalidParameter
 
@@ -45,41 +45,3 @@ def extra_host(entry: str) -> tuple[str, str]:
         return name, str(ipaddress.ip_address(bare))
     except ValueError:
         raise InvalidParameter(f'invalid IP address in add-host: "{address}"') from None
-
-
-def resolv_conf(
-    host: str,
-    *,
-    servers: Sequence[str] = (),
-    search: Sequence[str] = (),
-    options: Sequence[str] = (),
-    keep_loopback: bool = True,
-) -> str:
-    """resolv.conf(5): the host's, with what the container asks for in its place.
-
-    keep_loopback: a resolver on the host's loopback is within reach. A search of `.` is none.
-    """
-    if not (servers or search or options) and keep_loopback:
-        return host
-    theirs: dict[str, list[str]] = {"nameserver": [], "search": [], "options": []}
-    for line in host.splitlines():
-        key, *values = line.split() or [""]
-        if key in ("search", "domain"):
-            theirs["search"] = values
-        elif key in theirs:
-            theirs[key] += values
-    used = list(servers) or [s for s in theirs["nameserver"] if keep_loopback or not _is_loopback(s)]
-    domains = list(search) or theirs["search"]
-    lines = [f"nameserver {server}" for server in used]
-    if domains and domains != ["."]:
-        lines.append("search " + " ".join(domains))
-    if words := list(options) or theirs["options"]:
-        lines.append("options " + " ".join(words))
-    return "\n".join(lines) + "\n" if lines else ""
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address.partition("%")[0]).is_loopback
-    except ValueError:
-        return False
