@@ -238,9 +238,13 @@ class HostConfig(Resources, frozen=True):
 
 
 class ContainerCreate(ContainerConfig, frozen=True):
-    """Body of POST /containers/create: a ContainerConfig with two more fields."""
+    """Body of POST /containers/create: a ContainerConfig with more fields.
+
+    runtime: where older clients (docker-py) put HostConfig's.
+    """
 
     host_config: HostConfig = HostConfig()
+    runtime: str = ""
     networking_config: NetworkingConfig = NetworkingConfig()
 
 

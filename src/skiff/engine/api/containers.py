@@ -39,7 +39,7 @@ class ContainerRoutes:
         yield post("/containers/{id}/resize", self.resize)
         yield post("/containers/{id}/update", self.update)
         yield post("/containers/{id}/wait", self.wait, cancel=True)
-        yield delete("/containers/{id}", self.remove)
+        yield delete("/containers/{id+}", self.remove)  # a link's name has a slash: me/alias
 
     async def create(self, call: Call) -> web.Response:
         # Docker tells an absent configuration from one with empty fields.

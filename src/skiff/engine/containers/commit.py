@@ -14,6 +14,7 @@ from skiff.engine.containers.changed import changed
 from skiff.engine.containers.live import Live
 from skiff.engine.containers.record import Container, Records
 from skiff.engine.containers.spec import merge
+from skiff.engine.execution.runtime import Task
 from skiff.engine.images import changes as change_lines
 from skiff.engine.images.derive import Deriver
 from skiff.engine.storage import diff
@@ -108,11 +109,21 @@ class Commits:
             yield
             return
         async with self.live.locks[container.id]:
-            await task.freeze()
+            try:
+                await task.freeze()
+            except Conflict:  # it has just ended, and stands still for good
+                yield
+                return
             try:
                 yield
             finally:
-                await task.thaw()
+                await self._go_on(task)
+
+    async def _go_on(self, task: Task) -> None:
+        try:
+            await task.thaw()
+        except Conflict:
+            return  # killed while it stood still
 
 
 def _reference(repository: str, tag: str) -> Reference | None:

@@ -62,7 +62,10 @@ class Creation:
         NotFound (image), Conflict (name), InvalidParameter. Engine API, ContainerCreate.
         """
         bare = merge.check_name(name) if name else ""
-        host = merge.with_defaults(wish.host_config, self.settings)
+        asked = wish.host_config
+        if wish.runtime and not asked.runtime:
+            asked = replace(asked, runtime=wish.runtime)
+        host = merge.with_defaults(asked, self.settings)
         merge.check_config(wish)
         merge.check_host(wish, host, self.settings)
         warnings = limits.check(host, self.machine)

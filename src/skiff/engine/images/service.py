@@ -236,7 +236,7 @@ class Images:
         if self._host.is_named(name):
             raise Conflict("conflict: the image host is this machine: it cannot get another name")
         id, _ = self._names.find(name)
-        await self.name(id, _target(repository, tag))
+        await self.name(id, _target(repository, tag).tagged())
 
     async def name(self, id: ImageID, reference: Reference) -> None:
         """Give an image a name, taking it from whoever had it."""

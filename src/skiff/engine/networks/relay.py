@@ -5,7 +5,7 @@ Everything else is led by the firewall without us; address families cannot be ch
 
 import asyncio
 import socket
-from typing import Final
+from typing import Final, cast
 
 CHUNK: Final = 256 * 1024
 IDLE_SECONDS: Final = 90.0  # a UDP client that says nothing for so long is forgotten
@@ -78,8 +78,7 @@ class _Datagrams(asyncio.DatagramProtocol):
         self._clients: dict[tuple[str, int], _Client] = {}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self.transport = transport
+        self.transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         client = self._clients.get(addr)
