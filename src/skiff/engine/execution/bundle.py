@@ -22,8 +22,14 @@ class Bundle(Struct, frozen=True):
 def write(run: RunPaths, id: str, spec: Spec) -> Bundle:
     """A fresh bundle for the container; an old one of that id is replaced."""
     path = str(run.task(id))
-    remove(run, id)
-    os.makedirs(f"{path}/rootfs", mode=0o700)
+    try:
+        os.mkdir(path, mode=0o700)
+    except FileExistsError:
+        remove(run, id)
+        os.mkdir(path, mode=0o700)
+    except FileNotFoundError:
+        os.makedirs(path, mode=0o700)
+    os.mkdir(f"{path}/rootfs", mode=0o700)
     fd = os.open(f"{path}/config.json", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with open(fd, "wb") as file:
         file.write(json.encode(spec))
@@ -32,9 +38,17 @@ def write(run: RunPaths, id: str, spec: Spec) -> Bundle:
 
 def remove(run: RunPaths, id: str) -> None:
     """Delete the bundle directory; it is no error if there is none."""
+    path = str(run.task(id))
+    try:  # what is left of one whose task was deleted
+        os.unlink(f"{path}/config.json")
+        os.rmdir(f"{path}/rootfs")
+        os.rmdir(path)
+        return
+    except OSError:
+        pass  # there is more, or less
     for _ in range(3):  # its monitor may be taking files away at the same time
         try:
-            shutil.rmtree(run.task(id))
+            shutil.rmtree(path)
         except FileNotFoundError:
-            if not os.path.lexists(run.task(id)):
+            if not os.path.lexists(path):
                 return

@@ -1,6 +1,7 @@
 """Network and Endpoint, as stored, and their look-up. What is live (namespaces, sockets) is in service.py."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from ipaddress import ip_address, ip_interface, ip_network
 
 from msgspec import Struct
@@ -11,6 +12,7 @@ from skiff.engine.networks.ruleset import Published
 from skiff.engine.storage.state import StateStore
 from skiff.errors import InvalidParameter, NotFound
 
+CACHED = 4096  # texts read: every start asks for the addresses of its whole network
 PREDEFINED = ("bridge", "host", "none")
 
 
@@ -23,18 +25,23 @@ class StoredRange(Struct, frozen=True):
     reserved: tuple[str, ...] = ()
 
     def range(self) -> Range:
-        return Range(
-            ip_network(self.subnet),
-            ip_address(self.gateway),
-            ip_network(self.within),
-            tuple(ip_address(a) for a in self.reserved),
-        )
+        return _range(self)
 
     @classmethod
     def of(cls, scope: Range) -> "StoredRange":
         return cls(
             str(scope.subnet), str(scope.gateway), str(scope.within), tuple(str(a) for a in scope.reserved)
         )
+
+
+@lru_cache(CACHED)
+def _range(stored: StoredRange) -> Range:
+    return Range(
+        ip_network(stored.subnet),
+        ip_address(stored.gateway),
+        ip_network(stored.within),
+        tuple(ip_address(a) for a in stored.reserved),
+    )
 
 
 class Network(Struct, frozen=True, kw_only=True):
@@ -88,7 +95,12 @@ class Endpoint(Struct, frozen=True, kw_only=True):
         return bool(self.interface)
 
     def addresses(self) -> list[Address]:
-        return [ip_interface(text).ip for text in (self.ipv4, self.ipv6) if text]
+        return [_address(text) for text in (self.ipv4, self.ipv6) if text]
+
+
+@lru_cache(CACHED)
+def _address(text: str) -> Address:
+    return ip_interface(text).ip
 
 
 class Owner(Struct, frozen=True, kw_only=True):

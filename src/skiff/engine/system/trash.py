@@ -163,10 +163,10 @@ class Trash:
         return int(about.f_blocks * about.f_frsize * self._share)
 
     async def _measure(self) -> None:
-        for entry in self._bin:
-            if entry.bytes < 0:
-                size = await asyncio.to_thread(self._kept[entry.noun].size, entry)
-                self._bin.measured(entry.id, size)
+        new = [entry for entry in self._bin if entry.bytes < 0]
+        sizes = await asyncio.to_thread(lambda: [self._kept[entry.noun].size(entry) for entry in new])
+        for entry, size in zip(new, sizes, strict=True):
+            self._bin.measured(entry.id, size)
 
     async def _expunge(self, entries: Sequence[Removed]) -> None:
         for entry in entries:
