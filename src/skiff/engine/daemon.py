@@ -67,11 +67,15 @@ def _leaves(group: BaseExceptionGroup[SkiffError]) -> Iterator[SkiffError]:
 
 
 def _take(settings: Settings, held: ExitStack) -> None:
-    """The two roots and the pid file are this engine's alone. SkiffError if another one has them."""
-    for root in (settings.data_root, settings.exec_root):
+    """The two roots and the pid file are this engine's alone. SkiffError if another one has them.
+
+    Nobody else may pass through the data root: below it lie set-user-id programs that containers made.
+    """
+    for root, mode in ((settings.data_root, 0o710), (settings.exec_root, 0o711)):
         try:
-            os.makedirs(root, mode=0o711, exist_ok=True)
+            os.makedirs(root, mode=mode, exist_ok=True)
             fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            os.fchmod(fd, mode)
         except OSError as error:
             raise SkiffError(f"cannot use {root}: {(error.strerror or str(error)).lower()}") from error
         held.callback(os.close, fd)

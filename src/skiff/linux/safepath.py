@@ -16,7 +16,10 @@ from typing import Final
 from skiff.linux.libc import syscall
 
 SYS_OPENAT2: Final = 437
+RESOLVE_NO_XDEV: Final = 0x01
 RESOLVE_NO_MAGICLINKS: Final = 0x02
+RESOLVE_NO_SYMLINKS: Final = 0x04
+RESOLVE_BENEATH: Final = 0x08
 RESOLVE_IN_ROOT: Final = 0x10
 _HOW: Final = struct.Struct("=3Q")
 _LINKS: Final = 40
@@ -28,8 +31,20 @@ def open_in_root(root: int, path: str | bytes, flags: int = os.O_PATH, mode: int
 
     path: absolute or relative, both meant from the root. OSError with the path as filename.
     """
+    return _open(root, path, flags, mode, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+
+
+def open_below(directory: int, path: str | bytes, flags: int = os.O_PATH) -> int:
+    """A descriptor of a relative path that no symlink and no mount lies on.
+
+    OSError: ELOOP for a symlink, EXDEV for a mount or `..`.
+    """
+    return _open(directory, path, flags, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV)
+
+
+def _open(root: int, path: str | bytes, flags: int, mode: int, resolve: int) -> int:
     name = os.fsencode(path) or b"."
-    how = _HOW.pack(flags | os.O_CLOEXEC, mode, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+    how = _HOW.pack(flags | os.O_CLOEXEC, mode, resolve)
     for _ in range(_TRIES):
         fd = syscall(SYS_OPENAT2, root, name, how, len(how))
         if fd >= 0:

@@ -8,6 +8,8 @@ import fcntl
 import os
 import stat
 
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OVERLAY = ("trusted.overlay.", "user.overlay.")
 _FICLONE = 0x40049409
 _NOT_SUPPORTED = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS)
 
@@ -15,50 +17,139 @@ _NOT_SUPPORTED = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, err
 def copy_tree(source: str, target: str) -> None:
     """Make target, which must not exist, a copy of the directory source. Sockets are left out."""
     os.mkdir(target, 0o700)
-    _copy_children(source, target, {})
-    _copy_attributes(source, target, os.lstat(source))
-
-
-def _copy_children(source: str, target: str, linked: dict[int, str]) -> None:
-    with os.scandir(source) as children:
-        for child in children:
-            status = child.stat(follow_symlinks=False)
-            new = f"{target}/{child.name}"
-            kind = stat.S_IFMT(status.st_mode)
-            if kind == stat.S_IFDIR:
-                os.mkdir(new, 0o700)
-                _copy_children(child.path, new, linked)
-            elif status.st_nlink > 1 and status.st_ino in linked:
-                os.link(linked[status.st_ino], new, follow_symlinks=False)
-                continue
-            elif kind == stat.S_IFREG:
-                _copy_file(child.path, new, status.st_size)
-            elif kind == stat.S_IFLNK:
-                os.symlink(os.readlink(child.path), new)
-            elif kind == stat.S_IFSOCK:
-                continue
-            else:
-                os.mknod(new, kind | 0o600, status.st_rdev)
-            if status.st_nlink > 1 and kind != stat.S_IFDIR:
-                linked[status.st_ino] = new
-            _copy_attributes(child.path, new, status)
-
-
-def _copy_file(source: str, target: str, size: int) -> None:
-    reader = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    below = os.open(source, _DIRECTORY & ~os.O_NOFOLLOW)
     try:
-        writer = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        top = os.open(target, _DIRECTORY)
         try:
-            try:
-                fcntl.ioctl(writer, _FICLONE, reader)
-            except OSError as error:
-                if error.errno not in _NOT_SUPPORTED:
-                    raise
-                _copy_data(reader, writer, size)
+            _Copy(top).content(below, top, "")
         finally:
-            os.close(writer)
+            os.close(top)
     finally:
-        os.close(reader)
+        os.close(below)
+
+
+def copy_content(source: str, target: str) -> None:
+    """Give the directory target, which others may have at hand, the content and attributes of source.
+
+    Devices and sockets are left out, hard links become files. FileExistsError for what is there already.
+    """
+    below = os.open(source, _DIRECTORY & ~os.O_NOFOLLOW)
+    try:
+        top = os.open(target, _DIRECTORY)
+        try:
+            _Copy(-1).content(below, top, "")
+        finally:
+            os.close(top)
+    finally:
+        os.close(below)
+
+
+class _Copy:
+    """One copy, by descriptors: whoever writes in either tree meanwhile cannot lead it elsewhere.
+
+    top: of a target that is ours alone, for hard links and devices; else -1.
+    """
+
+    def __init__(self, top: int) -> None:
+        self._top = top
+        self._linked: dict[tuple[int, int], str] = {}
+
+    def content(self, source: int, target: int, path: str) -> None:
+        for name in os.listdir(source):
+            try:
+                status = os.stat(name, dir_fd=source, follow_symlinks=False)
+            except FileNotFoundError:  # deleted meanwhile
+                continue
+            self._child(source, target, name, status, f"{path}/{name}" if path else name)
+        self._attributes(source, target, os.fstat(source))
+
+    def _child(self, source: int, target: int, name: str, status: os.stat_result, path: str) -> None:
+        kind = stat.S_IFMT(status.st_mode)
+        if kind == stat.S_IFDIR:
+            below = os.open(name, _DIRECTORY, dir_fd=source)
+            try:
+                os.mkdir(name, 0o700, dir_fd=target)
+                new = os.open(name, _DIRECTORY, dir_fd=target)
+                try:
+                    self.content(below, new, path)
+                finally:
+                    os.close(new)
+            finally:
+                os.close(below)
+            return
+        if self._top >= 0 and status.st_nlink > 1:
+            first = self._linked.setdefault((status.st_dev, status.st_ino), path)
+            if first is not path:
+                os.link(first, name, src_dir_fd=self._top, dst_dir_fd=target, follow_symlinks=False)
+                return
+        if kind == stat.S_IFREG:
+            self._file(source, target, name)
+        elif kind == stat.S_IFLNK:
+            os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
+            self._special(source, target, name, status)
+        elif kind == stat.S_IFIFO or (kind != stat.S_IFSOCK and self._top >= 0):
+            os.mknod(name, kind | 0o600, status.st_rdev, dir_fd=target)
+            self._special(source, target, name, status)
+
+    def _file(self, source: int, target: int, name: str) -> None:
+        reader = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=source)
+        try:
+            status = os.fstat(reader)
+            if not stat.S_ISREG(status.st_mode):  # replaced meanwhile
+                return
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            writer = os.open(name, flags, 0o600, dir_fd=target)
+            try:
+                try:
+                    fcntl.ioctl(writer, _FICLONE, reader)
+                except OSError as error:
+                    if error.errno not in _NOT_SUPPORTED:
+                        raise
+                    _copy_data(reader, writer, status.st_size)
+                self._attributes(reader, writer, status)
+            finally:
+                os.close(writer)
+        finally:
+            os.close(reader)
+
+    def _attributes(self, source: int, target: int, status: os.stat_result) -> None:
+        if os.geteuid() == 0:
+            os.fchown(target, status.st_uid, status.st_gid)
+        os.fchmod(target, stat.S_IMODE(status.st_mode))
+        self._xattrs(source, target)
+        os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    def _special(self, source: int, target: int, name: str, status: os.stat_result) -> None:
+        """Of what cannot be opened without an effect: a link, a device, a FIFO."""
+        made = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=target)
+        try:
+            if os.geteuid() == 0:
+                os.chown(name, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
+            if not stat.S_ISLNK(status.st_mode):
+                os.chmod(f"/proc/self/fd/{made}", stat.S_IMODE(status.st_mode))
+        finally:
+            os.close(made)
+        self._xattrs(f"/proc/self/fd/{source}/{name}", f"/proc/self/fd/{target}/{name}")
+        os.utime(name, ns=(status.st_atime_ns, status.st_mtime_ns), dir_fd=target, follow_symlinks=False)
+
+    def _xattrs(self, source: int | str, target: int | str) -> None:
+        for name in _listed(source):
+            if self._top < 0 and name.startswith(_OVERLAY):
+                continue
+            try:
+                if isinstance(source, int):
+                    os.setxattr(target, name, os.getxattr(source, name))
+                else:
+                    value = os.getxattr(source, name, follow_symlinks=False)
+                    os.setxattr(target, name, value, follow_symlinks=False)
+            except OSError as error:
+                # a volume may lie on a file system that has none
+                if self._top >= 0 or error.errno != errno.ENOTSUP:
+                    raise
+
+
+def _listed(source: int | str) -> list[str]:
+    return os.listxattr(source) if isinstance(source, int) else os.listxattr(source, follow_symlinks=False)
 
 
 def _copy_data(reader: int, writer: int, size: int) -> None:
@@ -89,13 +180,3 @@ def _move(reader: int, writer: int, at: int, count: int) -> int:
             raise
     os.lseek(writer, at, os.SEEK_SET)
     return os.sendfile(writer, reader, at, count)
-
-
-def _copy_attributes(source: str, target: str, status: os.stat_result) -> None:
-    if os.geteuid() == 0:
-        os.chown(target, status.st_uid, status.st_gid, follow_symlinks=False)
-    if not stat.S_ISLNK(status.st_mode):
-        os.chmod(target, stat.S_IMODE(status.st_mode))
-    for name in os.listxattr(source, follow_symlinks=False):
-        os.setxattr(target, name, os.getxattr(source, name, follow_symlinks=False), follow_symlinks=False)
-    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns), follow_symlinks=False)

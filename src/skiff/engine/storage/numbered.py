@@ -9,8 +9,8 @@ knows.
 """
 
 import contextlib
+import errno
 import os
-import shutil
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from skiff.engine.storage.snapshots import Kind, SnapshotInfo, SnapshotKey, Usage
 from skiff.engine.storage.state import StateStore
 from skiff.errors import AlreadyExists, Conflict, NotFound
+from skiff.linux import trees
 from skiff.oci.digest import ChainID
 
 
@@ -62,7 +63,7 @@ class NumberedSnapshots:
 
     def sweep(self) -> None:
         for name in os.listdir(self._removed):
-            shutil.rmtree(f"{self._removed}/{name}", ignore_errors=False, onerror=_gone_is_fine)
+            trees.remove(f"{self._removed}/{name}")
 
     def usage(self, snapshot: SnapshotKey | ChainID) -> Usage:
         return tree_usage(self.directory(snapshot))
@@ -142,7 +143,7 @@ def committed(row: Row, parent: ChainID | None, lowers: tuple[str, ...]) -> Row:
 def tree_usage(directory: str) -> Usage:
     """Bytes and inodes of a tree as Docker counts them: lengths of files and links, none for directories.
 
-    A file of several names counts once.
+    A file of several names counts once. What lies deeper than a path can be long is not counted.
     """
     os.lstat(directory)
     size, count = 0, 1
@@ -151,13 +152,15 @@ def tree_usage(directory: str) -> Usage:
     while pending:
         try:
             scan = os.scandir(pending.pop())
-        except FileNotFoundError:  # a running container deletes while we look
+        except OSError as error:
+            _pass_over(error)
             continue
         with scan as found:
             for child in found:
                 try:
                     status = child.stat(follow_symlinks=False)
-                except FileNotFoundError:
+                except OSError as error:
+                    _pass_over(error)
                     continue
                 if child.is_dir(follow_symlinks=False):
                     pending.append(child.path)
@@ -172,11 +175,11 @@ def tree_usage(directory: str) -> Usage:
     return Usage(bytes=size, inodes=count)
 
 
+def _pass_over(error: OSError) -> None:
+    """A running container deletes while we look, and nests as deep as it likes."""
+    if error.errno not in (errno.ENOENT, errno.ENAMETOOLONG):
+        raise error
+
+
 def _info(id: str, row: Row) -> SnapshotInfo:
     return SnapshotInfo(id=id, kind=row.kind, parent=row.parent, created=row.created)
-
-
-def _gone_is_fine(_function: object, _path: str, error: tuple[type, BaseException, object]) -> None:
-    """Two sweeps at once: what the other deleted is deleted."""
-    if not isinstance(error[1], FileNotFoundError):
-        raise error[1]

@@ -5,6 +5,7 @@ them survive a crash of the engine at once, and a power failure after at most a 
 synchronous=NORMAL).
 """
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -50,6 +51,8 @@ class SqliteState:
         self._lock = threading.RLock()
         self._depth = 0
         self._broken = False
+        if path != ":memory:":
+            _keep_private(path)
         try:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
             self._db.execute("PRAGMA journal_mode=WAL")
@@ -99,6 +102,18 @@ class SqliteState:
     def close(self) -> None:
         with self._lock:
             self._db.close()
+
+
+def _keep_private(path: str) -> None:
+    """Environments of containers stand in it. SQLite gives its other files the mode of this one."""
+    for name in (path, f"{path}-wal", f"{path}-shm"):
+        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if name == path else 0)
+        try:
+            fd = os.open(name, flags, 0o600)
+        except FileNotFoundError:
+            continue
+        os.fchmod(fd, 0o600)
+        os.close(fd)
 
 
 class SqliteTable(Generic[T]):

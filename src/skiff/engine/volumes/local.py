@@ -5,6 +5,7 @@ comma-separated rest; or `size` alone, for a file system of that size in a file.
 first container starts and undone after the last.
 """
 
+import errno
 import ipaddress
 import os
 import re
@@ -17,7 +18,7 @@ from skiff.docker import units
 from skiff.docker.volume import Volume
 from skiff.engine.volumes import copying, loop
 from skiff.errors import Conflict, InvalidParameter, NotFound, SkiffError
-from skiff.linux import mounts
+from skiff.linux import mounts, trees
 from skiff.paths import DataPaths
 
 NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
@@ -81,7 +82,7 @@ class LocalDriver:
         # Whatever lies behind a mount is somebody else's.
         if _is_mounted(volume.mountpoint):
             raise Conflict(f"remove {volume.name}: {volume.mountpoint} is still mounted")
-        shutil.rmtree(f"{self.root}/{volume.name}", ignore_errors=False, onerror=_unless_gone)
+        _delete(f"{self.root}/{volume.name}")
 
     def retire(self, volume: Volume, key: str) -> None:
         self.unmount(volume)
@@ -104,7 +105,7 @@ class LocalDriver:
         os.makedirs(volume.mountpoint, mode=0o755, exist_ok=True)
 
     def expunge(self, key: str) -> None:
-        shutil.rmtree(f"{self._retired}/{key}", ignore_errors=False, onerror=_unless_gone)
+        _delete(f"{self._retired}/{key}")
 
     def retired(self) -> set[str]:
         return set(os.listdir(self._retired)) if os.path.isdir(self._retired) else set()
@@ -179,6 +180,11 @@ def _resolved(entry: str) -> str:
         return f"addr={found[0][4][0]}"
 
 
-def _unless_gone(_call: object, _path: str, failure: tuple[object, BaseException, object]) -> None:
-    if not isinstance(failure[1], FileNotFoundError):
-        raise failure[1]
+def _delete(path: str) -> None:
+    """Conflict when something is mounted anywhere below."""
+    try:
+        trees.remove(path)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EBUSY):
+            raise
+        raise Conflict(f"remove {path}: something is mounted in it") from error

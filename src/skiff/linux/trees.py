@@ -1,0 +1,60 @@
+"""Deleting trees that others filled: of any depth, without following a link, never into another mount.
+
+A directory below the top that is not empty gives its own directories to the top first: no recursion, two
+descriptors however deep it is.
+"""
+
+import os
+import secrets
+import stat
+from contextlib import suppress
+from typing import Final
+
+from skiff.linux import safepath
+
+_READ: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def remove(path: str) -> None:
+    """Delete a directory and all below it; what is gone already, or goes meanwhile, is no error.
+
+    OSError EXDEV when something is mounted below: that stays, for it is somebody else's.
+    """
+    with suppress(FileNotFoundError):
+        top = os.open(path, _READ)
+        try:
+            _empty(top)
+        finally:
+            os.close(top)
+        os.rmdir(path)
+
+
+def _empty(top: int) -> None:
+    mark, number = secrets.token_hex(8), 0
+    while directories := _delete_files(top):
+        for name in directories:
+            try:
+                inner = safepath.open_below(top, name, _READ)
+            except FileNotFoundError:
+                continue
+            try:
+                for below in _delete_files(inner):
+                    with suppress(FileNotFoundError):
+                        os.rename(below, f".{mark}-{number}", src_dir_fd=inner, dst_dir_fd=top)
+                    number += 1
+            finally:
+                os.close(inner)
+            with suppress(FileNotFoundError):
+                os.rmdir(name, dir_fd=top)
+
+
+def _delete_files(directory: int) -> list[str]:
+    """Names of the directories in it; everything else is deleted."""
+    kept = []
+    for name in os.listdir(directory):
+        with suppress(FileNotFoundError):
+            if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+                kept.append(name)
+            else:
+                os.unlink(name, dir_fd=directory)
+    return kept
