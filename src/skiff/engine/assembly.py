@@ -53,6 +53,7 @@ from skiff.engine.images import service as image_service
 from skiff.engine.images.host import HostImage
 from skiff.engine.images.record import ImageUse
 from skiff.engine.images.service import Images
+from skiff.engine.networks import resolv
 from skiff.engine.networks.bridge import BridgeDriver
 from skiff.engine.networks.driver import NetworkDriver
 from skiff.engine.networks.firewall import Firewall
@@ -336,7 +337,7 @@ def _builds(
         runtime=runtime,
         run=run,
         snapshots=snapshots,
-        sandboxes=BuildSandboxes(networks, _host_resolv),
+        sandboxes=BuildSandboxes(networks, partial(host_resolv, settings)),
         state=state,
         machine=Machine(
             architecture=facts.architecture,
@@ -382,7 +383,7 @@ def _networks(settings: Settings, state: SqliteState, bus: EventBus, bin: Bin) -
     }
     name = f"skiff-{mark}" if mark else "skiff"
     through = Passage(f"{name.upper()}-FORWARD") if settings.publish_policy == "docker" else None
-    sandboxes = Sandboxes(records, drivers, Firewall(name, through), _host_resolv)
+    sandboxes = Sandboxes(records, drivers, Firewall(name, through), partial(host_resolv, settings))
     networks = Networks(
         records,
         sandboxes,
@@ -400,11 +401,14 @@ def _networks(settings: Settings, state: SqliteState, bus: EventBus, bin: Bin) -
     return networks
 
 
-def _host_resolv() -> str:
+def host_resolv(settings: Settings) -> str:
+    """The host's resolv.conf, with what this engine was told instead."""
     try:
-        return Path("/etc/resolv.conf").read_text()
+        text = Path("/etc/resolv.conf").read_text()
     except FileNotFoundError:
-        return ""
+        text = ""
+    told = (settings.dns, settings.dns_search, settings.dns_opts)
+    return resolv.rendered(resolv.overridden(resolv.parse(text), *told)) if any(told) else text
 
 
 def _previews(containers: Containers, images: Images, volumes: Volumes, networks: Networks) -> Previews:
