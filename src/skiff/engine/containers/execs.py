@@ -205,7 +205,7 @@ class Execs:
 
     def _process(self, container: Container, wish: ExecCreate, size: tuple[int, ...] | None) -> oci.Process:
         host = container.host
-        who = self.starting.identity(container, wish.user or container.config.user)
+        who = self.starting.identities.of(container, wish.user or container.config.user)
         granted = security.capabilities(
             add=host.cap_add,
             drop=host.cap_drop,

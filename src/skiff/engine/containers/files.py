@@ -129,7 +129,7 @@ class Files:
                 break
         owner = None
         if as_user and container.config.user:
-            user = self.starting.identity(container, container.config.user).user
+            user = self.starting.identities.of(container, container.config.user).user
             owner = (user.uid, user.gid)
         job = {
             "act": "put",

@@ -59,14 +59,14 @@ class Links:
         """The names that others' links give it: `/me/alias`."""
         return tuple(
             f"/{other.name}/{alias}"
-            for other in self._records
+            for other in self._records.linking()
             for name, alias in map(links.parse, other.host.links or ())
             if name in (container.name, container.id)
         )
 
     def follow(self, target: Container) -> None:
         """The target has a new address: mend the hosts files of those that run and link to it."""
-        for other in self._records:
+        for other in self._records.linking():
             if not other.state.running or other.id == target.id:
                 continue
             for name, alias in map(links.parse, other.host.links or ()):

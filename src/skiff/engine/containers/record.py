@@ -57,6 +57,7 @@ class Records:
         self._table = state.table("container", Container)
         self._by_id: dict[str, Container] = dict(self._table.all())
         self._by_name: dict[str, ContainerID] = {c.name: c.id for c in self._by_id.values()}
+        self._linking = dict.fromkeys(c.id for c in self._by_id.values() if c.host.links)
 
     def find(self, text: str) -> Container:
         """By full id, name (a leading slash is allowed) or unique prefix. NotFound, InvalidParameter."""
@@ -90,6 +91,10 @@ class Records:
     def __len__(self) -> int:
         return len(self._by_id)
 
+    def linking(self) -> list[Container]:
+        """Those with legacy links: few, and asked for at each start and listing."""
+        return [self._by_id[id] for id in self._linking]
+
     def holder(self, name: str) -> ContainerID | None:
         """Whose name it is."""
         return self._by_name.get(name)
@@ -119,12 +124,17 @@ class Records:
             self._by_name.pop(before.name, None)
         self._by_id[record.id] = record
         self._by_name[record.name] = record.id
+        if record.host.links:
+            self._linking[record.id] = None
+        else:
+            self._linking.pop(record.id, None)
         return record
 
     def delete(self, id: str) -> None:
         record = self._by_id.pop(id, None)
         if record is not None:
             self._by_name.pop(record.name, None)
+            self._linking.pop(record.id, None)
             self._table.delete(id)
 
     def volume_users(self, name: str) -> list[ContainerID]:

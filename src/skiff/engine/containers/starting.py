@@ -1,6 +1,6 @@
 """From a stored container to a task that is ready to start: sandbox, files, spec, bundle.
 
-What is the same at every start of an image (who the user is, the system call filter) is kept.
+What is the same at every start (the system call filter) is kept.
 """
 
 import os
@@ -11,19 +11,20 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from skiff.docker.container import HostConfig
-from skiff.engine.containers import devices, layers
+from skiff.engine.containers import devices
+from skiff.engine.containers.identities import Identities
 from skiff.engine.containers.live import Live
 from skiff.engine.containers.networking import Sandboxes, SandboxView
 from skiff.engine.containers.record import Container, Records
 from skiff.engine.containers.settings import ContainerSettings
-from skiff.engine.containers.spec import host_files, limits, logging, security, translate, users
+from skiff.engine.containers.spec import host_files, limits, logging, security, translate
 from skiff.engine.containers.spec.mounts import MountPlan
 from skiff.engine.containers.volumes import Volumes
 from skiff.engine.execution import bundle, defaults
 from skiff.engine.execution.runtime import Runtime, Stdio, Task
 from skiff.engine.networks import resolv
 from skiff.engine.storage.snapshots import SnapshotKey, Snapshotter
-from skiff.errors import Conflict, InvalidParameter, NotFound
+from skiff.errors import Conflict, InvalidParameter
 from skiff.linux import safepath
 from skiff.oci import runtime as oci
 from skiff.paths import DataPaths, RunPaths
@@ -71,7 +72,7 @@ class Starting:
         self.settings = settings
         self.ground = ground
         self.facts = facts
-        self._identities: dict[tuple[object, ...], users.Identity] = {}
+        self.identities = Identities(snapshots)
         self._seccomp = lru_cache(CACHED)(self._make_seccomp)
 
     async def prepare(self, container: Container) -> Task:
@@ -133,7 +134,7 @@ class Starting:
         for plan in container.mounts:
             if plan.type == "bind" and plan.made and not os.path.lexists(plan.source):
                 os.makedirs(plan.source, mode=0o755)
-        who = self.identity(container, container.config.user)
+        who = self.identities.of(container, container.config.user)
         nodes = tuple(devices.mapped(host.devices or ()))
         if host.privileged:
             named = {node.path for node, _ in nodes}
@@ -156,28 +157,6 @@ class Starting:
         return translate.runtime_spec(
             container.id, container.config, host, command, container.mounts, self.ground, found
         )
-
-    def identity(self, container: Container, user: str) -> users.Identity:
-        """Who that user is in this container. InvalidParameter."""
-        key = (container.chain, user, container.host.group_add)
-        fresh = not container.was_started and container.chain is not None
-        if fresh and key in self._identities:
-            return self._identities[key]
-        name = SnapshotKey(container.id)
-        stack = [self.snapshots.directory(name), *self.snapshots.lowers(name)]
-
-        def text(path: str) -> str:
-            try:
-                return layers.read(stack, path).decode("utf-8", "replace")
-            except NotFound:
-                return ""
-
-        found = users.identity(user, text, container.host.group_add or ())
-        if fresh:
-            if len(self._identities) >= CACHED:
-                self._identities.clear()
-            self._identities[key] = found
-        return found
 
     def seccomp(self, container: Container) -> oci.Seccomp | None:
         host = container.host
@@ -251,8 +230,8 @@ class Starting:
         for name, text in texts.items():
             # written in place: a running neighbour may have this very file mounted
             fd = os.open(f"{directory}/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-            with open(fd, "w") as file:
-                file.write(text)
+            with open(fd, "wb") as file:
+                file.write(text.encode())
 
     def _stdio(self, container: Container) -> Stdio:
         config = container.config
