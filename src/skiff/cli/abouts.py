@@ -6,6 +6,8 @@ is asked itself.
 
 ABOUT: dict[str, str] = {
     "attach": "Attach local standard input, output, and error streams to a running container",
+    "build": "Build an image from a Dockerfile",
+    "builder prune": "Remove build cache",
     "check": "Say whether this machine can run containers",
     "commit": "Create a new image from a container's changes",
     "completion": "Print a completion script for a shell",
@@ -30,6 +32,8 @@ ABOUT: dict[str, str] = {
     "inspect": "Return low-level information on Docker objects",
     "kill": "Kill one or more running containers",
     "load": "Load an image from a tar archive or STDIN",
+    "login": "Authenticate to a registry.",
+    "logout": "Log out from a registry.",
     "logs": "Fetch the logs of a container",
     "network connect": "Connect a container to a network",
     "network create": "Create a network",
