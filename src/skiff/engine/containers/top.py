@@ -1,6 +1,7 @@
 """The processes in a container, as ps shows them."""
 
 import asyncio
+import os
 import shlex
 
 from skiff.docker.container_view import TopResponse
@@ -31,7 +32,11 @@ async def _ps(arguments: str) -> str:
     try:
         words = shlex.split(arguments)
         process = await asyncio.create_subprocess_exec(
-            "ps", *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+            "ps",
+            *words,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={key: value for key, value in os.environ.items() if key != "COLUMNS"},  # rows come whole
         )
     except FileNotFoundError:
         raise SkiffError("Couldn't find PID field in ps output: ps is not installed on this host") from None
