@@ -65,6 +65,7 @@ FSCONFIG_CMD_CREATE: Final = 6
 MOVE_MOUNT_F_EMPTY_PATH: Final = 4
 MOVE_MOUNT_T_EMPTY_PATH: Final = 0x40
 
+PROC_MAGIC: Final = 0x9FA0  # linux/magic.h
 MAX_DATA: Final = 4095  # mount(2) copies one page
 
 libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
@@ -277,6 +278,13 @@ def new_overlay(options: Iterable[str], attributes: int = 0) -> int:
         else:
             split.append(option)
     return new_filesystem("overlay", split, attributes, "overlay")
+
+
+def is_procfs(fd: int) -> bool:
+    """Whether a descriptor (O_PATH will do) lies on a procfs. fstatfs(2)."""
+    about = ctypes.create_string_buffer(512)
+    check(libc.fstatfs(fd, about), "fstatfs")
+    return struct.unpack_from("l", about)[0] == PROC_MAGIC
 
 
 def lower_directories(value: str) -> list[str]:

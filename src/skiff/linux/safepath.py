@@ -26,12 +26,16 @@ _LINKS: Final = 40
 _TRIES: Final = 32  # EAGAIN: a rename happened somewhere while resolving
 
 
-def open_in_root(root: int, path: str | bytes, flags: int = os.O_PATH, mode: int = 0) -> int:
+def open_in_root(
+    root: int, path: str | bytes, flags: int = os.O_PATH, mode: int = 0, *, links: bool = True
+) -> int:
     """A descriptor of `path` inside the directory `root`, close-on-exec.
 
-    path: absolute or relative, both meant from the root. OSError with the path as filename.
+    path: absolute or relative, both meant from the root. links: False refuses every symlink (ELOOP).
+    OSError with the path as filename.
     """
-    return _open(root, path, flags, mode, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+    resolve = RESOLVE_IN_ROOT | (RESOLVE_NO_MAGICLINKS if links else RESOLVE_NO_SYMLINKS)
+    return _open(root, path, flags, mode, resolve)
 
 
 def open_below(directory: int, path: str | bytes, flags: int = os.O_PATH) -> int:

@@ -3,17 +3,19 @@
 Runs in the child, which no longer sees the host's files: nothing is imported or read late. The order is the
 matter of this file:
 
+    session keyring                           the one we came with may hold keys of the host
     oom score, labels, rlimits, umask         while still privileged
     seccomp, without no_new_privs             loading it then needs CAP_SYS_ADMIN
     bounding set → groups, gid, uid → capset, ambient
     no_new_privs, then seccomp                last: it filters nothing of the above
 """
 
+import errno
 import os
 import resource
 from typing import Final
 
-from skiff.linux import capabilities, seccomp, syscalls
+from skiff.linux import capabilities, keyring, mounts, seccomp, syscalls
 from skiff.linux.libc import check, syscall
 from skiff.oci.runtime import Capabilities, Process, Rlimit, User
 
@@ -36,6 +38,10 @@ def apply_identity(
     then exit, since the process may be half of what it should be.
     """
     notes: list[str] = []
+    try:
+        keyring.new_session()
+    except OSError as error:  # inside another container, perhaps: what we see is not the host's then
+        notes.append(f"no session keyring: {error.strerror}")
     if process.oom_score_adj is not None:
         notes += set_oom_score(process.oom_score_adj)
     if process.scheduler is not None:
@@ -132,6 +138,8 @@ def set_oom_score(value: int) -> list[str]:
 def _set_label(path: str, label: str) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
+        if not mounts.is_procfs(fd):
+            raise OSError(errno.EINVAL, "not a file of procfs", path)  # a fake takes any label and sets none
         os.write(fd, label.encode())
     finally:
         os.close(fd)

@@ -25,6 +25,7 @@ from skiff.linux.cgroups import Layout
 from skiff.linux.mounts import Options
 from skiff.linux.namespaces import mapped_namespace
 from skiff.oci.runtime import IdMapping, Mount, Spec
+from skiff.runtime.isolation import procfs
 from skiff.runtime.isolation.handshake import StepFailed, step_failed
 
 # Every container has these; runtime-spec 1.2, config-linux.md § Default Devices
@@ -341,6 +342,10 @@ def _filesystem(root: int, step: Filesystem) -> None:
     options = step.options
     target = safepath.make_mount_point(root, step.target, directory=True)
     try:
+        if step.kind in ("proc", "sysfs"):
+            # Masks are looked up by path afterwards: what is masked must be what was mounted here.
+            os.close(safepath.open_in_root(root, step.target, links=False))
+        procfs.check(target, step.target, is_proc=step.kind == "proc")
         where = safepath.fd_path(target)
         data = ",".join(options.data)
         if options.copy_up and step.kind == "tmpfs":
@@ -413,6 +418,7 @@ def copy_tree(source: int, target: int) -> None:
 def _bind(root: int, step: Bind, tree: int) -> None:
     target = safepath.make_mount_point(root, step.target, directory=safepath.is_directory(tree))
     try:
+        procfs.check(target, step.target, is_proc=mounts.is_procfs(tree))
         mounts.attach(tree, target)
     finally:
         os.close(target)

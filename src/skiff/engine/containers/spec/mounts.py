@@ -83,9 +83,7 @@ def plans(
     for destination, text in (host.tmpfs or {}).items():
         add(_tmpfs(destination, text))
     for destination in volumes:
-        clean = posixpath.normpath(destination)
-        if not clean.startswith("/"):
-            raise InvalidParameter(f"invalid volume: '{destination}': mount path must be absolute")
+        clean = _destination(destination, f"invalid volume specification: '{destination}': ")
         if clean not in found:
             found[clean] = MountPlan(type="volume", destination=clean, driver=host.volume_driver)
     return tuple(found.values())
