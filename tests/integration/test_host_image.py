@@ -5,6 +5,7 @@ import uuid
 from pathlib import Path
 
 from tests.integration.conftest import Cli
+from tests.integration.engines import Engine
 
 
 def test_programs_of_the_machine(cli: Cli) -> None:
@@ -35,3 +36,14 @@ def test_it_is_an_image_like_others(cli: Cli) -> None:
     assert cli("image", "inspect", "-f", "{{.Os}}", "host").ok() == "linux"
     cli("create", "--name", "box", "host", "true").ok()
     assert cli("inspect", "-f", "{{.Config.Image}}", "box").ok() == "host"
+
+
+def test_branches_on_a_shared_file_system_are_refused(engine: Engine) -> None:
+    assert engine.skiff("create", "--name", "box", "host", "true").code == 0
+    done = engine.skiff("snapshot", "box", "one")
+    if done.code == 0:  # the data root is a file system of its own here
+        assert engine.skiff("rollback", "box", "one").code == 0
+    else:
+        assert "expected a data root on a file system of its own" in done.err
+    assert engine.skiff("start", "-a", "box").code == 0
+    assert engine.skiff("rm", "box").code == 0

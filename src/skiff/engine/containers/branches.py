@@ -8,6 +8,7 @@ container above, leads to are the collector's.
 """
 
 import asyncio
+import os
 import re
 import secrets
 import shutil
@@ -92,7 +93,7 @@ class Branches:
         """Name the container's file system as it is now. Conflict when it has a snapshot of that name."""
         if not NAME.fullmatch(name):
             raise InvalidParameter(f"invalid name of a snapshot: {name!r}: expected {NAME.pattern}")
-        id = self._records.find(text).id
+        id = self._branchable(text).id
         async with self._live.locks[id]:
             container = self._records.get(id)
             if f"{id}/{name}" in self._branches:
@@ -108,7 +109,7 @@ class Branches:
         It does not run. Addresses and the MAC that were asked for stay with the first.
         """
         bare = merge.check_name(new)
-        id = self._records.find(text).id
+        id = self._branchable(text).id
         made = ContainerID(secrets.token_hex(32))
         with self._records.reserved(bare, made):
             async with self._live.locks[id]:
@@ -128,7 +129,7 @@ class Branches:
 
         A running container is stopped before and started after.
         """
-        container = self._records.find(text)
+        container = self._branchable(text)
         id = container.id
         branch = self._branch(container, name)
         running = container.state.running
@@ -178,6 +179,23 @@ class Branches:
         return [container.name for container in users if container.state.running]
 
     # -- inside --------------------------------------------------------------------------------------------
+
+    def _branchable(self, text: str) -> Container:
+        """NotFound; Conflict for a container that could not start on a layer of its own.
+
+        overlayfs refuses a layer that lies within another one: the image `host` is the whole machine, and our
+        layers are part of it unless the data root is a file system of its own.
+        """
+        container = self._records.find(text)
+        key = SnapshotKey(container.id)
+        own = self._snapshots.directory(key)
+        for lower in self._snapshots.lowers(key):
+            if own.startswith(f"{lower.rstrip('/')}/") and os.stat(lower).st_dev == os.stat(own).st_dev:
+                raise Conflict(
+                    f"container {container.name} has no branches: it stands on this machine's own files, and "
+                    "the data root is among them: expected a data root on a file system of its own"
+                )
+        return container
 
     @asynccontextmanager
     async def _standing_still(self, containers: Sequence[Container]) -> AsyncIterator[None]:
