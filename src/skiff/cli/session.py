@@ -34,6 +34,8 @@ class Session:
     def config(self) -> ConfigFile:
         if self._config is None:
             self._config = ConfigFile.load(config_folder(self.top["config"], self.env))
+            if self._config.trouble:
+                self.err(f"WARNING: Error {self._config.trouble}")
         return self._config
 
     def endpoint(self) -> Endpoint:

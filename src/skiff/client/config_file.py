@@ -15,15 +15,18 @@ if TYPE_CHECKING:
 
 
 class ConfigFile:
-    """`values` is the file as it stands; the properties are what commands ask for."""
+    """`values` is the file as it stands; the properties are what commands ask for.
 
-    def __init__(self, folder: str, values: dict[str, Any]) -> None:
+    trouble: why the file could not be read; it then counts as empty and is not written.
+    """
+
+    def __init__(self, folder: str, values: dict[str, Any], trouble: str = "") -> None:
         self.folder = folder
         self.values = values
+        self.trouble = trouble
 
     @classmethod
     def load(cls, folder: str) -> ConfigFile:
-        """Raises InvalidParameter when the file is no JSON object."""
         path = f"{folder}/config.json"
         try:
             with open(path, "rb") as file:
@@ -31,13 +34,13 @@ class ConfigFile:
         except (FileNotFoundError, NotADirectoryError):
             return cls(folder, {})
         except OSError as error:
-            raise InvalidParameter(f"loading config file: {path}: {error.strerror}") from error
+            return cls(folder, {}, f"loading config file: open {path}: {(error.strerror or '').lower()}")
         try:
             values = json_text.decode(text) if text.strip() else {}
         except ValueError as error:
-            raise InvalidParameter(f"parsing config file ({path}): {error}") from error
+            return cls(folder, {}, f"parsing config file ({path}): {error}")
         if not isinstance(values, dict):
-            raise InvalidParameter(f"parsing config file ({path}): expected an object")
+            return cls(folder, {}, f"parsing config file ({path}): expected an object")
         return cls(folder, values)
 
     @property
@@ -64,6 +67,8 @@ class ConfigFile:
         import json
         import os
 
+        if self.trouble:
+            raise InvalidParameter(f"will not write over what cannot be read: {self.trouble}")
         try:
             os.makedirs(self.folder, mode=0o700, exist_ok=True)
             target = os.path.realpath(self.path)

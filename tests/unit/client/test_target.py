@@ -75,8 +75,11 @@ def test_a_config_file(tmp_path: Path) -> None:
     assert config.proxies("any") == {"HTTP_PROXY": "http://p", "http_proxy": "http://p"}
     assert (config.detach_keys, config.format("ps"), config.format("images")) == ("ctrl-a", "x", "")
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(InvalidParameter, match="parsing config file"):
-        ConfigFile.load(str(tmp_path))
+    broken = ConfigFile.load(str(tmp_path))
+    assert broken.values == {}
+    assert "parsing config file" in broken.trouble
+    with pytest.raises(InvalidParameter, match="will not write over what cannot be read"):
+        broken.save()
 
 
 def test_credentials_of_a_registry() -> None:

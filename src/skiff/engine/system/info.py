@@ -107,7 +107,7 @@ class Info:
             "DriverStatus": self._driver_status,
             "Plugins": {
                 "Volume": ["local"],
-                "Network": ["host", "null"],
+                "Network": ["bridge", "host", "ipvlan", "macvlan", "null"],
                 "Authorization": None,
                 "Log": ["json-file", "local", "none"],
             },
