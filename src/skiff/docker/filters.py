@@ -66,7 +66,7 @@ def parse(text: str | None, accepted: Iterable[str]) -> Filters:
         return Filters()
     try:
         raw = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError) as error:
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
         raise InvalidParameter(f"invalid filter: {error}") from None
     if raw is None:
         return Filters()

@@ -28,7 +28,7 @@ def decode(data: bytes | bytearray | str, of: type[T]) -> T:
     """The value that a client sent; InvalidParameter with a sentence otherwise. An empty body is `{}`."""
     try:
         raw = msgspec.json.decode(data or b"{}")
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidParameter(f"invalid JSON: {error}") from None
     return convert(raw, of)
 

@@ -71,7 +71,10 @@ class Call:
 
     async def body(self, kind: type[T], *, required: bool = True) -> T | None:
         """The JSON body as a value of `kind`; None when it is empty and not required."""
-        raw = await self.request.read()
+        try:
+            raw = await self.request.read()
+        except web.HTTPRequestEntityTooLarge as error:
+            raise InvalidParameter("invalid JSON: the request body is too large") from error
         if not raw.strip():
             if required:
                 raise InvalidParameter("invalid JSON: got EOF while reading request body")

@@ -8,6 +8,7 @@ aiohttp's list of connections is private to it; it is touched here and nowhere e
 """
 
 import asyncio
+import logging
 import os
 import re
 import socket
@@ -15,9 +16,12 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 
 from skiff.errors import Unavailable
+
+log = logging.getLogger(__name__)
 
 RAW: Final = "application/vnd.docker.raw-stream"
 MULTIPLEXED: Final = "application/vnd.docker.multiplexed-stream"
@@ -127,6 +131,14 @@ class Connection(RequestHandler):
     def _resume_transport_reading(self) -> None:
         if not self._holds:
             super()._resume_transport_reading()
+
+    def log_exception(self, *arguments: Any, **options: Any) -> None:
+        """What is no HTTP is the client's trouble: a line, not a traceback for each stray packet."""
+        error = options.get("exc_info")
+        if isinstance(error, HttpProcessingError):
+            log.info("a request was refused: %s", type(error).__name__)
+        else:
+            super().log_exception(*arguments, **options)
 
     def taken(self) -> bytes:
         """What came after the request."""

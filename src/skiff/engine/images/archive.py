@@ -108,7 +108,7 @@ class Loader:
     async def _docker(self, held: Entries, document: bytes, emit: Emit, *, quiet: bool) -> list[ImageID]:
         try:
             saved = msgspec.json.decode(document, type=tuple[_Saved, ...])
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidParameter(f"invalid manifest.json: {error}") from error
         found = []
         for one in saved:

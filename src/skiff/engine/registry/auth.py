@@ -189,7 +189,7 @@ class Authorisation:
                 raise Unavailable(f"{realm}: the token server answered {response.status}")
         try:
             answer = msgspec.json.decode(body, type=_Token)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Unavailable(f"{realm}: the token server's answer is not understood: {error}") from error
         self.identity_token = answer.refresh_token
         token = answer.token or answer.access_token

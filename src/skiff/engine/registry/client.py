@@ -233,7 +233,7 @@ class Repository:
                 following = _next_page(response.headers.get("Link", ""))
             try:
                 found += msgspec.json.decode(body, type=_Tags).tags or ()
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise Unavailable(f"{url}: the list of tags is not understood: {error}") from error
             url = _within(endpoint, urljoin(url, following)) if following else None
         return list(dict.fromkeys(found))

@@ -62,7 +62,7 @@ async def refusal(response: RegistryResponse, request: RegistryRequest) -> Skiff
     try:
         body = await response.read(LARGEST_ERROR)
         problems = msgspec.json.decode(body, type=_Problems).errors or ()
-    except (Unavailable, msgspec.DecodeError, UnicodeDecodeError):
+    except (Unavailable, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         problems = ()
     text = "; ".join(_phrase(problem) for problem in problems)
     codes = {problem.code for problem in problems}
