@@ -47,6 +47,9 @@ def decode(text: str | bytes | bytearray) -> Any:
         value, end = _scan(text, 0)
     except StopIteration as error:
         raise ValueError(f"not JSON at character {error.value}") from None
+    except SystemError:
+        # The scanner would raise json's own error class, and json has not been imported.
+        raise ValueError("not JSON: malformed or cut short") from None
     if end != len(text):
         raise ValueError(f"not JSON at character {end}")
     return value
