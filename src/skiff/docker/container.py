@@ -12,8 +12,6 @@ from msgspec import UNSET, UnsetType, field
 from skiff.docker.network import NetworkingConfig, PortMap
 from skiff.docker.wire import Wire
 
-SHM_SIZE = 64 * 1024 * 1024
-
 
 class HealthConfig(Wire, frozen=True):
     """Test: [] inherit, ["NONE"], ["CMD", …], ["CMD-SHELL", line]. Spans in ns, 0 for the default."""

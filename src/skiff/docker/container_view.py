@@ -4,7 +4,7 @@ Engine API 1.51: ContainerSummary, ContainerInspectResponse, ContainerState, Con
 asked for is in container.py.
 """
 
-from msgspec import UNSET, Raw, Struct, UnsetType, field
+from msgspec import UNSET, Raw, UnsetType, field
 
 from skiff.docker.container import ContainerConfig, HostConfig
 from skiff.docker.image import GraphDriverData
@@ -179,25 +179,8 @@ class TopResponse(Wire, frozen=True):
     processes: tuple[tuple[str, ...], ...] = ()
 
 
-class FilesystemChange(Wire, frozen=True):
-    """kind: 0 modified, 1 added, 2 deleted."""
-
-    path: str
-    kind: int
-
-
 class ContainersPruneReport(Wire, frozen=True):
     """space_reclaimed: bytes."""
 
     containers_deleted: tuple[str, ...] | None = None
     space_reclaimed: int = 0
-
-
-class ArchiveStat(Struct, frozen=True):
-    """X-Docker-Container-Path-Stat, base64 of this. mode: Go's file mode bits; mtime: RFC 3339."""
-
-    name: str
-    size: int
-    mode: int
-    mtime: str
-    linkTarget: str = ""

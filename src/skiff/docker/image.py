@@ -90,13 +90,3 @@ class ImagesPruneReport(Wire, frozen=True):
 
     images_deleted: tuple[DeleteResponse, ...] | None = None
     space_reclaimed: int = 0
-
-
-class SearchResult(Wire, frozen=True, rename=None):
-    """A row of GET /images/search; snake_case on the wire."""
-
-    star_count: int = 0
-    is_official: bool = False
-    name: str = ""
-    is_automated: bool = False
-    description: str = ""

@@ -11,8 +11,6 @@ from msgspec import Struct
 
 from skiff.docker.units import parse_instant, rfc3339
 
-LONGEST = 16 * 1024  # bytes of a line in one record
-
 
 class Record(Struct, frozen=True):
     """stream: stdout or stderr. time: RFC 3339 in UTC with nanoseconds."""

@@ -12,7 +12,6 @@ from skiff.errors import InvalidParameter
 SECOND = 1_000_000_000
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
-DAY = 24 * HOUR
 
 _SPANS = {
     "ns": 1,
@@ -33,8 +32,6 @@ _INSTANT = re.compile(
 _UNIX = re.compile(r"(-?\d+)(?:\.(\d{1,9}))?")
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_DECIMAL = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
-_BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB")
 
 
 def parse_size(text: str) -> int:
@@ -105,56 +102,3 @@ def rfc3339(at_ns: int) -> str:
     seconds, nanoseconds = divmod(at_ns, SECOND)
     text = (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S").rjust(19, "0")
     return f"{text}.{nanoseconds:09d}".rstrip("0") + "Z" if nanoseconds else text + "Z"
-
-
-def rfc3339_fixed(at_ns: int) -> str:
-    """The same with all nine digits, as log timestamps are printed: columns line up."""
-    seconds, nanoseconds = divmod(at_ns, SECOND)
-    at = (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S").rjust(19, "0")
-    return f"{at}.{nanoseconds:09d}Z"
-
-
-def human_size(size: float, digits: int = 4) -> str:
-    """`1.2GB`, `4.26kB`, `0B`: powers of 1000, that many significant digits."""
-    return _human(size, 1000.0, _DECIMAL, digits)
-
-
-def human_binary_size(size: float, digits: int = 4) -> str:
-    """`1.944GiB`: powers of 1024."""
-    return _human(size, 1024.0, _BINARY, digits)
-
-
-def _human(size: float, step: float, units: tuple[str, ...], digits: int) -> str:
-    power = 0
-    while size >= step and power < len(units) - 1:
-        size /= step
-        power += 1
-    return f"{size:.{digits}g}{units[power]}"
-
-
-def human_span(span_ns: int) -> str:
-    """`About a minute`, `5 seconds`, `3 weeks`: how long, as docker ps says it."""
-    seconds = int(span_ns / SECOND)  # toward zero, also before the epoch
-    minutes = seconds // 60
-    hours = int(span_ns / HOUR + 0.5)
-    if seconds < 1:
-        return "Less than a second"
-    if seconds == 1:
-        return "1 second"
-    if seconds < 60:
-        return f"{seconds} seconds"
-    if minutes == 1:
-        return "About a minute"
-    if minutes < 60:
-        return f"{minutes} minutes"
-    if hours == 1:
-        return "About an hour"
-    if hours < 48:
-        return f"{hours} hours"
-    if hours < 24 * 7 * 2:
-        return f"{hours // 24} days"
-    if hours < 24 * 30 * 2:
-        return f"{hours // 24 // 7} weeks"
-    if hours < 24 * 365 * 2:
-        return f"{hours // 24 // 30} months"
-    return f"{int(span_ns / HOUR) // 24 // 365} years"

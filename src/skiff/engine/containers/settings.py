@@ -25,4 +25,3 @@ class ContainerSettings(Struct, frozen=True, kw_only=True):
     seccomp_profile: str = ""
     shm_size: int = 64 << 20
     stop_timeout: int = 10
-    live_restore: bool = True

@@ -88,7 +88,3 @@ def unpaused(state: State, id: str) -> State:
     if not state.paused:
         raise Conflict(f"Container {id} is not paused")
     return replace(state, status="running", paused=False)
-
-
-def removing(state: State) -> State:
-    return replace(state, status="removing")

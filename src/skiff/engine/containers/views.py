@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.structs import replace
 
-from skiff.docker import units
+from skiff.docker import human, units
 from skiff.docker.container import HostConfig
 from skiff.docker.container_view import (
     NEVER,
@@ -339,4 +339,4 @@ def status_text(state: ContainerState, now: int) -> str:
 
 
 def _since(instant: str, now: int) -> str:
-    return units.human_span(now - units.parse_instant(instant))
+    return human.span((now - units.parse_instant(instant)) / units.SECOND)

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct, field
 
 from skiff.errors import InvalidParameter
-from skiff.oci.runtime import Device, DeviceRule, Mount, Rlimit, Seccomp, SyscallArg, SyscallRule
+from skiff.oci.runtime import DeviceRule, Mount, Rlimit, Seccomp, SyscallArg, SyscallRule
 
 CAPABILITIES: Final = (
     "CAP_CHOWN",
@@ -71,19 +71,6 @@ def mounts(shm_bytes: int = SHM_BYTES) -> tuple[Mount, ...]:
         Mount("/dev/shm", "tmpfs", "shm", (*_QUIET, "mode=1777", f"size={shm_bytes}")),
     )
 
-
-# OCI runtime-spec, config-linux.md § Default Devices; /dev/ptmx is a link and /dev/console a bind.
-DEVICES: Final = tuple(
-    Device(f"/dev/{name}", "c", major, minor, 0o666)
-    for name, major, minor in (
-        ("null", 1, 3),
-        ("zero", 1, 5),
-        ("full", 1, 7),
-        ("random", 1, 8),
-        ("urandom", 1, 9),
-        ("tty", 5, 0),
-    )
-)
 
 # Everything is denied, then making nodes and the standard ones are allowed; 5:2 and 136 are terminals.
 DEVICE_RULES: Final = (

@@ -14,7 +14,6 @@ from skiff.engine.containers.spec.users import Identity
 from skiff.oci import runtime as oci
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-INIT_PATH = "/sbin/docker-init"
 
 
 class Ground(Struct, frozen=True, kw_only=True):
