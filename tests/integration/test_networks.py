@@ -7,12 +7,13 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from http.client import HTTPException
 from typing import Any
 
 import pytest
 
-from tests.integration.engines import Engine
+from tests.integration.engines import Engine, wait_for
 
 BRIDGES = """
 import sys
@@ -90,8 +91,9 @@ def test_killed_while_networks_come_and_go(own_engine: Engine) -> None:
         _kernel_holds_what_the_records_say(own_engine)
     own_engine.docker("rm", "-f", "box").ok()
     own_engine.docker("network", "prune", "-f").ok()
+    tables = partial(own_engine.run, "nft", "list", "tables")
+    wait_for(lambda: tables().ok() == "", 10, lambda: "the firewall stays")
     _kernel_holds_what_the_records_say(own_engine)
-    assert own_engine.run("nft", "list", "tables").ok() == ""
 
 
 def _come_and_go(engine: Engine, round: int) -> None:

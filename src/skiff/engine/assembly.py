@@ -383,7 +383,7 @@ def _networks(settings: Settings, state: SqliteState, bus: EventBus, bin: Bin) -
     }
     name = f"skiff-{mark}" if mark else "skiff"
     through = Passage(f"{name.upper()}-FORWARD") if settings.publish_policy == "docker" else None
-    sandboxes = Sandboxes(records, drivers, Firewall(name, through), partial(host_resolv, settings))
+    sandboxes = Sandboxes(records, drivers, Firewall(name, through, linger=2), partial(host_resolv, settings))
     networks = Networks(
         records,
         sandboxes,

@@ -3,10 +3,16 @@
 It remembers what it has applied and sends the difference; at boot it replaces the table whole.
 """
 
+import asyncio
+import errno
+import logging
+from collections.abc import Iterable, Sequence
+
 from skiff.engine.networks.passage import Passage
 from skiff.engine.networks.ruleset import CHAINS, SETS, Ruleset, ruleset
 from skiff.linux.netlink import Message
 from skiff.linux.nftables import (
+    Element,
     Nftables,
     add_elements,
     delete_elements,
@@ -18,25 +24,47 @@ from skiff.linux.nftables import (
     new_table,
 )
 
+log = logging.getLogger(__name__)
 EMPTY = ruleset((), ())
+WALLS = {"bridges", "internal", "within", "masq4", "masq6", "nets4"}  # sets that only keep networks apart
 
 
 class Firewall:
     """table: the name of ours, distinct for each engine in one network namespace.
 
     passage: the way through a FORWARD chain of the host's that drops; None leaves it the last word.
+    linger: seconds for which a table that lets nobody in stays when the last container has gone: those who
+    run one after the other do not pay for a new one each time.
     """
 
-    def __init__(self, table: str, passage: Passage | None = None) -> None:
+    def __init__(self, table: str, passage: Passage | None = None, *, linger: float = 0) -> None:
         self.table = table
+        self._linger = linger
+        self._leaving: asyncio.TimerHandle | None = None
         self._passage = passage
         self._nftables: Nftables | None = None
         self._applied: Ruleset | None = None  # None: what the kernel holds is unknown
 
     def apply(self, wanted: Ruleset) -> None:
         """Make the kernel hold exactly this; with no bridge left the table goes. OSError if it refuses."""
+        if self._leaving is not None:
+            self._leaving.cancel()
+            self._leaving = None
         if wanted == self._applied:
             return
+        if wanted == EMPTY and self._linger and self._applied is not None and _only_walls(self._applied):
+            self._leaving = asyncio.get_running_loop().call_later(self._linger, self._leave)
+            return
+        self._apply(wanted)
+
+    def _leave(self) -> None:
+        self._leaving = None
+        try:
+            self._apply(EMPTY)
+        except OSError as error:
+            log.warning("the firewall stays: %s", error)
+
+    def _apply(self, wanted: Ruleset) -> None:
         try:
             if wanted == EMPTY:
                 self._remove()
@@ -52,8 +80,28 @@ class Firewall:
             raise
         self._applied = wanted
 
+    def open_for(self, found: Sequence[tuple[str, Element]]) -> None:
+        """Members with a time to live, of no Ruleset; one that is there begins anew. OSError."""
+        messages: list[Message] = []
+        for name, element in found:
+            there = add_elements(self.table, name, [element])
+            messages += [*there, *delete_elements(self.table, name, [Element(element.key)]), *there]
+        self._open().commit(messages)
+
+    def shut(self, found: Iterable[tuple[str, Element]]) -> None:
+        """Take them away again, those that are left. OSError."""
+        for name, element in found:
+            try:
+                self._open().commit(delete_elements(self.table, name, [Element(element.key)]))
+            except OSError as error:
+                if error.errno != errno.ENOENT:
+                    raise
+
     def close(self) -> None:
-        """Let go of the socket; the rules stay."""
+        """Let go of the socket; the rules of those that run stay."""
+        if self._leaving is not None:
+            self._leaving.cancel()
+            self._leave()
         if self._nftables is not None:
             self._nftables.close()
             self._nftables = None
@@ -67,6 +115,10 @@ class Firewall:
         if self._nftables is None:
             self._nftables = Nftables()
         return self._nftables
+
+
+def _only_walls(applied: Ruleset) -> bool:
+    return not any(members for name, members in applied.members.items() if name not in WALLS)
 
 
 def whole(table: str, wanted: Ruleset) -> list[Message]:
