@@ -30,11 +30,17 @@ def footprint(engine: Engine) -> dict[str, object]:
     }
 
 
-def difference(before: dict[str, object], after: dict[str, object]) -> str:
-    """For people: what is not as it was."""
-    return "\n".join(
-        f"{key}: {before[key]}\n   became {after[key]}" for key in before if before[key] != after[key]
-    )
+def leaked(before: dict[str, object], after: dict[str, object]) -> str:
+    """For people: what there is more of than before. Less is no leak: the kernel tidies late."""
+    return "\n".join(f"{key}: {more}" for key in before if (more := _more(before[key], after[key])))
+
+
+def _more(before: object, after: object) -> str:
+    if isinstance(before, int) and isinstance(after, int):
+        return f"{before} became {after}" if after > before else ""
+    assert isinstance(before, list)
+    assert isinstance(after, list)
+    return ", ".join(str(item) for item in after if item not in before)
 
 
 def descriptors(engine: Engine) -> dict[str, int]:
