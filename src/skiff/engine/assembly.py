@@ -170,7 +170,12 @@ def assemble(live: Live) -> Engine:
     layers.recover()
     bin = Bin(state)
     transport = HttpTransport()
-    registries = Registries(transport, _hosts(settings))
+    registries = Registries(transport, _hosts(settings), attempts=settings.max_download_attempts)
+
+    def renew(now: Settings) -> None:
+        registries.hosts, registries.attempts = _hosts(now), now.max_download_attempts
+
+    live.watchers.append(renew)
     images = Images(
         state=state,
         content=content,
@@ -183,6 +188,8 @@ def assemble(live: Live) -> Engine:
         in_use=partial(_uses, records),
         publish=partial(bus.tell, "image"),
         bin=bin,
+        downloads=settings.max_concurrent_downloads,
+        uploads=settings.max_concurrent_uploads,
     )
     local = LocalDriver(data)
     volumes = Volumes(

@@ -135,14 +135,15 @@ async def _serve(settings: Settings, arguments: Sequence[str]) -> None:
         async with asyncio.TaskGroup() as group:
             work = group.create_task(engine.run())
             await engine.ready.wait()
-            await _listen(engine, settings, stop)
+            await _listen(engine, live, stop)
             work.cancel()
     finally:
         await engine.close()
 
 
-async def _listen(engine: Engine, settings: Settings, stop: asyncio.Event) -> None:
+async def _listen(engine: Engine, live: Live, stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
+    settings = live.settings
     opened = listeners.open_all(
         settings, os.environ, default=f"unix://{paths.RunPaths(settings.exec_root).socket}"
     )
@@ -170,10 +171,10 @@ async def _listen(engine: Engine, settings: Settings, stop: asyncio.Event) -> No
             listeners.close(listener)
         log.info("shutting down; containers go on")
         try:
-            async with asyncio.timeout(settings.shutdown_timeout):
+            async with asyncio.timeout(live.settings.shutdown_timeout):
                 await engine.app.finish()
         except TimeoutError:
-            log.warning("requests were still in progress after %d s", settings.shutdown_timeout)
+            log.warning("requests were still in progress after %d s", live.settings.shutdown_timeout)
         await factory.shutdown(0.1)
 
 

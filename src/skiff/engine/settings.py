@@ -89,7 +89,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     log_opts: dict[str, str] = {}
     live_restore: bool = True
     shutdown_timeout: int = 15
-    max_concurrent_downloads: int = 3
+    max_concurrent_downloads: int = 4
     max_concurrent_uploads: int = 5
     max_download_attempts: int = 5
     tls: bool = False
@@ -111,12 +111,7 @@ RELOADABLE: Final = (
     "registry_mirrors",
     "insecure_registries",
     "shutdown_timeout",
-    "max_concurrent_downloads",
-    "max_concurrent_uploads",
     "max_download_attempts",
-    "live_restore",
-    "default_runtime",
-    "runtimes",
 )
 """What SIGHUP reads anew; the rest needs a restart."""
 

@@ -284,7 +284,8 @@ def is_procfs(fd: int) -> bool:
     """Whether a descriptor (O_PATH will do) lies on a procfs. fstatfs(2)."""
     about = ctypes.create_string_buffer(512)
     check(libc.fstatfs(fd, about), "fstatfs")
-    return struct.unpack_from("l", about)[0] == PROC_MAGIC
+    magic: int = struct.unpack_from("l", about)[0]
+    return magic == PROC_MAGIC
 
 
 def lower_directories(value: str) -> list[str]:

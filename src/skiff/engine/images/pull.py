@@ -14,7 +14,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from skiff.engine.images.assemble import store
-from skiff.engine.images.fetch import Fetcher
+from skiff.engine.images.fetch import AT_ONCE, Fetcher
 from skiff.engine.images.names import ImageRow, LayerRow, Names
 from skiff.engine.images.progress import layer, message, moving
 from skiff.engine.images.reporting import Emit
@@ -50,6 +50,7 @@ class Puller:
         leases: Leases,
         unpacker: Unpacker,
         host: Platform,
+        at_once: int = AT_ONCE,
     ) -> None:
         self._names = names
         self._registries = registries
@@ -57,7 +58,7 @@ class Puller:
         self._leases = leases
         self._unpacker = unpacker
         self._host = host
-        self._fetcher = Fetcher(content)
+        self._fetcher = Fetcher(content, at_once=at_once)
 
     async def pull(
         self, reference: Reference, platform: Platform | None, credentials: Credentials | None, emit: Emit

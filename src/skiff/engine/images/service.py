@@ -22,7 +22,7 @@ from skiff.docker.image import (
     ImageSummary,
 )
 from skiff.docker.units import parse_time
-from skiff.engine.images import views
+from skiff.engine.images import fetch, push, views
 from skiff.engine.images.archive import Loader
 from skiff.engine.images.assemble import Assembler
 from skiff.engine.images.derive import Deriver
@@ -74,8 +74,13 @@ class Images:
         in_use: InUse,
         publish: Publish,
         bin: Bin | None = None,
+        downloads: int = fetch.AT_ONCE,
+        uploads: int = push.AT_ONCE,
     ) -> None:
-        """platform: of this machine. bin: where removed images are kept; without one nothing is."""
+        """platform: of this machine. bin: where removed images are kept; without one nothing is.
+
+        downloads: blobs of all pulls together that are on their way at once. uploads: of each push.
+        """
         self._names = Names(state)
         self._content = content
         self._snapshots = snapshots
@@ -85,7 +90,7 @@ class Images:
         self._publish = publish
         self._configs: dict[ImageID, ImageConfig] = {}
         self._unpacker = Unpacker(layers, snapshots)
-        self._puller = Puller(self._names, registries, content, leases, self._unpacker, platform)
+        self._puller = Puller(self._names, registries, content, leases, self._unpacker, platform, downloads)
         self.assembler = Assembler(self._names, content, leases, self._unpacker, platform)
         self.deriver = Deriver(self._names, content, leases, self.assembler)
         self.saver = Saver(self._names, content, snapshots, leases)
@@ -94,7 +99,7 @@ class Images:
             Bin(MemoryState(), keeping=False) if bin is None else bin, self._names, state, publish
         )
         packer = Packer(self._names, content, self.kept.images)
-        self._pusher = Pusher(self._names, registries, content, leases, packer)
+        self._pusher = Pusher(self._names, registries, content, leases, packer, concurrent=uploads)
         self._remover = Remover(self._names, content, snapshots, leases, in_use, publish, self.kept)
 
     def close(self) -> None:

@@ -46,17 +46,23 @@ class LoginFailed(SkiffError):
 
 
 class Registries:
-    """Every registry, for every user. pause: waits that many seconds; tests pass one that does not."""
+    """Every registry, for every user.
+
+    attempts: tries for what may yet succeed. pause: waits that many seconds; tests pass one that does not.
+    hosts and attempts may be set anew at any time.
+    """
 
     def __init__(
         self,
         transport: RegistryTransport,
         hosts: Hosts,
         *,
+        attempts: int = ATTEMPTS,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._transport = transport
-        self._hosts = hosts
+        self.hosts = hosts
+        self.attempts = attempts
         self._pause = pause
         self._tokens: dict[tuple[str, str, Credentials], tuple[str, float]] = {}
 
@@ -64,10 +70,10 @@ class Registries:
         """The repository of that reference, to read from."""
         scope = f"repository:{reference.path}:pull"
         asked = []
-        for endpoint in self._hosts.endpoints(reference.domain):
+        for endpoint in self.hosts.endpoints(reference.domain):
             who = ANONYMOUS if endpoint.is_mirror or credentials is None else credentials
             asked.append((endpoint, Authorisation(self._transport, who, scope, self._tokens)))
-        return Repository(reference, asked, self._pause)
+        return Repository(reference, asked, self._pause, self.attempts)
 
     async def target(self, reference: Reference, credentials: Credentials | None = None) -> Target:
         """The repository of that reference, to write to; its registry has answered. Unavailable."""
@@ -76,7 +82,7 @@ class Registries:
             scopes = [f"repository:{reference.path}:pull,push", *(f"repository:{one}:pull" for one in reads)]
             return Authorisation(self._transport, credentials or ANONYMOUS, " ".join(scopes), self._tokens)
 
-        endpoints = [one for one in self._hosts.endpoints(reference.domain) if not one.is_mirror]
+        endpoints = [one for one in self.hosts.endpoints(reference.domain) if not one.is_mirror]
         target = Target(reference, endpoints, door, self._transport, self._pause)
         await target.find()
         return target
@@ -87,7 +93,7 @@ class Registries:
         Unauthorized, Unavailable, LoginFailed.
         """
         problem: SkiffError | None = None
-        for endpoint in self._hosts.endpoints(domain):
+        for endpoint in self.hosts.endpoints(domain):
             if endpoint.is_mirror:
                 continue
             door = Authorisation(self._transport, credentials, "", {}, stays=True)
@@ -117,10 +123,12 @@ class Repository:
         reference: Reference,
         endpoints: list[tuple[Endpoint, Authorisation]],
         pause: Callable[[float], Awaitable[None]],
+        attempts: int,
     ) -> None:
         self._reference = reference
         self._endpoints = endpoints
         self._pause = pause
+        self._attempts = attempts
 
     async def resolve(self, identifier: str) -> Fetched:
         """The manifest of a tag or digest. NotFound and Denied in Docker's words; DigestMismatch."""
@@ -155,7 +163,7 @@ class Repository:
                 raise
             except Unavailable:
                 failures = 1 if position > before else failures + 1  # progress earns new patience
-                if failures >= ATTEMPTS:
+                if failures >= self._attempts:
                     raise
             await self._pause(delay(failures))
 
@@ -243,7 +251,9 @@ class Repository:
         problems: list[tuple[bool, SkiffError]] = []
         for number, (endpoint, door) in enumerate(self._endpoints):
             try:
-                answer = await self._patiently(ask, endpoint, door, 2 if endpoint.is_mirror else ATTEMPTS)
+                answer = await self._patiently(
+                    ask, endpoint, door, 2 if endpoint.is_mirror else self._attempts
+                )
             except SkiffError as error:
                 if _speaks(error) and not endpoint.is_mirror:
                     raise

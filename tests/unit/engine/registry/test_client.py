@@ -222,3 +222,15 @@ async def test_login_at_a_token_server(fake: FakeRegistry, transport: HttpTransp
     assert str(refused.value) == (
         f'Get "http://{fake.address}/v2/": unauthorized: incorrect username or password'
     )
+
+
+async def test_attempts_may_be_set_anew(fake: FakeRegistry, transport: HttpTransport) -> None:
+    clock = Clock()
+    registries = Registries(transport, Hosts(), attempts=2, pause=clock.pause)
+    for attempts in (2, 3):
+        registries.attempts = attempts
+        clock.pauses.clear()
+        fake.failures = [429] * 10
+        with pytest.raises(Unavailable):
+            await registries.repository(parse(f"{fake.address}/x")).resolve("1")
+        assert len(clock.pauses) == attempts - 1
