@@ -66,7 +66,8 @@ def test_the_runtime_cannot_be_overwritten_through_proc(engine: Engine, tmp_path
     execve, after which nobody runs the file, and opens it for writing.
     """
     evil = tmp_path / "evil"
-    evil.write_bytes(_loader("ls -l /proc/self/fd/3; touch -c /proc/self/fd/3; : >>/proc/self/fd/3; echo wrote"))
+    script = "ls -l /proc/self/fd/3; touch -c /proc/self/fd/3; : >>/proc/self/fd/3; echo wrote"
+    evil.write_bytes(_loader(script))
     evil.chmod(0o755)
     done = engine.docker(
         *RUN, "-v", f"{evil}:{_interpreter()}:ro", "--entrypoint", "/proc/self/exe", "busybox", "sh"

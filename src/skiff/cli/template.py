@@ -8,7 +8,7 @@ from skiff.cli.template_functions import ALL as FUNCTIONS
 from skiff.cli.template_functions import CallError, Function
 from skiff.cli.template_lexer import TemplateError, quoted
 from skiff.cli.template_parser import Node, Parser
-from skiff.cli.template_values import NOTHING, Map, Record, is_true, show, type_name
+from skiff.cli.template_values import NOTHING, Record, is_true, show, type_name
 
 __all__ = ["Template", "TemplateError"]
 
@@ -377,8 +377,3 @@ class _Run:
                 raise self.fail("invalid value; expected string")
             raise self.fail(f"invalid value; expected {kind}")
         raise self.fail(f"wrong type for value; expected {kind}; got {type_name(value)}")
-
-
-def key_type(value: Map) -> str:
-    """What a map is indexed by."""
-    return "string" if isinstance(value, dict) else "int"

@@ -13,7 +13,7 @@ from skiff.client.connection import Connection, Response, Stream, quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from typing import Any
 
     Json = dict[str, Any]

@@ -44,17 +44,6 @@ def target(flags: Flags, env: Callable[[str], str], config: Callable[[], ConfigF
     return Endpoint(DEFAULT_HOST, is_default=True)
 
 
-def context_name(flags: Flags, env: Callable[[str], str], config: Callable[[], ConfigFile]) -> str:
-    """The context in use, "default" when a host was given."""
-    if flags["host"]:
-        return "default"
-    if flags["context"]:
-        return str(flags["context"])
-    if env("SKIFF_HOST") or env("DOCKER_HOST"):
-        return "default"
-    return env("DOCKER_CONTEXT") or config().current_context or "default"
-
-
 def tls_files(flags: Flags, env: Callable[[str], str], config: Callable[[], ConfigFile]) -> TlsFiles | None:
     verify = flags["tlsverify"] or ("tlsverify" not in flags.changed and bool(env("DOCKER_TLS_VERIFY")))
     if not (verify or flags["tls"]):

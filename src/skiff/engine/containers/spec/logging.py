@@ -52,9 +52,7 @@ def check(log: LogConfig) -> None:
         if name not in _TAGS:
             raise InvalidParameter(f"invalid tag: no field {name}")
     if "{{" in _FIELD.sub("", options.get("tag", "")):
-        raise InvalidParameter(
-            f"invalid tag: {options['tag']}: expected fields such as {{{{.Name}}}}"
-        )
+        raise InvalidParameter(f"invalid tag: {options['tag']}: expected fields such as {{{{.Name}}}}")
     _rotation(driver, options)
 
 
