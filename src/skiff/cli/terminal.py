@@ -9,10 +9,8 @@ The pump never blocks on sending: a container that echoes more than it reads mus
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]
-import fcntl
 import posix
 import select
-import termios
 
 from skiff.client.connection import READ_SIZE
 from skiff.errors import InvalidParameter
@@ -64,15 +62,10 @@ def is_terminal(fd: int) -> bool:
 def window_size(fd: int) -> tuple[int, int] | None:
     """(rows, columns); None without a terminal or while its size is unknown."""
     try:
-        size = fcntl.ioctl(fd, termios.TIOCGWINSZ, bytes(8))
+        columns, rows = posix.get_terminal_size(fd)
     except OSError:
         return None
-    rows = int.from_bytes(size[0:2], "little" if _LITTLE else "big")
-    columns = int.from_bytes(size[2:4], "little" if _LITTLE else "big")
     return (rows, columns) if rows and columns else None
-
-
-_LITTLE = bytes(memoryview(b"\1\0").cast("H").tolist()) == b"\1"
 
 
 class RawMode:
@@ -83,6 +76,8 @@ class RawMode:
         self._old: list[int | list[bytes | int]] | None = None
 
     def __enter__(self) -> RawMode:
+        import termios  # most commands have no terminal
+
         old = termios.tcgetattr(self._fd)
         self._old = old
         new: list[Any] = [part[:] if isinstance(part, list) else part for part in old]
@@ -108,6 +103,8 @@ class RawMode:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._old is not None:
+            import termios
+
             termios.tcsetattr(self._fd, termios.TCSANOW, self._old)
 
 
