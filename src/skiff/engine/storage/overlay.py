@@ -143,12 +143,6 @@ def escape(path: str) -> str:
     return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
 
 
-def unescape(option: str) -> str:
-    """The path that an option's value names."""
-    parts = iter(option)
-    return "".join(next(parts, "") if char == "\\" else char for char in parts)
-
-
 def _make_root(directory: str, like: str | None) -> None:
     """A new directory with mode and owner of another one; 0755 and ours without."""
     if like is None:
