@@ -1,8 +1,8 @@
 """What a cycle of API calls costs, and how much of it is the engine's own CPU.
 
-Run as root from the top of the project: `python bench/api_cycle.py [rounds] [name…]`. It starts an engine of its
-own with busybox, and prints for each kind of cycle minimum, lower quartile and median in milliseconds, and
-the engine's CPU time (user and system, its threads included) per cycle.
+Run as root from the top of the project: `python bench/api_cycle.py [rounds] [name…]`. It starts an engine
+of its own with busybox, and prints for each kind of cycle minimum, lower quartile and median in
+milliseconds, and the engine's CPU time (user and system, its threads included) per cycle.
 """
 
 import asyncio
@@ -46,6 +46,9 @@ class Api(HTTPConnection):
         return json.loads(answer) if answer else None
 
 
+Job = Callable[[Api], Any]
+
+
 def cpu(pid: int) -> float:
     """Seconds; threads included, children not. From schedstat, which counts nanoseconds."""
     tasks = Path(f"/proc/{pid}/task")
@@ -71,7 +74,7 @@ def execute(api: Api, id: str) -> None:
     api.call("GET", f"/exec/{made}/json")
 
 
-async def abreast(path: str, jobs: list[Callable[[Api], None]]) -> None:
+async def abreast(path: str, jobs: list[Job]) -> None:
     """All jobs, ten at a time, each lane with its connection."""
     waiting = iter(jobs)
 
@@ -113,7 +116,7 @@ class Bench:
             times.append(time.perf_counter() - begin)
         self.show(name, times, cpu(self.pid) - before, len(times))
 
-    def in_parallel(self, name: str, jobs: list[Callable[[Api], None]]) -> None:
+    def in_parallel(self, name: str, jobs: list[Job]) -> None:
         before, begin = cpu(self.pid), time.perf_counter()
         asyncio.run(abreast(self.path, jobs))
         self.show(f"{name} ×{len(jobs)}", [time.perf_counter() - begin], cpu(self.pid) - before, len(jobs))
@@ -133,14 +136,17 @@ class Bench:
     def many(self) -> None:
         ids: list[str] = []
         one = ("sleep", "1000")
-        self.in_parallel("create", [lambda api: ids.append(create(api, "bridge", one))] * MANY)
+        creates: list[Job] = [lambda api: ids.append(create(api, "bridge", one))] * MANY
+        self.in_parallel("create", creates)
         self.repeat("list created", lambda: self.api.call("GET", "/containers/json?all=1"))
-        starts = [lambda api, id=id: api.call("POST", f"/containers/{id}/start") for id in ids]
+        starts: list[Job] = [lambda api, id=id: api.call("POST", f"/containers/{id}/start") for id in ids]
         self.in_parallel("start", starts)
         self.repeat("list running", lambda: self.api.call("GET", "/containers/json?all=1"))
         smaps = Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines()
         print(f"engine with {MANY}: {next(line for line in smaps if line.startswith('Pss:'))}")
-        removals = [lambda api, id=id: api.call("DELETE", f"/containers/{id}?force=1") for id in ids]
+        removals: list[Job] = [
+            lambda api, id=id: api.call("DELETE", f"/containers/{id}?force=1") for id in ids
+        ]
         self.in_parallel("stop and remove", removals)
 
     def info(self) -> None:
