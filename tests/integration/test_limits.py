@@ -124,7 +124,7 @@ def test_log_records_carry_labels_environment_and_tag(engine: Engine) -> None:
 
 def test_attach_with_logs_neither_loses_nor_repeats(engine: Engine) -> None:
     script = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); echo $i; done"
-    id = engine.docker(*RUN, "-d", "busybox", "sh", "-c", f"sleep 0.1; {script}").ok()
+    id = engine.docker(*RUN, "-d", "busybox", "sh", "-c", f"sleep 0.1; {script}; sleep 1").ok()
     time.sleep(0.15)
     stream, _ = engine.client.stream(f"/containers/{id}/attach", logs=1, stream=1, stdout=1, stderr=1)
     received = _unframed(stream)

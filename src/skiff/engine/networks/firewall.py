@@ -4,15 +4,12 @@ It remembers what it has applied and sends the difference; at boot it replaces t
 """
 
 import asyncio
-import errno
 import logging
-from collections.abc import Iterable, Sequence
 
 from skiff.engine.networks.passage import Passage
 from skiff.engine.networks.ruleset import CHAINS, SETS, Ruleset, ruleset
 from skiff.linux.netlink import Message
 from skiff.linux.nftables import (
-    Element,
     Nftables,
     add_elements,
     delete_elements,
@@ -79,23 +76,6 @@ class Firewall:
             self._applied = None
             raise
         self._applied = wanted
-
-    def open_for(self, found: Sequence[tuple[str, Element]]) -> None:
-        """Members with a time to live, of no Ruleset; one that is there begins anew. OSError."""
-        messages: list[Message] = []
-        for name, element in found:
-            there = add_elements(self.table, name, [element])
-            messages += [*there, *delete_elements(self.table, name, [Element(element.key)]), *there]
-        self._open().commit(messages)
-
-    def shut(self, found: Iterable[tuple[str, Element]]) -> None:
-        """Take them away again, those that are left. OSError."""
-        for name, element in found:
-            try:
-                self._open().commit(delete_elements(self.table, name, [Element(element.key)]))
-            except OSError as error:
-                if error.errno != errno.ENOENT:
-                    raise
 
     def close(self) -> None:
         """Let go of the socket; the rules of those that run stay."""
