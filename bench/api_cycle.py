@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 from socket import AF_UNIX, socket
@@ -61,9 +62,17 @@ def create(api: Api, mode: str, command: tuple[str, ...] = ("true",)) -> str:
     return made
 
 
+def start(api: Api, id: str) -> None:
+    api.call("POST", f"/containers/{id}/start")
+
+
+def remove(api: Api, id: str) -> None:
+    api.call("DELETE", f"/containers/{id}?force=1")
+
+
 def run(api: Api, mode: str) -> None:
     id = create(api, mode)
-    api.call("POST", f"/containers/{id}/start")
+    start(api, id)
     api.call("POST", f"/containers/{id}/wait")
     api.call("DELETE", f"/containers/{id}")
 
@@ -129,9 +138,9 @@ class Bench:
 
     def exec(self) -> None:
         id = create(self.api, "none", ("sleep", "1000"))
-        self.api.call("POST", f"/containers/{id}/start")
+        start(self.api, id)
         self.repeat("exec", lambda: execute(self.api, id))
-        self.api.call("DELETE", f"/containers/{id}?force=1")
+        remove(self.api, id)
 
     def many(self) -> None:
         ids: list[str] = []
@@ -139,14 +148,12 @@ class Bench:
         creates: list[Job] = [lambda api: ids.append(create(api, "bridge", one))] * MANY
         self.in_parallel("create", creates)
         self.repeat("list created", lambda: self.api.call("GET", "/containers/json?all=1"))
-        starts: list[Job] = [lambda api, id=id: api.call("POST", f"/containers/{id}/start") for id in ids]
+        starts: list[Job] = [partial(start, id=id) for id in ids]
         self.in_parallel("start", starts)
         self.repeat("list running", lambda: self.api.call("GET", "/containers/json?all=1"))
         smaps = Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines()
         print(f"engine with {MANY}: {next(line for line in smaps if line.startswith('Pss:'))}")
-        removals: list[Job] = [
-            lambda api, id=id: api.call("DELETE", f"/containers/{id}?force=1") for id in ids
-        ]
+        removals: list[Job] = [partial(remove, id=id) for id in ids]
         self.in_parallel("stop and remove", removals)
 
     def info(self) -> None:
