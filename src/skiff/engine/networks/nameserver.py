@@ -8,7 +8,7 @@ run a name server itself.
 import asyncio
 import socket
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final, Protocol
 
@@ -62,22 +62,12 @@ class Directory(Protocol):
 
 
 class NameServer:
-    """The resolver of one sandbox, on sockets bound inside it.
+    """The resolver of one sandbox, on sockets bound inside it."""
 
-    answered: told of every forwarded answer before the container sees it (egress by name opens the way).
-    """
-
-    def __init__(
-        self,
-        directory: Directory,
-        udp: socket.socket,
-        tcp: socket.socket,
-        answered: Callable[[str, bytes], None] | None = None,
-    ) -> None:
+    def __init__(self, directory: Directory, udp: socket.socket, tcp: socket.socket) -> None:
         self._directory = directory
         self._udp = udp
         self._tcp = tcp
-        self._answered = answered
         self._loop = asyncio.get_running_loop()
         self._forwards: set[asyncio.Task[None]] = set()
         self._answers: dict[bytes, bytes] = {}  # by question, both without the two bytes of the id
@@ -169,8 +159,6 @@ class NameServer:
                     answer = await ask(server, message)
             except (OSError, TimeoutError, asyncio.IncompleteReadError):
                 continue
-            if self._answered is not None:
-                self._answered(asked.name, answer)
             return answer
         return reply(message, asked, code=SERVER_FAILURE)
 
