@@ -38,6 +38,8 @@ MS_REC_PRIVATE = 0x4000 | 0x40000
 
 def main(fd: int, idle_seconds: float) -> None:
     """Serve jobs from the socket fd until it ends or nothing came for so long."""
+    # A path of 4095 bytes has 2048 parts, and each may take several calls.
+    sys.setrecursionlimit(20_000)
     door = socket.socket(fileno=fd)
     children: set[int] = set()
     while True:

@@ -71,13 +71,14 @@ class Extractor:
 
         Raises HostileArchive, NeedsMerge, OSError.
         """
-        while True:
+        for _ in range(3):
             answer, helper = self._ask(job, blob)
             if answer:
                 return _judged(msgspec.json.decode(answer, type=Result))
             if not _ended(helper):
-                raise SkiffError("the extraction of a layer was killed, perhaps for lack of memory")
+                break
             # the helper left for idleness while our job was on its way; the next one is new
+        raise SkiffError("the extraction of a layer was killed, perhaps for lack of memory")
 
     def close(self) -> None:
         with self._lock:

@@ -14,6 +14,7 @@ import json
 import os
 import select
 import socket
+import sys
 from typing import Any
 
 from skiff.engine.containers.visiting import enter, resolve
@@ -39,6 +40,8 @@ class Failure(Exception):
 
 def main(fd: int) -> None:
     """Serve jobs from the socket fd until it ends or nothing came for a while."""
+    # A path of 4095 bytes has 2048 parts, and each may take several calls.
+    sys.setrecursionlimit(20_000)
     door = socket.socket(fileno=fd)
     children: set[int] = set()
     while True:
