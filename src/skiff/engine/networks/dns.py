@@ -125,37 +125,3 @@ def reversed_address(name: str) -> IPv4Address | IPv6Address | None:
         if len(digits) == 32 and all(len(d) == 1 and d in "0123456789abcdef" for d in digits):
             return IPv6Address(bytes.fromhex("".join(reversed(digits))))
     return None
-
-
-def addresses(message: bytes) -> list[tuple[IPv4Address | IPv6Address, int]]:
-    """(address, ttl in seconds) of every A and AAAA record in an answer. A malformed rest is left out."""
-    found: list[tuple[IPv4Address | IPv6Address, int]] = []
-    if len(message) < 12:
-        return found
-    _, _, questions, answers, _, _ = _HEADER.unpack_from(message)
-    at = 12
-    for _ in range(questions):
-        at = _skip_name(message, at) + 4
-    for _ in range(answers):
-        at = _skip_name(message, at)
-        if at + 10 > len(message):
-            break
-        kind, _, ttl, length = struct.unpack_from(">HHIH", message, at)
-        data = message[at + 10 : at + 10 + length]
-        at += 10 + length
-        if kind == A and len(data) == 4:
-            found.append((IPv4Address(data), ttl))
-        elif kind == AAAA and len(data) == 16:
-            found.append((IPv6Address(data), ttl))
-    return found
-
-
-def _skip_name(message: bytes, at: int) -> int:
-    while at < len(message):
-        length = message[at]
-        if length >= 0xC0:
-            return at + 2
-        at += 1 + length
-        if length == 0:
-            return at
-    return at

@@ -71,17 +71,6 @@ def test_reversed_addresses(name: str, address: IPv4Address | IPv6Address | None
     assert dns.reversed_address(name) == address
 
 
-def test_addresses_of_an_answer_with_other_records_between() -> None:
-    query = DNSRecord.question("www.example")
-    answer = query.reply()
-    from dnslib import CNAME, QTYPE, RR
-    from dnslib import A as ARecord
-
-    answer.add_answer(RR("www.example", QTYPE.CNAME, rdata=CNAME("web.example"), ttl=60))
-    answer.add_answer(RR("web.example", QTYPE.A, rdata=ARecord("192.0.2.7"), ttl=30))
-    assert dns.addresses(bytes(answer.pack())) == [(IPv4Address("192.0.2.7"), 30)]
-
-
 @given(st.binary(max_size=600))
 def test_any_bytes_are_a_question_or_malformed(data: bytes) -> None:
     try:
@@ -90,11 +79,6 @@ def test_any_bytes_are_a_question_or_malformed(data: bytes) -> None:
         return
     assert 12 < question.end <= len(data)
     assert dns.reply(data, question)[:2] == data[:2]
-
-
-@given(st.binary(max_size=600))
-def test_addresses_never_fail(data: bytes) -> None:
-    dns.addresses(data)
 
 
 @given(
