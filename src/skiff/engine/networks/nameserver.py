@@ -33,6 +33,8 @@ ADDRESS: Final = "127.0.0.11"
 PORT: Final = 53
 FORWARD_SECONDS: Final = 4.0
 FORWARDS_AT_ONCE: Final = 1024  # per sandbox; beyond it the answer is SERVFAIL, as a storm should hear
+CONVERSATIONS_AT_ONCE: Final = 64  # over TCP, per sandbox: each costs the engine a descriptor
+SILENCE_SECONDS: Final = 30.0
 _UDP_BYTES: Final = 512
 _LONGEST_QUESTION: Final = 4096
 _MOST_ANSWERS: Final = 2_000  # kept per sandbox; questions are the container's to choose, the memory is ours
@@ -70,6 +72,7 @@ class NameServer:
         self._tcp = tcp
         self._loop = asyncio.get_running_loop()
         self._forwards: set[asyncio.Task[None]] = set()
+        self._talking = 0
         self._answers: dict[bytes, bytes] = {}  # by question, both without the two bytes of the id
         self._version = -1  # of the directory when these answers were found
         for sock in (udp, tcp):
@@ -164,10 +167,15 @@ class NameServer:
 
     async def _conversation(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """DNS over TCP: each message behind its length in two bytes. RFC 1035 § 4.2.2."""
+        if self._talking >= CONVERSATIONS_AT_ONCE:
+            writer.close()
+            return
+        self._talking += 1
         try:
             while True:
-                (length,) = struct.unpack(">H", await asyncio.wait_for(reader.readexactly(2), 30))
-                message = await reader.readexactly(length)
+                async with asyncio.timeout(SILENCE_SECONDS):
+                    (length,) = struct.unpack(">H", await reader.readexactly(2))
+                    message = await reader.readexactly(length)
                 asked = question(message)
                 answer = self.local_answer(message, asked)
                 if answer is None:
@@ -177,6 +185,7 @@ class NameServer:
         except (OSError, TimeoutError, asyncio.IncompleteReadError, MalformedMessage):
             return
         finally:
+            self._talking -= 1
             writer.close()
 
 

@@ -9,7 +9,7 @@ from typing import Final, cast
 
 CHUNK: Final = 256 * 1024
 IDLE_SECONDS: Final = 90.0  # a UDP client that says nothing for so long is forgotten
-MOST_CLIENTS: Final = 4096
+MOST_CLIENTS: Final = 4096  # of each kind, per port
 
 
 class Relay:
@@ -41,6 +41,9 @@ class Relay:
             task.cancel()
 
     def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._conversations) >= MOST_CLIENTS:
+            writer.transport.abort()
+            return
         task = asyncio.get_running_loop().create_task(self._carry(reader, writer))
         self._conversations.add(task)
         task.add_done_callback(self._conversations.discard)
