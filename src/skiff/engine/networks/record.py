@@ -132,13 +132,18 @@ class StoredPort(Struct, frozen=True):
     container_port: int
 
     def published(self) -> Published:
-        return Published(
-            self.protocol,
-            ip_address(self.host),
-            self.host_port,
-            ip_address(self.container),
-            self.container_port,
-        )
+        return _published(self)
+
+
+@lru_cache(CACHED)
+def _published(port: StoredPort) -> Published:
+    return Published(
+        port.protocol,
+        ip_address(port.host),
+        port.host_port,
+        ip_address(port.container),
+        port.container_port,
+    )
 
 
 class SandboxRecord(Struct, frozen=True):

@@ -62,8 +62,6 @@ class Sandboxes:
         self._host_resolv = host_resolv
         self._ports = PortAllocator()
         self._open: dict[str, Sandbox] = {}
-        # What the firewall was made of; None: what the kernel holds is unknown.
-        self._walled: tuple[list[Network], list[SandboxRecord]] | None = None
         self._last: dict[str, Address] = {}  # by subnet: the address given last
 
     def is_open(self, owner: str) -> bool:
@@ -324,10 +322,6 @@ class Sandboxes:
     def apply_firewall(self) -> None:
         """From the records to the kernel. SkiffError when the kernel refuses."""
         used = {e.network for e in self._records.endpoints.values() if e.is_attached}
-        bridges = [n for id, n in self._records.networks.items() if id in used]
-        sources = (bridges, list(self._records.sandboxes.values()))
-        if sources == self._walled:
-            return
         walls = [
             Wall(
                 network.link,
@@ -335,15 +329,13 @@ class Sandboxes:
                 internal=network.internal,
                 masquerade=enabled(network, MASQUERADE),
             )
-            for network in bridges
-            if network.driver == BridgeDriver.name
+            for network in self._records.networks.values()
+            if network.driver == BridgeDriver.name and network.id in used
         ]
-        self._walled = None
         try:
             self._firewall.apply(ruleset(walls, self._records.published()))
         except OSError as error:
             raise SkiffError(f"the kernel refused the firewall: {error}") from error
-        self._walled = sources
 
     # -- names ------------------------------------------------------------------------------------------
 
