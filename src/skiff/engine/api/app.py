@@ -118,6 +118,9 @@ class App:
         try:
             response = await self._answer(request)
         except Exception as error:
+            left = request.transport is None or request.transport.is_closing()
+            if left and isinstance(error, ConnectionResetError):
+                raise asyncio.CancelledError from error  # the client has gone: there is nobody to answer
             response = faults.reply(error)
         if not response.prepared:
             response.headers.update(STANDARD)

@@ -13,6 +13,7 @@ import shutil
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from typing import ParamSpec, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -34,6 +35,9 @@ from skiff.errors import Conflict, NotFound, SkiffError
 from skiff.linux import users
 from skiff.oci.runtime import Mount, Spec
 from skiff.paths import RunPaths
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 Tell = Callable[[str], None]
 _HOST_FILES = ("hosts", "hostname", "resolv.conf")
@@ -108,7 +112,7 @@ class Runner:
                     "resolv.conf": view.resolv_conf,
                 }
                 try:
-                    identity, rootfs = await asyncio.to_thread(
+                    identity, rootfs = await to_its_end(
                         self._prepare, op, key, below, [point for _, point in mounts], directory, texts
                     )
                     spec = confinement.specification(
@@ -199,6 +203,16 @@ class Runner:
             with contextlib.suppress(NotFound):
                 self._snapshots.remove(SnapshotKey(row.key))
             self._rows.delete(id)
+
+
+async def to_its_end(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """What asyncio.to_thread does; cancelled, it waits for the thread, so that no file appears afterwards."""
+    thread = asyncio.ensure_future(asyncio.to_thread(work, *arguments, **named))
+    try:
+        return await asyncio.shield(thread)
+    except asyncio.CancelledError:
+        await asyncio.wait([thread])
+        raise
 
 
 def new_id() -> str:
