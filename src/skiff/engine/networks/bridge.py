@@ -114,23 +114,26 @@ class BridgeDriver:
             if port is not None:
                 wanted_port = links.bridge_port(port.number, isolated=isolated, hairpin=hairpin)
                 self._netlink.request(wanted_port, what=endpoint.link)
-        inside = links.find(namespace.netlink, endpoint.interface)
-        if inside is None:
-            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), endpoint.interface)
-        wanted = [
-            links.address(inside.number, ip_interface(text))
-            for text in (endpoint.ipv4, endpoint.ipv6)
-            if text
-        ]
-        wanted.append(links.up(inside.number))
-        if default:
-            wanted += default_routes(network, endpoint)
-        namespace.netlink.request(*wanted, what=endpoint.interface)
+        configure(network, endpoint, namespace, default=default)
 
     def detach(self, network: Network, endpoint: Endpoint, namespace: Namespace) -> None:
         found = links.find(self._netlink, endpoint.link)
         if found is not None:
             self._netlink.request(links.deleted(found.number), what=endpoint.link)
+
+
+def configure(network: Network, endpoint: Endpoint, namespace: Namespace, *, default: bool) -> None:
+    """Give the endpoint's interface, which is there, its addresses and routes, and switch it on."""
+    inside = links.find(namespace.netlink, endpoint.interface)
+    if inside is None:
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), endpoint.interface)
+    wanted = [
+        links.address(inside.number, ip_interface(text)) for text in (endpoint.ipv4, endpoint.ipv6) if text
+    ]
+    wanted.append(links.up(inside.number))
+    if default:
+        wanted += default_routes(network, endpoint)
+    namespace.netlink.request(*wanted, what=endpoint.interface)
 
 
 def default_routes(network: Network, endpoint: Endpoint) -> Iterator[Message]:

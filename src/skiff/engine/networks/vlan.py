@@ -5,10 +5,9 @@ parent := link | link "." tag      a tagged parent is made as an 802.1q link, an
 
 import errno
 import os
-from ipaddress import ip_interface
 from typing import Final
 
-from skiff.engine.networks.bridge import MTU, default_routes
+from skiff.engine.networks.bridge import MTU, configure
 from skiff.engine.networks.record import Endpoint, Network
 from skiff.engine.networks.sandbox import Namespace
 from skiff.errors import InvalidParameter, NotImplementedHere
@@ -98,18 +97,7 @@ class SubLinkDriver:
             mode=self._mode(network),
         )
         self._asked(wanted, self.name)
-        inside = links.find(namespace.netlink, endpoint.interface)
-        if inside is None:
-            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), endpoint.interface)
-        messages = [
-            links.address(inside.number, ip_interface(text))
-            for text in (endpoint.ipv4, endpoint.ipv6)
-            if text
-        ]
-        messages.append(links.up(inside.number))
-        if default:
-            messages += default_routes(network, endpoint)
-        namespace.netlink.request(*messages, what=endpoint.interface)
+        configure(network, endpoint, namespace, default=default)
 
     def detach(self, network: Network, endpoint: Endpoint, namespace: Namespace) -> None:
         found = links.find(namespace.netlink, endpoint.interface)
