@@ -6,8 +6,8 @@ import sys
 
 from skiff.cli.flags import Command
 from skiff.cli.human import binary_size
-from skiff.cli.table import FORMAT_ONE, FormatError
-from skiff.cli.version import BAD_TEMPLATE, client, context
+from skiff.cli.table import FORMAT_ONE
+from skiff.cli.version import BAD_TEMPLATE, client, context, filled
 from skiff.errors import SkiffError
 
 TYPE_CHECKING = False
@@ -39,7 +39,7 @@ def info(session: Session, asked: Parsed) -> int:
         failure = error
     mine = client(session) | {"Debug": bool(session.top["debug"]), "Plugins": [], "Warnings": None}
     if template:
-        sys.stdout.write(_filled(template, known | {"ClientInfo": mine}) + "\n")
+        sys.stdout.write(filled(template, known | {"ClientInfo": mine}, "system.dockerInfo") + "\n")
     else:
         lines = ["Client:", f" Version:    {mine['Version']}", f" Context:    {context(session)}"]
         lines += [f" Debug Mode: {_word(mine['Debug'])}", "", "Server:"]
@@ -53,21 +53,6 @@ def info(session: Session, asked: Parsed) -> int:
         session.err(str(failure))
         return 1
     return 0
-
-
-def _filled(template: Any, value: Json) -> str:
-    """Writes what came before the mistake, as Go does. Raises FormatError."""
-    from skiff.cli.shapes import shaped
-    from skiff.cli.template import TemplateError
-
-    known: Any = shaped(value)
-    known.kind = "system.dockerInfo"  # Go's name for it, which its messages show
-    try:
-        text: str = template.execute(known)
-    except TemplateError as error:
-        sys.stdout.write(error.written + "\n")
-        raise FormatError(str(error)) from None
-    return text
 
 
 def _word(value: object) -> str:

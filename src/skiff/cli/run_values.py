@@ -14,26 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
-ULIMITS = frozenset(
-    [
-        "as",
-        "core",
-        "cpu",
-        "data",
-        "fsize",
-        "locks",
-        "memlock",
-        "msgqueue",
-        "nice",
-        "nofile",
-        "nproc",
-        "rss",
-        "rtprio",
-        "rttime",
-        "sigpending",
-        "stack",
-    ]
-)
 KERNEL_SYSCTLS = frozenset(
     f"kernel.{name}"
     for name in ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced"]
@@ -126,10 +106,12 @@ def parse_sysctl(text: str) -> str:
 
 
 def parse_ulimit(text: str) -> dict[str, Any]:
+    from skiff.docker.ulimits import NAMES
+
     name, equals, limits = text.partition("=")
     if not equals:
         raise ValueError(f"invalid ulimit argument: {text}")
-    if name not in ULIMITS:
+    if name not in NAMES:
         raise ValueError(f"invalid ulimit type: {name}")
     parts = limits.split(":")
     if len(parts) > 2:

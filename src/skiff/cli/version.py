@@ -43,7 +43,7 @@ def version(session: Session, asked: Parsed) -> int:
     except SkiffError as error:
         failure = error
     if template:
-        sys.stdout.write(filled(template, {"Client": mine, "Server": theirs}) + "\n")
+        sys.stdout.write(filled(template, {"Client": mine, "Server": theirs}, "system.versionInfo") + "\n")
     else:
         sys.stdout.write(page(mine, theirs))
     if failure:
@@ -141,13 +141,16 @@ def _component(component: Json) -> list[str]:
     return lines
 
 
-def filled(template: Any, value: Json) -> str:
-    """Writes what came before the mistake, as Go does. Raises FormatError."""
+def filled(template: Any, value: Json, kind: str) -> str:
+    """Writes what came before the mistake, as Go does. Raises FormatError.
+
+    kind: Go's name for the value, which its messages show.
+    """
     from skiff.cli.shapes import shaped
     from skiff.cli.template import TemplateError
 
     known: Any = shaped(value)
-    known.kind = "system.versionInfo"  # Go's name for it, which its messages show
+    known.kind = kind
     try:
         text: str = template.execute(known)
     except TemplateError as error:

@@ -67,9 +67,6 @@ class Sandboxes:
     def is_open(self, owner: str) -> bool:
         return owner in self._open
 
-    def namespace_path(self, owner: str) -> str:
-        return self._open[owner].namespace.path
-
     # -- open and close ---------------------------------------------------------------------------------
 
     async def open(self, owner: Owner) -> Sandbox:
@@ -340,12 +337,15 @@ class Sandboxes:
     # -- names ------------------------------------------------------------------------------------------
 
     def _serve_names(self, sandbox: Sandbox, *, again: bool = False) -> None:
-        networks = [self._records.networks[e.network] for e in self._records.of_owner(sandbox.owner.id)]
-        if not any(network.has_resolver for network in networks):
+        if not self._has_resolver(sandbox.owner.id):
             return
         udp, tcp = sandbox.namespace.resolver_sockets(again=again)
         names = Names(self._records, sandbox.owner.id, lambda: self._servers(sandbox.owner))
         sandbox.nameserver = NameServer(names, udp, tcp)
+
+    def _has_resolver(self, owner: str) -> bool:
+        """Is it on a network where names resolve?"""
+        return any(self._records.networks[e.network].has_resolver for e in self._records.of_owner(owner))
 
     def _servers(self, owner: Owner) -> list[tuple[str, int]]:
         """Where the resolver passes other questions; nowhere from internal networks."""
@@ -361,8 +361,7 @@ class Sandboxes:
     def resolv_conf(self, owner: Owner) -> str:
         """The text of the container's resolv.conf."""
         wanted = self._wanted_conf(owner)
-        networks = [self._records.networks[e.network] for e in self._records.of_owner(owner.id)]
-        if any(network.has_resolver for network in networks):
+        if self._has_resolver(owner.id):
             return resolv.rendered(resolv.through_resolver(wanted, ADDRESS))
         return resolv.rendered(resolv.reachable(wanted))
 

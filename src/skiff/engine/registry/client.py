@@ -135,10 +135,7 @@ class Repository:
         try:
             return await self._somewhere(lambda endpoint, door: self._manifest(endpoint, door, identifier))
         except Denied as error:
-            raise Denied(
-                f"pull access denied for {self._reference.familiar_name}, repository does not exist"
-                f" or may require 'docker login': {error}"
-            ) from error
+            raise self._no_access(error) from error
         except NotFound as error:
             raise NotFound(f"manifest for {self._named(identifier)} not found: {error}") from error
         except Unauthorized as error:  # Docker knocks with a HEAD
@@ -172,12 +169,15 @@ class Repository:
         try:
             return await self._somewhere(self._tags)
         except Denied as error:
-            raise Denied(
-                f"pull access denied for {self._reference.familiar_name}, repository does not exist"
-                f" or may require 'docker login': {error}"
-            ) from error
+            raise self._no_access(error) from error
         except NotFound as error:
             raise NotFound(f"repository {self._reference.familiar_name} not found: {error}") from error
+
+    def _no_access(self, error: Denied) -> Denied:
+        return Denied(
+            f"pull access denied for {self._reference.familiar_name}, repository does not exist"
+            f" or may require 'docker login': {error}"
+        )
 
     def _named(self, identifier: str) -> str:
         return f"{self._reference.familiar_name}{'@' if ':' in identifier else ':'}{identifier}"

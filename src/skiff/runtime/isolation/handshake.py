@@ -1,8 +1,7 @@
 """What init and its parent say to each other while a container comes to be.
 
-A SOCK_SEQPACKET pair; each packet is one letter, then its body. The socket is close-on-exec: its end tells
-the
-parent that execve succeeded.
+A SOCK_SEQPACKET pair; each packet is one letter, then its body. The socket is close-on-exec: its end
+tells the parent that execve succeeded.
 
     init ──MAP──► parent    a user namespace is there: write my id maps           (only with a new one)
     init ──HOOKS► parent    namespaces are there, the root is not yet entered     (only if hooks are wanted)
@@ -75,6 +74,14 @@ def pair() -> tuple[socket.socket, socket.socket]:
 def say(sock: socket.socket, letter: bytes, body: bytes = b"", riders: Iterable[int] = ()) -> None:
     """Send one packet. A parent that is gone is no error of ours: BrokenPipeError tells the caller to end."""
     fds.send_packet(sock, letter + body, riders)
+
+
+def tell(sock: socket.socket, error: StepError) -> None:
+    """Send ERROR: the last words of a child."""
+    try:
+        say(sock, ERROR, error_body(error))
+    except OSError:
+        pass  # nobody listens
 
 
 def hear(sock: socket.socket) -> tuple[bytes, list[int]]:

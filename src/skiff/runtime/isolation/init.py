@@ -69,20 +69,13 @@ def become(charge: Charge, sync: socket.socket) -> NoReturn:
             os._exit(1)
         _run(charge, sync)
     except StepFailed as failure:
-        _tell(sync, failure.error)
+        handshake.tell(sync, failure.error)
     except (BrokenPipeError, ConnectionAbortedError):
         pass  # the parent is gone
     except BaseException as error:
-        _tell(sync, StepError("init", 0, f"{type(error).__name__}: {error}"))
+        handshake.tell(sync, StepError("init", 0, f"{type(error).__name__}: {error}"))
     finally:
         os._exit(1)
-
-
-def _tell(sync: socket.socket, error: StepError) -> None:
-    try:
-        handshake.say(sync, handshake.ERROR, handshake.error_body(error))
-    except OSError:
-        pass  # nobody listens
 
 
 def _set_up(charge: Charge, sync: socket.socket) -> None:

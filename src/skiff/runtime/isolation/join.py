@@ -109,15 +109,8 @@ def _become(
         path, environment = program.enter(process, seccomp_program, seccomp_flags)
         program.execute(path, process, environment, sync)
     except StepFailed as failure:
-        _tell(sync, failure.error)
+        handshake.tell(sync, failure.error)
     except BaseException as error:
-        _tell(sync, StepError("exec", 0, f"{type(error).__name__}: {error}"))
+        handshake.tell(sync, StepError("exec", 0, f"{type(error).__name__}: {error}"))
     finally:
         os._exit(1)
-
-
-def _tell(sync: socket.socket, error: StepError) -> None:
-    try:
-        handshake.say(sync, handshake.ERROR, handshake.error_body(error))
-    except OSError:
-        pass  # nobody listens

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
+from skiff.docker import ulimits
 from skiff.docker.container import Resources
 from skiff.errors import InvalidParameter
 from skiff.oci import runtime as oci
@@ -219,31 +220,9 @@ def rlimits(asked: Sequence[oci.Rlimit], defaults: Sequence[oci.Rlimit]) -> tupl
     return tuple(named.values())
 
 
-RLIMITS = frozenset(
-    (
-        "as",
-        "core",
-        "cpu",
-        "data",
-        "fsize",
-        "locks",
-        "memlock",
-        "msgqueue",
-        "nice",
-        "nofile",
-        "nproc",
-        "rss",
-        "rtprio",
-        "rttime",
-        "sigpending",
-        "stack",
-    )
-)
-
-
 def rlimit(name: str, soft: int, hard: int) -> oci.Rlimit:
     """One ulimit as the OCI spec names it. InvalidParameter."""
-    if name not in RLIMITS:
+    if name not in ulimits.NAMES:
         raise InvalidParameter(f"wrong rlimit value: RLIMIT_{name.upper()}")
     if hard != -1 and (soft == -1 or soft > hard):
         raise InvalidParameter(f"ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}")
