@@ -181,6 +181,8 @@ def test_run_leaves_no_mount_points_behind(engine: Engine) -> None:
 
 def test_secrets_reach_the_command_and_nothing_else(engine: Engine, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("h0sh-n0b0dy-kn0ws")
+    context_folder = tmp_path / "context"
+    context_folder.mkdir()
     dockerfile = (
         "FROM busybox\nRUN --mount=type=secret,id=t cp /run/secrets/t /copy && rm /copy; ls /run > /ls\n"
     )
@@ -192,10 +194,11 @@ def test_secrets_reach_the_command_and_nothing_else(engine: Engine, tmp_path: Pa
         "secretive",
         "-f",
         "-",
-        str(tmp_path),
+        str(context_folder),
         input=dockerfile.encode(),
     )
     done.ok()
+    wait_for(lambda: not os.listdir(f"{engine.root}/data/builds"), 10, lambda: "a context was left behind")
     for directory, _, names in os.walk(f"{engine.root}/data"):
         for name in names:
             assert b"h0sh-n0b0dy" not in Path(directory, name).read_bytes()
