@@ -32,6 +32,16 @@ class Packer:
 
         Callers of the same layer share the work; it goes on when they leave.
         """
+        try:
+            return await self._packed(layer, lease)
+        except NotFound:
+            # Another push has packed it between two looks of ours, and its plain bytes have gone.
+            now = self._names.layer_in(layer.diff_id)
+            if now is None or now.blob == layer.blob:
+                raise
+            return await self._packed(now, lease)
+
+    async def _packed(self, layer: LayerRow, lease: HeldLease) -> LayerRow:
         if layer.blob is None or not self._holds(layer.blob):  # another push has packed it meanwhile
             layer = self._names.layer_in(layer.diff_id) or layer
         if layer.blob is None:
