@@ -4,6 +4,7 @@ A directory below the top that is not empty gives its own directories to the top
 descriptors however deep it is.
 """
 
+import errno
 import os
 import secrets
 import stat
@@ -12,21 +13,28 @@ from typing import Final
 
 from skiff.linux import safepath
 
+_ATTEMPTS: Final = 5
 _READ: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def remove(path: str) -> None:
     """Delete a directory and all below it; what is gone already, or goes meanwhile, is no error.
 
+    A process that is being killed may still make files in it: they go too.
     OSError EXDEV when something is mounted below: that stays, for it is somebody else's.
     """
     with suppress(FileNotFoundError):
         top = os.open(path, _READ)
         try:
-            _empty(top)
+            for attempt in range(_ATTEMPTS):
+                _empty(top)
+                try:
+                    return os.rmdir(path)
+                except OSError as error:
+                    if error.errno != errno.ENOTEMPTY or attempt == _ATTEMPTS - 1:
+                        raise
         finally:
             os.close(top)
-        os.rmdir(path)
 
 
 def _empty(top: int) -> None:
@@ -44,8 +52,11 @@ def _empty(top: int) -> None:
                     number += 1
             finally:
                 os.close(inner)
-            with suppress(FileNotFoundError):
+            try:
                 os.rmdir(name, dir_fd=top)
+            except OSError as error:  # filled again meanwhile: it comes with the next round
+                if error.errno not in (errno.ENOENT, errno.ENOTEMPTY):
+                    raise
 
 
 def _delete_files(directory: int) -> list[str]:

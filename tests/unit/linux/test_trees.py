@@ -46,6 +46,24 @@ def test_a_top_that_is_a_link_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "outside").exists()
 
 
+@pytest.mark.parametrize("where", ["tree", "tree/a"])
+def test_what_is_filled_meanwhile_goes_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    (tmp_path / "tree" / "a").mkdir(parents=True)
+    rmdir, late = os.rmdir, [tmp_path / where / "late"]
+
+    def interrupted(path: str, *, dir_fd: int | None = None) -> None:
+        if late and os.path.basename(path) == os.path.basename(where):
+            late.pop().touch()
+        rmdir(path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "rmdir", interrupted)
+    trees.remove(str(tmp_path / "tree"))
+    assert not late
+    assert not (tmp_path / "tree").exists()
+
+
 def test_what_is_gone_is_no_error(tmp_path: Path) -> None:
     trees.remove(str(tmp_path / "nothing"))
 

@@ -47,6 +47,7 @@ class NumberedSnapshots:
         self._rows = state.table(table, Row)
         self._removed = f"{root}/removed"
         self._lock = threading.Lock()
+        self._sweeping = threading.Lock()
         os.makedirs(self._removed, mode=0o710, exist_ok=True)
         used = [row.number for _, row in self._rows.all()]
         used += [int(name) for name in (*os.listdir(root), *os.listdir(self._removed)) if name.isdigit()]
@@ -62,8 +63,9 @@ class NumberedSnapshots:
         self._retire(row.number)
 
     def sweep(self) -> None:
-        for name in os.listdir(self._removed):
-            trees.remove(f"{self._removed}/{name}")
+        with self._sweeping:  # two would move directories under each other's feet
+            for name in os.listdir(self._removed):
+                trees.remove(f"{self._removed}/{name}")
 
     def usage(self, snapshot: SnapshotKey | ChainID) -> Usage:
         return tree_usage(self.directory(snapshot))

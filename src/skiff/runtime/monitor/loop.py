@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from msgspec import DecodeError, json
+from msgspec.structs import replace
 
 from skiff.errors import SkiffError
 from skiff.linux import cgroups, fds, processes, terminals
@@ -387,7 +388,8 @@ class Monitor:
             raise StepFailed("exec", 22, "no process given")
         if process.terminal != request.stdio.terminal:
             raise StepFailed("exec", 22, "process.terminal differs from what the engine asked for")
-        return process
+        # The program may ask for its terminal's size at once: it has to be there before execve.
+        return replace(process, console_size=request.stdio.size or process.console_size)
 
     def _exec_exit(self, exec_id: str) -> Callable[[int], None]:
         return lambda events: self._end_exec(exec_id)
