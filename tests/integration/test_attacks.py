@@ -4,13 +4,14 @@ import io
 import os
 import socket
 import stat
+import sys
 import tarfile
 from pathlib import Path
 
 import pytest
 
 from tests.integration import busybox
-from tests.integration.engines import Engine
+from tests.integration.engines import Engine, wait_for
 
 pytestmark = pytest.mark.root
 RUN = ("run", "--rm", "--network", "none")
@@ -113,6 +114,37 @@ def test_nodes_of_the_hosts_devices_cannot_be_opened(engine: Engine) -> None:
 )
 def test_what_needs_the_host_is_refused(engine: Engine, attempt: str) -> None:
     assert said(engine, f"({attempt}) >/dev/null 2>&1 && echo done || echo refused").strip() == "refused"
+
+
+WATCH = """
+import os, sys
+seen, known = set(), {os.getpid()}
+sys.stdout.write("ready\\n"), sys.stdout.flush()
+while not os.path.exists("/tmp/enough"):
+    for name in os.listdir("/proc"):
+        if name.isdecimal() and int(name) not in known:
+            for _ in range(50):
+                try:
+                    seen.add(os.readlink(f"/proc/{name}/ns/mnt"))
+                except OSError:
+                    break
+            known.add(int(name))
+print("watched", len(known) - 1, "namespaces", *sorted(seen | {os.readlink("/proc/self/ns/mnt")}))
+"""
+
+
+def test_a_tracer_meets_no_process_with_the_hosts_files(engine: Engine) -> None:
+    """A process that joins is seen in /proc from its birth: it must have left the host's files before."""
+    flags = ("--network", "none", "--cap-add", "SYS_PTRACE", "--name", "tracer")
+    engine.docker("run", "-d", *flags, "host", sys.executable, "-c", WATCH).ok()
+    wait_for(lambda: "ready" in engine.docker("logs", "tracer").out, 20, lambda: "the tracer does not start")
+    for _ in range(10):
+        engine.docker("exec", "tracer", "true").ok()
+    engine.docker("exec", "tracer", "touch", "/tmp/enough").ok()
+    engine.docker("wait", "tracer").ok()
+    words = engine.docker("logs", "tracer").ok().split()
+    assert int(words[2]) > 5, words  # it did see them
+    assert words[3] == "namespaces" and len(words[4:]) == 1, words
 
 
 def test_masked_files_are_empty(engine: Engine) -> None:

@@ -305,7 +305,8 @@ def _clone(
     try:
         prepared = charge(tickets.tasks)
         with step_failed("clone"):
-            pid, pidfd = clone_inside(plan.pid_fd, plan.clone, cgroup=tickets.directory)
+            entered = namespaces.CLONE_NEWPID if plan.pid_fd >= 0 else 0
+            pid, pidfd = clone_inside(plan.pid_fd, entered, plan.clone, cgroup=tickets.directory)
         if pid == 0:
             ours.close()
             init.become(prepared, theirs)
@@ -376,21 +377,30 @@ def kill(container: Container) -> None:
         container.sync.close()
 
 
-def clone_inside(pid_namespace: int, flags: int = 0, *, cgroup: int = -1) -> tuple[int, int]:
-    """As processes.clone, but the child is born in that pid namespace (a namespace file or a pidfd); -1:
-    in ours.
+def clone_inside(target: int, entered: int, flags: int = 0, *, cgroup: int = -1) -> tuple[int, int]:
+    """As processes.clone, but the child is born in other namespaces than ours: in those of `entered`.
+
+    target: a pidfd; or, where only the pid namespace is entered, its file. entered: CLONE_NEWPID,
+    CLONE_NEWNS, both or 0. We are back in our own namespaces and at our own root before this returns.
     """
-    if pid_namespace < 0:
+    if not entered:
         return processes.clone(flags, cgroup=cgroup)
-    own = namespaces.open_namespace("/proc/self/ns/pid")
+    own = os.pidfd_open(os.getpid())
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY)
     try:
-        namespaces.setns(pid_namespace, namespaces.CLONE_NEWPID)
+        namespaces.setns(target, entered)
         pid = -1
         try:
             pid, pidfd = processes.clone(flags, cgroup=cgroup)
         finally:
             if pid:  # in the child it would be refused
-                namespaces.setns(own, namespaces.CLONE_NEWPID)
+                namespaces.setns(own, entered)
+                if (
+                    entered & namespaces.CLONE_NEWNS
+                ):  # which went to the namespace's root: ours may be another
+                    os.fchdir(root)
+                    os.chroot(".")
         return pid, pidfd
     finally:
+        os.close(root)
         os.close(own)

@@ -1,17 +1,16 @@
 """Exec: a further process in a running container.
 
-    clone into the pid namespace and the v2 cgroup → v1 cgroups by `tasks` → one setns for all other
-    namespaces
-    → terminal → identity → execve
+    we go to the mount and pid namespace → clone, into the v2 cgroup → we go back
+    the child: v1 cgroups by `tasks` → one setns for all other namespaces → terminal → identity → execve
 
-The child carries nothing of the host over: every descriptor is close-on-exec, its directory and root come
-with the
-mount namespace, and it cannot be traced meanwhile.
+The child carries nothing of the host over: every descriptor is close-on-exec, and its directory and root come
+with the mount namespace. Those who may trace it (the container has CAP_SYS_PTRACE) see it from its birth:
+so it is born where it has no path to a file of the host.
 """
 
 import os
 import socket
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from msgspec import Struct
 
@@ -22,6 +21,9 @@ from skiff.runtime.isolation import handshake, program
 from skiff.runtime.isolation.create import Container, Streams, clone_inside, own_streams
 from skiff.runtime.isolation.handshake import StepFailed, step_failed
 from skiff.runtime.protocol import StepError
+
+# What the child is born in; the cgroup namespace is none of it: from inside, the v2 group is out of reach.
+BORN_IN: Final = namespaces.CLONE_NEWNS | namespaces.CLONE_NEWPID
 
 
 class Joined(Struct):
@@ -47,11 +49,12 @@ def join(
     """
     own_streams(streams, process, mappings)
     ours, theirs = handshake.pair()
-    inside = container.namespaces & namespaces.CLONE_NEWPID
     tickets = container.group.tickets()
     try:
         with step_failed("clone"):
-            pid, pidfd = clone_inside(container.pidfd if inside else -1, cgroup=tickets.directory)
+            pid, pidfd = clone_inside(
+                container.pidfd, container.namespaces & BORN_IN, cgroup=tickets.directory
+            )
         if pid == 0:
             ours.close()
             _become(container, process, streams, tickets.tasks, seccomp_program, seccomp_flags, theirs)
@@ -91,7 +94,7 @@ def _become(
         os.setsid()
         with step_failed("join cgroup"):
             cgroups.join(tasks)
-        others = container.namespaces & ~namespaces.CLONE_NEWPID
+        others = container.namespaces & ~BORN_IN
         with step_failed("join namespaces"):
             if others:
                 namespaces.setns(container.pidfd, others)
