@@ -46,7 +46,8 @@ class ImageRoutes:
         return json([views.image_summary(image, call.version) for image in found])
 
     async def inspect(self, call: Call) -> web.Response:
-        return json(views.image(await self.images.inspect(call["name"]), call.version))
+        agent = call.request.headers.get("User-Agent", "")
+        return json(views.image(await self.images.inspect(call["name"]), call.version, agent))
 
     async def history(self, call: Call) -> web.Response:
         return json(await self.images.history(call["name"]))

@@ -15,9 +15,12 @@ def image_summary(image: ImageSummary, version: Version) -> ImageSummary:
     return image if version >= (1, 44) else replace(image, virtual_size=image.size)
 
 
-def image(image: ImageInspect, version: Version) -> ImageInspect:
-    """VirtualSize went with API 1.44, Container and ContainerConfig with 1.45."""
-    if version < (1, 45):
+def image(image: ImageInspect, version: Version, agent: str = "") -> ImageInspect:
+    """VirtualSize went with API 1.44, Container and ContainerConfig with 1.45.
+
+    agent: User-Agent. Compose v1 speaks the newest version, but cannot recreate without ContainerConfig.
+    """
+    if version < (1, 45) or agent.startswith("docker-compose/1."):
         image = replace(image, container="", container_config=ContainerConfig())
     if version < (1, 44):
         image = replace(image, virtual_size=image.size)
