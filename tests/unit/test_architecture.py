@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runtime": {"errors", "paths", "linux", "oci", "docker"},
     "client": {"errors", "oci", "docker"},
     "cli": {"errors", "oci", "docker", "client", "linux"},
+    "library": {"errors", "oci", "docker", "client"},
     "engine.registry": GROUND,
     "engine.storage": GROUND,
     "engine.execution": GROUND | {"runtime.protocol", "docker"},

@@ -5,8 +5,8 @@ from __future__ import annotations
 import posix
 import time
 
-from skiff.cli import autostart
 from skiff.cli.flags import Command
+from skiff.client import autostart
 from skiff.client.endpoint import DEFAULT_HOST, CannotConnect, Endpoint, dial
 from skiff.errors import Forbidden, Unavailable
 

@@ -43,7 +43,7 @@ class Session:
         return target(self.top, self.env, self.config)
 
     def engine(self) -> EngineClient:
-        """Connected at the first request. Starts the engine when none runs and we may (cli/autostart.py)."""
+        """Connected at the first request. One is started when none runs and we may (client/autostart.py)."""
         if self._engine is None:
             endpoint = self.endpoint()
             connection = Connection(
@@ -56,9 +56,9 @@ class Session:
         return self._engine
 
     def _start(self) -> bool:
-        from skiff.cli import autostart
+        from skiff.client import autostart
 
-        if not autostart.wanted(self):
+        if not autostart.wanted(self.env, self.config):
             return False
         pid = autostart.start_engine(self.endpoint())
         if pid is not None:

@@ -15,7 +15,9 @@ from skiff.errors import Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from skiff.cli.session import Session
+    from collections.abc import Callable
+
+    from skiff.client.config_file import ConfigFile
 
 FOLDER = "/run/skiff"
 PID_FILE = f"{FOLDER}/skiffd.pid"
@@ -25,11 +27,11 @@ PATIENCE = 30.0  # seconds until the socket must answer
 GLANCE = 0.01
 
 
-def wanted(session: Session) -> bool:
-    setting = session.env("SKIFF_AUTOSTART").lower()
+def wanted(env: Callable[[str], str], config: Callable[[], ConfigFile]) -> bool:
+    setting = env("SKIFF_AUTOSTART").lower()
     if setting in ("0", "false", "no", "off") or posix.geteuid() != 0:
         return False
-    return bool(setting) or session.config().has_feature("skiff-autostart", default=True)
+    return bool(setting) or config().has_feature("skiff-autostart", default=True)
 
 
 def start_engine(endpoint: Endpoint) -> int | None:
@@ -57,7 +59,7 @@ def _spawn() -> int:
     log = posix.open(LOG_FILE, posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND | posix.O_CLOEXEC, 0o640)
     null = posix.open("/dev/null", posix.O_RDWR | posix.O_CLOEXEC)
     environment = dict(posix.environ)
-    root = __file__.removesuffix("/skiff/cli/autostart.py")
+    root = __file__.removesuffix("/skiff/client/autostart.py")
     if not root.endswith("-packages"):
         # Run from a source tree: the child's `site` does not know it.
         held = environment.get(b"PYTHONPATH")

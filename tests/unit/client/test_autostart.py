@@ -1,4 +1,4 @@
-"""cli/autostart.py with a program that stands in for skiffd."""
+"""client/autostart.py with a program that stands in for skiffd."""
 
 import os
 import posix
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from skiff.cli import autostart
+from skiff.client import autostart
 from skiff.client.endpoint import Endpoint
 from skiff.errors import Unavailable
 
