@@ -4,7 +4,6 @@ Each is a string `sha256:<64 hex>`; the distinct types let mypy refuse to mix th
 OCI image-spec 1.1, descriptor.md § Digests.
 """
 
-import hashlib
 import re
 from typing import NewType
 
@@ -40,4 +39,6 @@ def encoded(digest: str) -> str:
 
 def of(data: bytes | memoryview) -> Digest:
     """The sha256 digest of data."""
+    import hashlib  # OpenSSL is slow to load, and the command line takes no digests
+
     return Digest("sha256:" + hashlib.sha256(data).hexdigest())

@@ -1,13 +1,12 @@
 """References: what a person types to name an image. Pure.
 
 `alpine` is short for `docker.io/library/alpine:latest`. A Reference is always normalised: its domain is
-filled in; its tag is filled in only on request, for a bare name also means "every tag".
+filled in; its tag is filled in only on request, for a bare name also means "every tag". The command line
+parses them, too: nothing slow to load is imported here.
 """
 
 import re
-
-from msgspec import Struct
-from msgspec.structs import replace
+from typing import NamedTuple
 
 from skiff.errors import InvalidParameter
 from skiff.oci.digest import Digest
@@ -31,7 +30,7 @@ _IDENTIFIER = re.compile(r"[a-f0-9]{64}")
 _HEX_LENGTH = {"sha256": 64, "sha384": 96, "sha512": 128}
 
 
-class Reference(Struct, frozen=True):
+class Reference(NamedTuple):
     """A repository with, perhaps, a tag and a digest. `str()` gives the full spelling."""
 
     domain: str
@@ -76,15 +75,15 @@ class Reference(Struct, frozen=True):
 
     def tagged(self) -> "Reference":
         """Itself, with `latest` when bare."""
-        return replace(self, tag=DEFAULT_TAG) if self.is_bare else self
+        return self._replace(tag=DEFAULT_TAG) if self.is_bare else self
 
     def with_tag(self, tag: str) -> "Reference":
         """The same repository at that tag. InvalidParameter."""
-        return replace(self, tag=parse_tag(tag), digest=None)
+        return self._replace(tag=parse_tag(tag), digest=None)
 
     def with_digest(self, digest: Digest) -> "Reference":
         """The same repository at that digest, no tag."""
-        return replace(self, tag=None, digest=digest)
+        return self._replace(tag=None, digest=digest)
 
 
 def parse(text: str) -> Reference:

@@ -262,16 +262,29 @@ def test_version_without_an_engine_still_shows_the_client(tmp_path: Path) -> Non
 def test_the_fast_paths_stay_lean(engine: FakeEngine, tmp_path: Path, command: tuple[str, ...]) -> None:
     engine.route("GET /(containers|images)/json")(always([]))
     engine.route("GET /version")(always({"Version": "1", "Components": []}))
+    assert loaded(HEAVY, engine, tmp_path, command) == "[] 0\n"
+
+
+@pytest.mark.parametrize("command", [("tag", "a", "b"), ("commit", "c", "a:b")])
+def test_names_are_parsed_without_libraries(
+    engine: FakeEngine, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    engine.route("POST /(images/a/tag|commit)")(always({"Id": "sha256:1"}))
+    assert loaded({"msgspec", "hashlib", "asyncio"}, engine, tmp_path, command) == "[] 0\n"
+
+
+def loaded(modules: set[str], engine: FakeEngine, home: Path, command: tuple[str, ...]) -> str:
+    """Which of the modules a command loads, where no library is in sight; and its exit code."""
     script = (
         f"import sys; sys.path.insert(0, {str(SRC)!r}); from skiff.cli.main import main;"
         "code = main(sys.argv[1:]);"
-        f"print(sorted({HEAVY!r} & sys.modules.keys()), code, file=sys.stderr)"
+        f"print(sorted({modules!r} & sys.modules.keys()), code, file=sys.stderr)"
     )
     done = subprocess.run(
         [sys.executable, "-ISc", script, "-H", engine.url, *command],
-        env={"HOME": str(tmp_path)},
+        env={"HOME": str(home)},
         capture_output=True,
         text=True,
         timeout=30,
     )
-    assert done.stderr == "[] 0\n"
+    return done.stderr
