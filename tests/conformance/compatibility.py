@@ -18,6 +18,7 @@ from skiff.cli import main as cli
 from skiff.engine import api
 from skiff.engine.api.app import Route, Routes
 from skiff.errors import NotImplementedHere
+from tests.conformance import built, differences
 
 DATA: Final = Path(__file__).parent / "data"
 PAGE: Final = Path(__file__).parents[2] / "docs" / "compatibility.md"
@@ -108,6 +109,13 @@ def page() -> str:
         "| Command | State | Flags that are not done |",
         "|---|---|---|",
         *(_row(command, state, flags) for command, state, flags in of_commands),
+        "",
+        "## Dockerfiles",
+        "",
+        f"{len(built.cases())} Dockerfiles (tests/conformance/builds) give the trees, configurations,",
+        "histories and refusals that Docker's BuildKit gives, but for this:",
+        "",
+        *(f"- {reason}" for reason in (*differences.EVERYWHERE, *differences.KNOWN.values())),
         "",
     ]
     return "\n".join(lines)

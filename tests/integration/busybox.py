@@ -17,13 +17,12 @@ GROUP = b"root:x:0:\nnogroup:x:65534:\n"
 def archive(name: str = NAME, **config: Any) -> bytes:
     """The tar that `docker load` takes. config: further fields of the image's configuration."""
     layer = _layer()
-    diff_id = "sha256:" + hashlib.sha256(layer).hexdigest()
     image = {
         "architecture": "amd64",
         "os": "linux",
         "created": "2024-01-01T00:00:00Z",
         "config": {"Env": [PATH], "Cmd": ["sh"], **config},
-        "rootfs": {"type": "layers", "diff_ids": [diff_id]},
+        "rootfs": {"type": "layers", "diff_ids": [diff_id()]},
         "history": [{"created": "2024-01-01T00:00:00Z", "created_by": "busybox"}],
     }
     encoded = json.dumps(image).encode()
@@ -35,6 +34,11 @@ def archive(name: str = NAME, **config: Any) -> bytes:
         _file(tar, "layer.tar", layer)
         _file(tar, "manifest.json", json.dumps(manifest).encode())
     return out.getvalue()
+
+
+def diff_id() -> str:
+    """Of its one layer."""
+    return "sha256:" + hashlib.sha256(_layer()).hexdigest()
 
 
 def _layer() -> bytes:

@@ -11,13 +11,10 @@ from skiff.errors import InvalidParameter
 from skiff.linux.users import Identity
 from skiff.oci import runtime as oci
 
+HOSTNAME = "buildkitsandbox"  # as Docker has it: what a RUN writes of it is the same each time
 _LOCALHOST = (
-    "127.0.0.1\tlocalhost",
+    f"127.0.0.1\tlocalhost {HOSTNAME}",
     "::1\tlocalhost ip6-localhost ip6-loopback",
-    "fe00::\tip6-localnet",
-    "ff00::\tip6-mcastprefix",
-    "ff02::1\tip6-allnodes",
-    "ff02::2\tip6-allrouters",
 )
 
 
@@ -67,7 +64,7 @@ def specification(run: Run, machine: Machine) -> oci.Spec:
         oci_version=oci.VERSION,
         process=_process(run, granted),
         root=oci.Root(path="rootfs"),
-        hostname=run.id[:12],
+        hostname=HOSTNAME,
         mounts=(*usual, *binds, *run.mounts),
         linux=oci.Linux(
             resources=_resources(run),
@@ -101,8 +98,8 @@ def _process(run: Run, granted: tuple[str, ...]) -> oci.Process:
 
 
 def environment(run: Run) -> tuple[str, ...]:
-    """PATH and HOSTNAME, the step's own over them, HOME if nobody names it."""
-    named = {"PATH": defaults.PATH, "HOSTNAME": f"HOSTNAME={run.id[:12]}"}
+    """PATH, the step's own over it, HOME if nobody names it."""
+    named = {"PATH": defaults.PATH}
     named |= {entry.partition("=")[0]: entry for entry in run.env}
     named.setdefault("HOME", f"HOME={run.who.home or '/'}")
     return tuple(named.values())
@@ -129,9 +126,9 @@ def _resources(run: Run) -> oci.Resources:
     return oci.Resources(devices=devices, memory=memory, cpu=cpu)
 
 
-def hosts(own: Sequence[tuple[str, str]], extra: Sequence[str], gateway: str) -> str:
-    """The text of /etc/hosts. own: (address, names). extra: `name:address`, `host-gateway` understood."""
-    lines = [*_LOCALHOST, *(f"{address}\t{names}" for address, names in own)]
+def hosts(extra: Sequence[str], gateway: str) -> str:
+    """The text of /etc/hosts. extra: `name:address`, `host-gateway` understood. InvalidParameter."""
+    lines = [*_LOCALHOST]
     for entry in extra:
         name, separator, address = entry.partition("=" if "=" in entry else ":")
         if address == "host-gateway":

@@ -88,6 +88,18 @@ def _clause(bits: int, who: str, operator: str, permissions: str, *, is_director
     return (bits & ~whole) | wanted
 
 
+class Made(Struct, frozen=True):
+    """What directories get that are made on the way to a destination."""
+
+    owner: tuple[int, int] = (0, 0)
+    mode: int = 0o755
+
+
+def made_directories(owner: tuple[int, int] | None, mode: Mode | None) -> Made:
+    """As Docker: what --chown and --chmod say is true for them, too."""
+    return Made(owner or (0, 0), mode.of(0o755, is_directory=True) if mode else 0o755)
+
+
 class Target:
     """The snapshot that is written to. upper: its own directory; below: what it stands on, topmost first.
 
@@ -107,7 +119,7 @@ class Target:
     def is_directory(self, path: str) -> bool:
         return self._base.is_directory(path) or os.path.isdir(f"{self._upper}{path}")
 
-    def directory(self, path: str, owner: tuple[int, int] = (0, 0)) -> int:
+    def directory(self, path: str, made: Made | None = None) -> int:
         """A descriptor of the directory, made with its parents where missing. The caller closes it."""
         fd = os.open(self._upper, _DIRECTORY)
         done = ""
@@ -119,7 +131,7 @@ class Target:
                 try:
                     below = os.open(part, _DIRECTORY, dir_fd=fd)
                 except FileNotFoundError:
-                    self._make(fd, part, done, owner)
+                    self._make(fd, part, done, made or Made())
                     below = os.open(part, _DIRECTORY, dir_fd=fd)
                 except OSError as error:
                     raise _not_a_directory(done) from error
@@ -128,7 +140,7 @@ class Target:
             fd = below
         return fd
 
-    def _make(self, fd: int, name: str, path: str, owner: tuple[int, int]) -> None:
+    def _make(self, fd: int, name: str, path: str, made: Made) -> None:
         known = self._base.status(path)
         if known is not None and not stat.S_ISDIR(known.st_mode):
             raise _not_a_directory(path)
@@ -136,26 +148,26 @@ class Target:
         if known is not None:
             copy_attributes(self._below, path[1:], self._upper)
             return
-        os.chmod(name, 0o755, dir_fd=fd)
-        if owner != (0, 0):
-            os.chown(name, *owner, dir_fd=fd)
+        if made.owner != (0, 0):
+            os.chown(name, *made.owner, dir_fd=fd)
+        os.chmod(name, made.mode, dir_fd=fd)
         os.utime(name, ns=(self._epoch, self._epoch), dir_fd=fd)
 
     def ensure(self, path: str, owner: tuple[int, int]) -> None:
         """WORKDIR: nothing is changed when it is there."""
         place = self.place(path)
         if not self._base.is_directory(place):
-            os.close(self.directory(place, owner))
+            os.close(self.directory(place, Made(owner)))
 
-    def inline(self, path: str, data: bytes, mode: int, owner: tuple[int, int]) -> None:
+    def inline(self, path: str, data: bytes, mode: int, made: Made) -> None:
         """A file that the Dockerfile holds."""
         parent, _, name = self.place(path).rpartition("/")
-        fd = self.directory(parent)
+        fd = self.directory(parent, made)
         try:
             _clear(fd, name)
             with open(os.open(name, _NEW, 0o600, dir_fd=fd), "wb") as file:
                 file.write(data)
-                os.fchown(file.fileno(), *owner)
+                os.fchown(file.fileno(), *made.owner)
                 os.fchmod(file.fileno(), mode)
                 file.flush()
                 os.utime(file.fileno(), ns=(self._epoch, self._epoch))
@@ -181,6 +193,8 @@ class Copier:
         self._owner = owner
         self._mode = mode
         self._may_link = may_link
+        self._made = made_directories(owner, mode)
+        self._links: dict[tuple[int, int], str] = {}  # inode → where its first name went
 
     def copy(self, one: Selected, destination: str, *, into: bool, parents: bool) -> None:
         """into: destination is a directory. A directory's content is copied, not itself, unless parents."""
@@ -191,17 +205,26 @@ class Copier:
         if top.is_directory:
             if not self._target.is_directory(place) and self._target._base.status(place) is not None:
                 raise _not_a_directory(place)
-            os.close(self._target.directory(place))
-            self._children(one.nodes[1:], place.rstrip("/"))
+            self._content(one, place)
             return
         if not parents and (into or self._target.is_directory(place)):
             place = self._target.place(f"{place.rstrip('/')}/{one.place.rpartition('/')[2]}")
         if self._target.is_directory(place):
             raise InvalidParameter(f"cannot copy to directory: {place}")
         parent, _, name = place.rpartition("/")
-        fd = self._target.directory(parent)
+        fd = self._target.directory(parent, self._made)
         try:
-            self._file(top, fd, name)
+            self._file(top, fd, name, place)
+        finally:
+            os.close(fd)
+
+    def _content(self, one: Selected, place: str) -> None:
+        """Of the directory itself only the time is copied, as Docker does it."""
+        fd = self._target.directory(place, self._made)
+        try:
+            self._children(one.nodes[1:], place.rstrip("/"))
+            if place != "/":  # an image's root is no entry of a layer
+                os.utime(fd, ns=_times(one.top))
         finally:
             os.close(fd)
 
@@ -220,14 +243,14 @@ class Copier:
                     self._directory(node, fd, name)
                     later.append((node, f"{place}/{node.name}"))
                 else:
-                    self._file(node, fd, name)
+                    self._file(node, fd, name, f"{place}/{node.name}")
         finally:
             if fd >= 0:
                 os.close(fd)
         for node, path in reversed(later):
             below = self._target.directory(path)
             try:
-                os.utime(below, ns=(node.status.st_atime_ns, node.status.st_mtime_ns))
+                os.utime(below, ns=_times(node))
             finally:
                 os.close(below)
 
@@ -246,24 +269,37 @@ class Copier:
         finally:
             os.close(below)
 
-    def _file(self, node: Node, fd: int, name: str) -> None:
+    def _file(self, node: Node, fd: int, name: str, path: str) -> None:
+        """path: of the copy, in the target."""
         status = node.status
         kind = stat.S_IFMT(status.st_mode)
         if kind == stat.S_IFSOCK:
             return
-        if kind == stat.S_IFREG:
-            if self._linked(node, fd, name):
-                return
-            _clear(fd, name)
-            self._regular(node, fd, name)
-            return
         _clear(fd, name)
+        if status.st_nlink > 1:
+            first = self._links.setdefault((status.st_dev, status.st_ino), path)
+            if first != path:
+                self._second_name(first, fd, name)
+                return
+        if kind == stat.S_IFREG:
+            if not self._linked(node, fd, name):
+                self._regular(node, fd, name)
+            return
         if kind == stat.S_IFLNK:
             os.symlink(node.target, name, dir_fd=fd)
         else:
             os.mknod(name, kind | self._mode_of(node), status.st_rdev if kind & _DEVICE else 0, dir_fd=fd)
         os.chown(name, *self._owner_of(node), dir_fd=fd, follow_symlinks=False)
         os.utime(name, ns=(status.st_atime_ns, status.st_mtime_ns), dir_fd=fd, follow_symlinks=False)
+
+    def _second_name(self, first: str, fd: int, name: str) -> None:
+        """A hard link to what was copied already, as in the source."""
+        parent, _, last = first.rpartition("/")
+        above = self._target.directory(parent)
+        try:
+            os.link(last, name, src_dir_fd=above, dst_dir_fd=fd, follow_symlinks=False)
+        finally:
+            os.close(above)
 
     def _linked(self, node: Node, fd: int, name: str) -> bool:
         """Whether the source's own inode could stand for the copy."""
@@ -277,7 +313,6 @@ class Copier:
         parent, _, last = node.path.rpartition("/")
         above = self._source.open(parent or "/")
         try:
-            _clear(fd, name)
             os.link(last, name, src_dir_fd=above, dst_dir_fd=fd, follow_symlinks=False)
         except OSError as error:
             if error.errno not in _NO_LINK:
@@ -323,6 +358,10 @@ class Copier:
         if self._mode is None:
             return stat.S_IMODE(node.status.st_mode)
         return self._mode.of(node.status.st_mode, is_directory=node.is_directory)
+
+
+def _times(node: Node) -> tuple[int, int]:
+    return node.status.st_atime_ns, node.status.st_mtime_ns
 
 
 def _clear(fd: int, name: str) -> None:

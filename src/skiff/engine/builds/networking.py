@@ -16,11 +16,10 @@ from skiff.engine.networks.service import Networks
 class View(Struct, frozen=True):
     """What a process in it must know. namespace: a path, "host", or "" for an empty one.
 
-    hosts: (address, names) of its own. resolv_conf: its text.
+    resolv_conf: its text.
     """
 
     namespace: str = ""
-    hosts: tuple[tuple[str, str], ...] = ()
     gateway: str = ""
     resolv_conf: str = ""
 
@@ -61,13 +60,8 @@ class NetworkSandboxes:
         try:
             self._networks.join(owner)
             sandbox = await sandboxes.open(owner)
-            addresses = [
-                (str(address), id[:12])
-                for endpoint in self._networks.records.of_owner(id)
-                for address in endpoint.addresses()
-            ]
             gateway = str(gateways(self._networks.find("bridge"))[0].ip)
-            yield View(sandbox.namespace.path, tuple(addresses), gateway, sandboxes.resolv_conf(owner))
+            yield View(sandbox.namespace.path, gateway, sandboxes.resolv_conf(owner))
         finally:
             await sandboxes.close(id)
             self._networks.forget(id)

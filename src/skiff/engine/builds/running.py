@@ -40,7 +40,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 Tell = Callable[[str], None]
-_HOST_FILES = ("hosts", "hostname", "resolv.conf")
+_HOST_FILES = ("hosts", "resolv.conf")
 _PLACES = ("/proc", "/dev/pts", "/dev/shm", "/dev/mqueue", "/sys", "/etc")
 _SIGKILL = 9
 
@@ -107,8 +107,7 @@ class Runner:
             async with self._sandboxes.open(id, network) as view:
                 directory = str(self._run.tasks / f"{id}-files")
                 texts = {
-                    "hosts": confinement.hosts(view.hosts, request.extra_hosts, view.gateway),
-                    "hostname": f"{id[:12]}\n",
+                    "hosts": confinement.hosts(request.extra_hosts, view.gateway),
                     "resolv.conf": view.resolv_conf,
                 }
                 try:

@@ -57,17 +57,12 @@ class Selected(Struct, frozen=True):
 def select(
     tree: Tree, wanted: Sequence[str], excluded: Excluded | None = None, *, parents: bool = False
 ) -> list[Selected]:
-    """In the order of the patterns, sorted within each. InvalidParameter when one matches nothing."""
+    """In the order of the patterns, sorted within each. A glob may match nothing, else InvalidParameter."""
     found: list[Selected] = []
     for pattern in wanted:
         names = patterns.parts(pattern)
         pivot = _pivot(pattern) if parents else 0
-        if patterns.is_pattern(pattern):
-            matched = sorted(_matches(tree, names))
-            if not matched and len(wanted) == 1:
-                raise InvalidParameter("COPY failed: no source files were specified")
-        else:
-            matched = [tuple(names)]
+        matched = sorted(_matches(tree, names)) if patterns.is_pattern(pattern) else [tuple(names)]
         for match in matched:
             one = _selected(tree, match, excluded, pivot if parents else None)
             if one is not None:

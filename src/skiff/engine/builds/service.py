@@ -222,7 +222,7 @@ class Builds:
             if isinstance(plan, Plan):
                 for op in plan.ops:  # images that only COPY --from names
                     if op_name := _image_of(op):
-                        await self._image(op_name, request, emit)
+                        known[BaseImage(op_name, self._platform)] = await self._image(op_name, request, emit)
                 return plan, known
             assert isinstance(plan, Missing)
             for base in plan.images:

@@ -6,14 +6,14 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 
 from skiff.docker import dockerignore
-from skiff.engine.builds.copying import Copier, Target, chmod
+from skiff.engine.builds.copying import Copier, Target, chmod, made_directories
 from skiff.engine.builds.filesystem import FileSystem
 from skiff.engine.builds.plan import CopyOp, CopySource, DirectoryOp, Op, OpIndex
 from skiff.engine.builds.selection import Excluded, Node, Selected, select
 from skiff.engine.builds.tree import Tree, seen
 from skiff.engine.storage import compression
 from skiff.engine.storage.extractor import Extractor, Job
-from skiff.errors import HostileArchive
+from skiff.errors import HostileArchive, InvalidParameter
 from skiff.linux import users
 
 _BLOCK = 512
@@ -60,7 +60,7 @@ class Work:
                 into = op.keep_directory or op.destination.endswith("/")
                 path = f"{op.destination.rstrip('/')}/{file.name}" if into else op.destination
                 bits = mode.of(file.mode, is_directory=False) if mode else file.mode
-                target.inline(path, file.data.encode(), bits, owner or (0, 0))
+                target.inline(path, file.data.encode(), bits, made_directories(owner, mode))
             if source.origin is None:
                 continue
             files = standing[source.origin]
@@ -80,7 +80,12 @@ class Work:
         owner: tuple[int, int] | None,
     ) -> None:
         chosen = select(tree, source.patterns, self.excluding(op.exclude), parents=op.parents)
-        into = op.keep_directory or op.destination.endswith("/") or len(chosen) > 1
+        into = op.keep_directory or op.destination.endswith("/")
+        if len(chosen) > 1 and not into and not op.parents and not target.is_directory(op.destination):
+            raise InvalidParameter(
+                "When using COPY with more than one source file, the destination must be a directory and "
+                "end with a /"
+            )
         for one in chosen:
             if op.unpack and one.top.is_file and _is_archive(tree, one.top):
                 self._unpack(op, tree, one, target, owner)

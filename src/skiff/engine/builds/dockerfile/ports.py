@@ -16,9 +16,9 @@ _FIRST_REALTIME, _LAST_REALTIME = 34, 64
 
 
 def exposed(texts: Iterable[str]) -> list[str]:
-    """`80/tcp` for each port that the texts name, each once, in the order of the texts' letters. Fault."""
+    """`80/tcp` for each port that the texts name, each once, in the order of the texts. Fault."""
     found: dict[str, None] = {}
-    for text in sorted(texts):
+    for text in texts:
         ports, _, protocol = text.partition("/")
         protocol = protocol.lower() or "tcp"
         if protocol not in _PROTOCOLS:

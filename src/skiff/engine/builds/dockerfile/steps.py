@@ -240,7 +240,8 @@ class StageBuilder:
         return (*self.shell, *command.arguments) if command.is_shell else command.arguments
 
     def _expose(self, found: of.Expose) -> None:
-        texts = [word for port in found.ports for word in self.expansion.words(port)]
+        # the order of the words as they stand there: BuildKit sorts before it expands
+        texts = [word for port in sorted(found.ports) for word in self.expansion.words(port)]
         ports = exposed(texts)
         known = {**(self.config.exposed_ports or {}), **{port: {} for port in ports}}
         self.config = replace(self.config, exposed_ports=known)
