@@ -54,6 +54,7 @@ ABOUT: dict[str, str] = {
     "rollback": "Put a container's files back",
     "run": "Create and run a new container from an image",
     "save": "Save one or more images to a tar archive (streamed to STDOUT by default)",
+    "serve-registry": "Serve the images of this machine as a registry",
     "snapshot": "Keep a container's files as they are now",
     "snapshot ls": "List the snapshots of a container",
     "snapshot rm": "Remove snapshots of a container",

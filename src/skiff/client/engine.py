@@ -274,6 +274,11 @@ class EngineClient:
         path = f"/images/{quote(name, b'/:@')}/push"
         return self.connection.request("POST", path, query=query, headers={"X-Registry-Auth": auth}).lines()
 
+    def serve_registry(self, listen: str, *, read_only: bool, htpasswd: str) -> Iterator[Json]:
+        """{"Address"} once it listens, then one object for each request, for as long as it is read."""
+        asked = {"Listen": listen, "ReadOnly": read_only, "Htpasswd": htpasswd}
+        return self.connection.request("POST", "/skiff/registry", json=asked).lines()
+
     def remove_image(self, name: str, *, force: bool = False, prune: bool = True) -> list[Json]:
         """[{"Untagged"} | {"Deleted"}, …]."""
         return self.delete(f"/images/{quote(name, b'/:@')}", force=force or None, noprune=not prune or None)

@@ -20,11 +20,13 @@ from skiff.engine.api.build import BuildRoutes
 from skiff.engine.api.container_files import ContainerFileRoutes
 from skiff.engine.api.container_io import ContainerStreamRoutes
 from skiff.engine.api.containers import ContainerRoutes
+from skiff.engine.api.distribution import DistributionRoutes
 from skiff.engine.api.exec import ExecRoutes
 from skiff.engine.api.images import ImageRoutes
 from skiff.engine.api.networks import PRUNE_FILTERS as NETWORK_FILTERS
 from skiff.engine.api.networks import NetworkRoutes
 from skiff.engine.api.ports import PortRoutes
+from skiff.engine.api.serving import ServingRoutes
 from skiff.engine.api.skiff import Previews, SkiffRoutes
 from skiff.engine.api.system import SystemRoutes
 from skiff.engine.api.volumes import VolumeRoutes
@@ -299,6 +301,8 @@ def assemble(live: Live) -> Engine:
             ContainerFileRoutes(containers.files, commits),
             ExecRoutes(containers),
             ImageRoutes(images, host),
+            DistributionRoutes(images.hosting),
+            ServingRoutes(images.hosting),
             BuildRoutes(builds, host),
             VolumeRoutes(volumes),
             NetworkRoutes(networks, records),

@@ -1,7 +1,7 @@
 """The ctypes door: one libc, raw system calls, and errno turned into OSError.
 
-No policy. `syscall` returns what the kernel said (-1 and errno on failure); `check` raises. Only this file of
-linux/ loads a library.
+No policy. `syscall` returns what the kernel said (-1 and errno on failure); `check` raises. Only this file
+and passwords.py of linux/ load a library.
 """
 
 import ctypes

@@ -151,6 +151,11 @@ def parse(data: bytes, media_type: str = "") -> Manifest | Index:
     return document
 
 
+def type_of(document: Manifest | Index) -> str:
+    """What the document says it is, else what it looks like."""
+    return document.media_type or (OCI_INDEX if isinstance(document, Index) else OCI_MANIFEST)
+
+
 def encode(document: Manifest | Index) -> bytes:
     """Its JSON, in the order the specification prints it."""
     order = ("schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "subject")

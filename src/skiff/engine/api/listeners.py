@@ -120,18 +120,23 @@ def _group(name: str, path: str) -> int:
 
 
 def _tcp(address: str, settings: Settings) -> Listener:
-    host, port = split_address(address, 2376 if settings.listens_with_tls else 2375)
     tls = _tls(settings) if settings.listens_with_tls else None
     if tls is None:
         log.warning("tcp://%s listens without TLS: whoever can reach it is root on this host", address)
+    listening = tcp_socket(address, 2376 if settings.listens_with_tls else 2375)
+    return Listener(listening, f"tcp://{address}", tls=tls)
+
+
+def tcp_socket(address: str, default_port: int) -> socket.socket:
+    """Bound and listening. InvalidParameter, SkiffError."""
+    host, port = split_address(address, default_port)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listening = socket.create_server((host, port), family=family, backlog=4096)
+        return socket.create_server((host, port), family=family, backlog=4096)
     except OSError as error:
         raise SkiffError(
             f"failed to listen on tcp://{address}: {(error.strerror or str(error)).lower()}"
         ) from error
-    return Listener(listening, f"tcp://{address}", tls=tls)
 
 
 def split_address(address: str, default_port: int) -> tuple[str, int]:

@@ -6,7 +6,7 @@ those that no image uses are deleted again.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence, Set
 from datetime import UTC, datetime
 
 import msgspec
@@ -50,7 +50,10 @@ class Loader:
         unpacker: Unpacker,
         assembler: Assembler,
         platform: Platform,
+        needed: Callable[[], Set[str]],
     ) -> None:
+        """needed: blobs that somebody beside images needs."""
+        self._needed = needed
         self._names = names
         self._content = content
         self._leases = leases
@@ -175,7 +178,7 @@ class Loader:
             raise InvalidParameter(f"invalid archive: {digest} is missing") from error
 
     def _drop_unused(self, held: Entries) -> None:
-        used: set[str] = set()
+        used = set(self._needed())
         for row in self._names.images():
             used |= {row.id, *row.blobs}
         for digest in held.digests - used:

@@ -78,7 +78,7 @@ class Fetcher:
                 held += len(chunk)
                 if held >= PIECE:
                     if writing:
-                        await writing
+                        await asyncio.shield(writing)  # a cancelled pull does not stop the thread
                     writing = asyncio.ensure_future(asyncio.to_thread(_write, ingest, pieces))
                     pieces, held = [], 0
                 if clock() - reported >= REPORT_SECONDS:

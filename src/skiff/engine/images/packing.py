@@ -5,7 +5,7 @@ the compressed blob is the layer's only one.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 
 from skiff.engine.images.names import ImageRow, LayerRow, Names
 from skiff.engine.storage import compression
@@ -19,12 +19,19 @@ _HEAD = 18  # bytes that tell a compression
 
 
 class Packer:
-    """others: images beside those of names whose blobs must stay."""
+    """others: images beside those of names whose blobs must stay. needed: further blobs that must."""
 
-    def __init__(self, names: Names, content: ContentStore, others: Callable[[], Iterable[ImageRow]]) -> None:
+    def __init__(
+        self,
+        names: Names,
+        content: ContentStore,
+        others: Callable[[], Iterable[ImageRow]],
+        needed: Callable[[], Set[str]],
+    ) -> None:
         self._names = names
         self._content = content
         self._others = others
+        self._needed = needed
         self._works: dict[Digest, asyncio.Task[LayerRow]] = {}
 
     async def packed(self, layer: LayerRow, lease: HeldLease) -> LayerRow:
@@ -68,7 +75,8 @@ class Packer:
             digest, size = await asyncio.to_thread(self._compress, blob)
             packed = LayerRow(layer.chain, layer.diff_id, layer.size, digest, manifests.OCI_LAYER_GZIP, size)
             self._names.with_blob(blob, packed)
-            if not any(blob in row.blobs for row in [*self._names.images(), *self._others()]):
+            rows = [*self._names.images(), *self._others()]
+            if blob not in self._needed() and not any(blob in row.blobs for row in rows):
                 self._content.delete(blob)
             return packed
         finally:

@@ -11,9 +11,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import BinaryIO
 
-import msgspec
-from msgspec import Struct
-
+from skiff.engine.images import documents
+from skiff.engine.images.documents import Document
 from skiff.engine.images.names import ImageRow, LayerRow, Names
 from skiff.engine.images.packing import Packer
 from skiff.engine.images.progress import Progress, ProgressDetail, layer, message, moving
@@ -24,8 +23,6 @@ from skiff.engine.registry.upload import Target
 from skiff.engine.storage.content import ContentStore
 from skiff.engine.storage.leases import HeldLease, Leases
 from skiff.errors import InvalidParameter, NotFound, SkiffError
-from skiff.oci import digest as digests
-from skiff.oci import manifest as manifests
 from skiff.oci.digest import Digest
 from skiff.oci.image import parse as parse_config
 from skiff.oci.manifest import Descriptor, Manifest
@@ -35,22 +32,9 @@ from skiff.oci.reference import Reference
 AT_ONCE = 5  # blobs of one push
 REPORT_SECONDS = 0.1
 
-_IN_DOCKERS_WORDS = {
-    manifests.OCI_LAYER_GZIP: manifests.DOCKER_LAYER_GZIP,
-    manifests.OCI_LAYER: manifests.DOCKER_LAYER,
-}
-_IN_OCIS_WORDS = {docker: oci for oci, docker in _IN_DOCKERS_WORDS.items()}
-
 
 class _BlobLost(SkiffError):
     """A blob that the image's own manifest names is neither here nor there."""
-
-
-class _Document(Struct, frozen=True):
-    """A manifest as it goes over the wire."""
-
-    data: bytes
-    media_type: str
 
 
 class Pusher:
@@ -110,7 +94,7 @@ class Pusher:
             emit(layer("Preparing", id))
         with self._leases.hold(row.id, *row.blobs) as lease:
             document = None
-            own = self._own(row)
+            own = documents.came_with(self._content, row)
             if own is not None:
                 try:
                     document = await self._as_it_came(target, reference, row, *own, lease, emit)
@@ -120,7 +104,7 @@ class Pusher:
                 document = await self._anew(target, reference, row, own, lease, emit)
             assert reference.tag is not None
             await target.put_manifest(reference.tag, document.data, document.media_type)
-        digest, size = digests.of(document.data), len(document.data)
+        digest, size = document.digest, len(document.data)
         self._names.put(
             self._names.image(row.id), [(reference.with_digest(digest), digest)], origin=reference
         )
@@ -132,31 +116,16 @@ class Pusher:
             )
         )
 
-    def _own(self, row: ImageRow) -> tuple[_Document, Manifest] | None:
-        """The manifest that the image came with."""
-        if row.manifest is None:
-            return None
-        try:
-            data = self._read(row.manifest)
-        except NotFound:
-            return None
-        document = manifests.parse(data)
-        if not isinstance(document, Manifest) or len(document.layers) != len(row.layers):
-            return None
-        is_docker = document.config.media_type == manifests.DOCKER_CONFIG
-        spoken = manifests.DOCKER_MANIFEST if is_docker else manifests.OCI_MANIFEST
-        return _Document(data, document.media_type or spoken), document
-
     async def _as_it_came(
         self,
         target: Target,
         reference: Reference,
         row: ImageRow,
-        document: _Document,
+        document: Document,
         manifest: Manifest,
         lease: HeldLease,
         emit: Emit,
-    ) -> _Document:
+    ) -> Document:
         works = {
             _short(known): partial(self._send, target, reference, _short(known), wanted, lease, emit)
             for known, wanted in zip(reversed(row.layers), reversed(manifest.layers), strict=True)
@@ -170,10 +139,10 @@ class Pusher:
         target: Target,
         reference: Reference,
         row: ImageRow,
-        own: tuple[_Document, Manifest] | None,
+        own: tuple[Document, Manifest] | None,
         lease: HeldLease,
         emit: Emit,
-    ) -> _Document:
+    ) -> Document:
         """With a manifest of our making, in the family of the one it came with."""
         sent: dict[str, Descriptor] = {}
 
@@ -187,24 +156,9 @@ class Pusher:
         distinct = {known.diff_id: known for known in reversed(row.layers)}
         await self._at_once([partial(one, known) for known in distinct.values()])
         layers = [sent[known.diff_id] for known in row.layers]
-        is_docker = (own is None or own[0].media_type == manifests.DOCKER_MANIFEST) and not any(
-            "zstd" in one.media_type for one in layers
-        )
-        words = _IN_DOCKERS_WORDS if is_docker else _IN_OCIS_WORDS
-        config = Descriptor(
-            manifests.DOCKER_CONFIG if is_docker else manifests.OCI_CONFIG,
-            Digest(row.id),
-            self._content.info(Digest(row.id)).size,
-        )
-        await self._config(target, config)
-        made = manifests.manifest(
-            config,
-            [Descriptor(words.get(one.media_type, one.media_type), one.digest, one.size) for one in layers],
-        )
-        data = manifests.encode(made)
-        if is_docker:  # as Docker indents its own: the same image gets the same digest
-            data = msgspec.json.format(data, indent=3)
-        return _Document(data, made.media_type or "")
+        document, manifest = documents.made(self._content, row, layers, own[0] if own else None)
+        await self._config(target, manifest.config)
+        return document
 
     async def _send(
         self,

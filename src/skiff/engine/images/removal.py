@@ -5,7 +5,7 @@ the last tag, an id   untag, delete the image, its layers from the top down, its
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence, Set
 
 from skiff.docker.image import DeleteResponse
 from skiff.engine.images.kept import KeptImages
@@ -31,7 +31,9 @@ class Remover:
         in_use: InUse,
         publish: Publish,
         kept: KeptImages,
+        needed: Callable[[], Set[str]],
     ) -> None:
+        """needed: blobs that somebody beside images needs."""
         self._names = names
         self._kept = kept
         self._content = content
@@ -39,6 +41,7 @@ class Remover:
         self._leases = leases
         self._in_use = in_use
         self._publish = publish
+        self._needed = needed
 
     async def remove(self, name: str, *, force: bool, prune_parents: bool) -> Done:
         """What was done, in order. NotFound, Conflict."""
@@ -144,7 +147,7 @@ class Remover:
         self._publish("delete", row.id, {"name": row.id})
         rest = [*self._names.images(), *self._kept.images()]
         chains = {layer.chain for one in rest for layer in one.layers}
-        blobs: set[str] = {blob for one in rest for blob in one.blobs}
+        blobs: set[str] = {blob for one in rest for blob in one.blobs} | self._needed()
         held = self._leases.held()
         freed = 0
         if self._kept.keeping:  # the collector takes them when the grace is over
@@ -160,7 +163,7 @@ class Remover:
                 freed += layer.size
         for blob in row.blobs - blobs - held:
             await asyncio.to_thread(self._remove_blob, blob)
-        if row.id not in held:
+        if row.id not in held | blobs:
             await asyncio.to_thread(self._remove_blob, Digest(row.id))
         return freed
 

@@ -27,6 +27,7 @@ from skiff.engine.images.archive import Loader
 from skiff.engine.images.assemble import Assembler
 from skiff.engine.images.derive import Deriver
 from skiff.engine.images.host import HostImage
+from skiff.engine.images.hosting import Hosting
 from skiff.engine.images.kept import KeptImages
 from skiff.engine.images.names import ImageRow, LayerRow, Names
 from skiff.engine.images.packing import Packer
@@ -37,6 +38,7 @@ from skiff.engine.images.record import Image, InUse, Publish
 from skiff.engine.images.removal import Remover
 from skiff.engine.images.reporting import Emit, reported
 from skiff.engine.images.save import Saver
+from skiff.engine.images.shelf import Shelf
 from skiff.engine.images.unpack import Unpacker
 from skiff.engine.registry.auth import Credentials
 from skiff.engine.registry.client import Registries
@@ -94,16 +96,34 @@ class Images:
         self.assembler = Assembler(self._names, content, leases, self._unpacker, platform)
         self.deriver = Deriver(self._names, content, leases, self.assembler)
         self.saver = Saver(self._names, content, snapshots, leases)
-        self._loader = Loader(self._names, content, leases, self._unpacker, self.assembler, platform)
         self.kept = KeptImages(
             Bin(MemoryState(), keeping=False) if bin is None else bin, self._names, state, publish
         )
-        packer = Packer(self._names, content, self.kept.images)
+        self._shelf = shelf = Shelf(state)
+        shelf.settle(blob.digest for blob in content.walk())
+        packer = Packer(self._names, content, self.kept.images, shelf.needed)
+        self._loader = Loader(
+            self._names, content, leases, self._unpacker, self.assembler, platform, shelf.needed
+        )
         self._pusher = Pusher(self._names, registries, content, leases, packer, concurrent=uploads)
-        self._remover = Remover(self._names, content, snapshots, leases, in_use, publish, self.kept)
+        self._remover = Remover(
+            self._names, content, snapshots, leases, in_use, publish, self.kept, shelf.needed
+        )
+        self.hosting = Hosting(
+            names=self._names,
+            content=content,
+            leases=leases,
+            packer=packer,
+            assembler=self.assembler,
+            kept=shelf,
+            platform=platform,
+            publish=publish,
+            remove=self.remove,
+        )
 
     def close(self) -> None:
-        """Wait for what threads are extracting."""
+        """Wait for what threads are extracting; drop what is being uploaded to us."""
+        self.hosting.uploads.close()
         self._unpacker.close()
 
     # -- finding
@@ -225,14 +245,15 @@ class Images:
     def roots(self) -> Sequence[str]:
         """The images, the manifests of names, the masks of `host` and what was removed: what must stay."""
         mine = [row.id for row in self._names.images()]
-        return [*mine, *self._names.manifests(), *self._host.chains(), *self.kept.roots()]
+        shelved = self._shelf.roots()
+        return [*mine, *self._names.manifests(), *self._host.chains(), *self.kept.roots(), *shelved]
 
     def edges(self) -> Mapping[str, Sequence[str]]:
-        """From an image to its layers and their blobs."""
-        return {
-            row.id: [*(layer.chain for layer in row.layers), *row.blobs]
-            for row in [*self._names.images(), *self.kept.images()]
-        }
+        """From an image to its layers and their blobs, from a manifest pushed here to what it names."""
+        found = self._shelf.edges()
+        for row in [*self._names.images(), *self.kept.images()]:
+            found.setdefault(row.id, []).extend([*(layer.chain for layer in row.layers), *row.blobs])
+        return found
 
     # -- naming and removing
 

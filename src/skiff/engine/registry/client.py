@@ -197,7 +197,7 @@ class Repository:
         if ":" in identifier and actual != identifier:
             raise DigestMismatch(f"manifest verification failed for digest {identifier}")
         if media_type not in manifests.ACCEPTED:
-            media_type = _media_type(data) or media_type
+            media_type = manifests.type_of(manifests.parse(data))
         return Fetched(Descriptor(media_type, actual, len(data)), data)
 
     async def _blob_once(self, descriptor: Descriptor, offset: int) -> AsyncIterator[bytes]:
@@ -281,14 +281,6 @@ class Repository:
 def _speaks(error: SkiffError) -> bool:
     """The registry itself said no: another scheme of the same host will not say yes."""
     return isinstance(error, NotFound | Unauthorized | DigestMismatch | TryAgain)
-
-
-def _media_type(data: bytes) -> str:
-    """What a document without a usable Content-Type says of itself, or looks like."""
-    document = manifests.parse(data)
-    if document.media_type:
-        return document.media_type
-    return manifests.OCI_INDEX if isinstance(document, manifests.Index) else manifests.OCI_MANIFEST
 
 
 def _status(code: int) -> str:

@@ -43,6 +43,7 @@ class Room:
             lambda id: self.uses if id == ID else [],
             lambda action, actor, attributes: self.events.append(action),
             KeptImages(Bin(state, keeping=False), self.names, state, lambda *_: None),
+            frozenset,
         )
 
     def image(self, *names: str, id: ImageID = ID, parent: ImageID | None = None) -> None:

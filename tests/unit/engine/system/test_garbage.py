@@ -170,6 +170,7 @@ class World:
             self.uses,
             lambda *_: None,
             self.kept_images,
+            frozenset,
         )
         self.branches = Branches(
             state=state,

@@ -1,0 +1,107 @@
+"""The registry's door, fuzzed: whatever is asked, the answer has the specification's shape."""
+
+import asyncio
+import json
+
+import aiohttp
+from aiohttp import web
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.fakes.memory_content import MemoryContent
+
+from skiff.engine.api.app import App
+from skiff.engine.api.distribution import DistributionRoutes
+from skiff.engine.images.hosting import Hosting, page
+from skiff.engine.images.names import Names
+from skiff.engine.images.packing import Packer
+from skiff.engine.images.shelf import Shelf
+from skiff.engine.storage.leases import Leases
+from skiff.engine.storage.state import MemoryState
+from skiff.oci.platform import Platform
+
+PARTS = st.sampled_from(
+    ["v2", "a", "A", "..", "blobs", "uploads", "manifests", "tags", "list", "latest", "sha256:" + "0" * 64,
+     "sha512:" + "0" * 128, "sha256:0", "referrers", "_catalog", "%2e%2e", "%00", "x:y", "@", ""]
+)  # fmt: skip
+QUERIES = st.dictionaries(
+    st.sampled_from(["digest", "mount", "from", "n", "last", "artifactType"]),
+    st.text(max_size=12),
+    max_size=3,
+)
+HEADERS = st.dictionaries(
+    st.sampled_from(["Content-Range", "Content-Type", "Range", "If-None-Match"]),
+    st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30),
+    max_size=2,
+)
+
+
+def hosting() -> Hosting:
+    state, content = MemoryState(), MemoryContent()
+    leases, names, kept = Leases(state), Names(state), Shelf(state)
+
+    async def remove(name: str) -> None:
+        raise AssertionError("nothing is here")
+
+    return Hosting(
+        names=names,
+        content=content,
+        leases=leases,
+        packer=Packer(names, content, lambda: [], kept.needed),
+        assembler=None,  # type: ignore[arg-type]  # nothing that is sent here is an image
+        kept=kept,
+        platform=Platform(architecture="amd64", os="linux"),
+        publish=lambda *_: None,
+        remove=remove,
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["GET", "HEAD", "POST", "PATCH", "PUT", "DELETE"]),
+            st.lists(PARTS, max_size=6),
+            QUERIES,
+            HEADERS,
+            st.binary(max_size=60),
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_whatever_is_asked(asked: list[tuple[str, list[str], dict[str, str], dict[str, str], bytes]]) -> None:
+    async def scenario() -> None:
+        app = App([DistributionRoutes(hosting(), prefix="")])
+        runner = web.ServerRunner(app.server())
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        try:
+            async with aiohttp.ClientSession() as session:
+                for method, parts, query, headers, body in asked:
+                    url = f"http://{host}:{port}/v2/" + "/".join(parts)
+                    async with session.request(
+                        method, url, params=query, headers=headers, data=body, allow_redirects=False
+                    ) as reply:
+                        text = await reply.read()
+                        assert reply.status < 500, (method, url, reply.status, text)
+                        if reply.status >= 400 and text and reply.status != 416:
+                            document = json.loads(text)
+                            assert document.get("errors") or document.get("message")
+        finally:
+            await runner.cleanup()
+
+    asyncio.run(scenario())
+
+
+@given(st.lists(st.text(max_size=3), unique=True), st.integers(1, 4))
+def test_pages_hold_everything_once(items: list[str], most: int) -> None:
+    ordered = sorted(one for one in items if one)
+    seen: list[str] = []
+    last, more = "", True
+    while more:
+        shown, more = page(ordered, last, most)
+        seen += shown
+        last = shown[-1] if shown else last
+    assert seen == ordered
