@@ -56,10 +56,12 @@ def in_own_network(scenario: Callable[[], Coroutine[None, None, None]]) -> None:
     assert not failure, failure
 
 
-def python_in(namespace: str, program: str, *arguments: str) -> "subprocess.Popen[str]":
+def python_in(
+    namespace: str, program: str, *arguments: str, stdin: int | None = None
+) -> "subprocess.Popen[str]":
     """A Python program in a network namespace given by path."""
     command = ["nsenter", f"--net={namespace}", sys.executable, "-c", program, *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 async def output_in(namespace: str, program: str, *arguments: str) -> str:

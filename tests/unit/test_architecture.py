@@ -55,6 +55,8 @@ PURE = {
     "engine.containers.spec",
     "engine.containers.states",
     "engine.containers.restart",
+    "engine.networks.egress",
+    "engine.networks.egress_rules",
     "engine.networks.ipam",
     "engine.networks.ruleset",
     "runtime.isolation.seccomp",

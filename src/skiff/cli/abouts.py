@@ -19,6 +19,7 @@ ABOUT: dict[str, str] = {
     "daemon status": "Show whether the engine runs",
     "daemon stop": "Stop the engine; containers keep running",
     "diff": "Inspect changes to files or directories on a container's filesystem",
+    "egress log": "Show what a container was allowed and refused on its way out",
     "events": "Get real time events from the server",
     "exec": "Execute a command in a running container",
     "export": "Export a container's filesystem as a tar archive",

@@ -43,6 +43,7 @@ GROUP_ABOUT = {
     "network": "Manage networks",
     "snapshot": "Manage snapshots of containers",
     "system": "Manage skiff",
+    "egress": "See where containers may go",
     "trash": "Manage what was removed",
     "volume": "Manage volumes",
 }

@@ -107,6 +107,7 @@ CANONICAL: dict[str, tuple[str, tuple[str, ...]]] = {
     "system df": ("system", ("system df",)),
     "system prune": ("system", ("system prune",)),
     "builder prune": ("builder", ("builder prune",)),
+    "egress log": ("egress", ("egress log",)),
     "undo": ("trash", ("undo",)),
     "trash ls": ("trash", ("trash ls", "trash list")),
     "trash restore": ("trash", ("trash restore",)),

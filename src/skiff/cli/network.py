@@ -65,7 +65,7 @@ def create(session: Session, asked: Parsed) -> int:
                 asked["subnet"], asked["ip-range"], asked["gateway"], pairs(asked["aux-address"])
             ),
         },
-        "Options": pairs(asked["opt"]),
+        "Options": pairs(asked["opt"]) | ({"skiff.egress": asked["egress"]} if asked["egress"] else {}),
         "Labels": pairs(asked["label"]),
         "Internal": asked["internal"],
         "Attachable": asked["attachable"],
@@ -212,6 +212,7 @@ COMMANDS = {
             ("attachable", "", "bool", False, "Enable manual container attachment"),
             ("aux-address", "", "map", (), "Auxiliary IPv4 or IPv6 addresses used by Network driver"),
             ("driver", "d", "string", "bridge", "Driver to manage the Network"),
+            ("egress", "", "string", "", "Where packets of its containers may go, as with run --egress"),
             ("gateway", "", "csv", (), "IPv4 or IPv6 Gateway for the master subnet"),
             ("internal", "", "bool", False, "Restrict external access to the network"),
             ("ip-range", "", "csv", (), "Allocate container ip from a sub-range"),

@@ -49,6 +49,13 @@ CREATE_FLAGS: tuple[Flag, ...] = (
     ("dns-option", "", "list", [], "Set DNS options"),
     ("dns-search", "", "list", [], "Set custom DNS search domains"),
     ("domainname", "", "string", "", "Container NIS domain name"),
+    (
+        "egress",
+        "",
+        "string",
+        "",
+        "Where its packets may go: none, all, or NAME[:PORT], *.NAME, CIDR separated by commas",
+    ),
     ("entrypoint", "", "string", "", "Overwrite the default ENTRYPOINT of the image"),
     ("env", "e", "list", [], "Set environment variables"),
     ("env-file", "", "list", [], "Read in a file of environment variables"),

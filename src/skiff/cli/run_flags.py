@@ -213,6 +213,7 @@ def _host(
         ("Annotations", pairs(flags["annotation"])),
         ("StorageOpt", storage),
         ("Runtime", flags["runtime"]),
+        ("Egress", flags["egress"]),
         ("KernelMemory", flags["kernel-memory"]),
     ):
         if value:

@@ -94,6 +94,10 @@ class EngineClient:
         """Add ports to a container, running or not. Not in Docker's API."""
         self.post(f"/skiff/containers/{quote(id)}/ports", {"PortBindings": bindings})
 
+    def egress(self, id: str) -> Json:
+        """Its policies by network, and the entries of its log. Not in Docker's API."""
+        return self.get(f"/skiff/containers/{quote(id)}/egress")
+
     def unpublish_ports(self, id: str, bindings: Json) -> None:
         path = f"/skiff/containers/{quote(id)}/ports"
         self.connection.request("DELETE", path, json={"PortBindings": bindings}).read()

@@ -233,6 +233,7 @@ class HostConfig(Resources, frozen=True):
     masked_paths: tuple[str, ...] | None = None  # None: the default ones; empty: none
     readonly_paths: tuple[str, ...] | None = None
     init: bool | UnsetType | None = UNSET
+    egress: str | UnsetType = UNSET  # skiff's own: where packets may go
 
 
 class ContainerCreate(ContainerConfig, frozen=True):

@@ -21,6 +21,7 @@ from skiff.engine.api.container_files import ContainerFileRoutes
 from skiff.engine.api.container_io import ContainerStreamRoutes
 from skiff.engine.api.containers import ContainerRoutes
 from skiff.engine.api.distribution import DistributionRoutes
+from skiff.engine.api.egress import EgressRoutes
 from skiff.engine.api.exec import ExecRoutes
 from skiff.engine.api.images import ImageRoutes
 from skiff.engine.api.networks import PRUNE_FILTERS as NETWORK_FILTERS
@@ -59,6 +60,7 @@ from skiff.engine.networks import resolv
 from skiff.engine.networks.bridge import BridgeDriver
 from skiff.engine.networks.driver import NetworkDriver
 from skiff.engine.networks.firewall import Firewall
+from skiff.engine.networks.guard import Guard
 from skiff.engine.networks.ipam import DEFAULT_POOLS, unique_local
 from skiff.engine.networks.kept import KeptNetworks
 from skiff.engine.networks.passage import Passage
@@ -307,6 +309,7 @@ def assemble(live: Live) -> Engine:
             VolumeRoutes(volumes),
             NetworkRoutes(networks, records),
             PortRoutes(containers.ports),
+            EgressRoutes(networks, records),
             BranchRoutes(branches, volume_branches),
             SkiffRoutes(
                 trash,
@@ -394,7 +397,8 @@ def _networks(settings: Settings, state: SqliteState, bus: EventBus, bin: Bin) -
     }
     name = f"skiff-{mark}" if mark else "skiff"
     through = Passage(f"{name.upper()}-FORWARD") if settings.publish_policy == "docker" else None
-    sandboxes = Sandboxes(records, drivers, Firewall(name, through, linger=2), partial(host_resolv, settings))
+    firewall, guard = Firewall(name, through, linger=2), Guard(records, state, f"{name}-egress", linger=2)
+    sandboxes = Sandboxes(records, drivers, firewall, guard, partial(host_resolv, settings))
     networks = Networks(
         records,
         sandboxes,

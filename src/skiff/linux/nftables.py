@@ -25,6 +25,7 @@ from skiff.linux.netlink import (
 
 NFPROTO_INET: Final = 1
 NFPROTO_IPV4: Final = 2
+NFPROTO_BRIDGE: Final = 7
 NFPROTO_IPV6: Final = 10
 _SUBSYSTEM: Final = 10 << 8
 _BATCH_BEGIN, _BATCH_END = 16, 17
@@ -36,6 +37,9 @@ _NEWSETELEM, _GETSETELEM, _DELSETELEM = _SUBSYSTEM | 12, _SUBSYSTEM | 13, _SUBSY
 HOOKS: Final = {"prerouting": 0, "input": 1, "forward": 2, "output": 3, "postrouting": 4}
 SET_INTERVAL: Final = 0x4
 SET_MAP: Final = 0x8
+SET_TIMEOUT: Final = 0x10
+SET_DYNAMIC: Final = 0x20  # rules may add to it
+_SET_CONCAT: Final = 0x80
 _INTERVAL_END: Final = 1
 
 DROP: Final = 0
@@ -61,21 +65,39 @@ Expression = bytes
 
 
 class Element(NamedTuple):
-    """A member of a set, or with data of a map. end: of an interval, exclusive. timeout_ms: 0 for ever."""
+    """A member of a set, or with data of a map. timeout_ms: 0 for ever.
+
+    end: of an interval of one field, exclusive. last: of intervals of several fields, inclusive.
+    """
 
     key: bytes
     data: bytes = b""
     end: bytes = b""
     timeout_ms: int = 0
+    last: bytes = b""
+
+
+class Held(NamedTuple):
+    """A member as the kernel has it now. timeout_ms, left_ms: 0 for ever. packets: that a rule counted."""
+
+    key: bytes
+    data: bytes = b""
+    timeout_ms: int = 0
+    left_ms: int = 0
+    packets: int = 0
 
 
 class Set(NamedTuple):
-    """A set, or with data a map. key, data: types of their fields. flags: SET_INTERVAL."""
+    """A set, or with data a map. key, data: types of their fields. flags: SET_INTERVAL, …
+
+    size: how many members a dynamic one may have at most.
+    """
 
     name: str
     key: tuple[str, ...]
     data: tuple[str, ...] = ()
     flags: int = 0
+    size: int = 0
 
 
 class Chain(NamedTuple):
@@ -115,14 +137,14 @@ def _value(data: bytes) -> bytes:
 
 
 def load_meta(key: str, register: int = FIRST) -> Expression:
-    """`iifname oifname l4proto nfproto` into a register."""
-    number = {"iifname": 6, "oifname": 7, "nfproto": 15, "l4proto": 16}[key]
+    """`protocol iifname oifname l4proto nfproto` into a register."""
+    number = {"protocol": 1, "iifname": 6, "oifname": 7, "nfproto": 15, "l4proto": 16}[key]
     return _expression("meta", be32(1, register), be32(2, number))
 
 
 def load_payload(base: str, offset: int, length: int, register: int = FIRST) -> Expression:
-    """Bytes of the `network` or `transport` header."""
-    where = {"network": 1, "transport": 2}[base]
+    """Bytes of the `link`, `network` or `transport` header."""
+    where = {"link": 0, "network": 1, "transport": 2}[base]
     return _expression("payload", be32(1, register), be32(2, where), be32(3, offset), be32(4, length))
 
 
@@ -188,9 +210,25 @@ def masquerade() -> Expression:
     return _expression("masq")
 
 
-def log(prefix: str, group: int) -> Expression:
-    """To the nflog group: whoever listens there gets the packet's head."""
-    return _expression("log", attribute(1, struct.pack(">H", group)), text(2, prefix))
+def remember(
+    name: str, *, seconds: int, renew: bool = True, count: bool = False, register: int = FIRST
+) -> Expression:
+    """Put the key into a dynamic set; renew: let its time begin anew when it is there. The rule ends if full.
+
+    count: and count the packets of each key.
+    """
+    parts = [text(1, name), be32(3, 1 if renew else 0), be32(4, register)]
+    parts.append(attribute(6, struct.pack(">Q", seconds * 1000)))
+    if count:
+        parts.append(nested(7, text(1, "counter"), nested(2)))
+    return _expression("dynset", *parts)
+
+
+def reject(*, reset: bool) -> Expression:
+    """Refuse with a TCP reset, or with ICMP's `administratively prohibited`."""
+    if reset:
+        return _expression("reject", be32(1, 1))
+    return _expression("reject", be32(1, 2), attribute(2, b"\3"))
 
 
 # -- messages ---------------------------------------------------------------------------------------------
@@ -200,14 +238,14 @@ def _message(kind: int, flags: int, *parts: bytes, family: int = NFPROTO_INET, i
     return Message(kind, flags, struct.pack(">BBH", family, 0, id) + b"".join(parts))
 
 
-def new_table(table: str) -> Message:
+def new_table(table: str, *, family: int = NFPROTO_INET) -> Message:
     """Make it, or leave it as it is."""
-    return _message(_NEWTABLE, NLM_F_CREATE, text(1, table))
+    return _message(_NEWTABLE, NLM_F_CREATE, text(1, table), family=family)
 
 
-def delete_table(table: str) -> Message:
+def delete_table(table: str, *, family: int = NFPROTO_INET) -> Message:
     """With all that is in it."""
-    return _message(_DELTABLE, 0, text(1, table))
+    return _message(_DELTABLE, 0, text(1, table), family=family)
 
 
 def new_chain(table: str, chain: Chain, *, family: int = NFPROTO_INET) -> Message:
@@ -245,13 +283,15 @@ def delete_rules(table: str, chain: str, *, family: int = NFPROTO_INET) -> Messa
     return _message(_DELRULE, 0, text(1, table), text(2, chain), family=family)
 
 
-def new_set(table: str, described: Set, id: int) -> Message:
-    """id: any number, distinct within a transaction."""
+def new_set(table: str, described: Set, id: int, *, family: int = NFPROTO_INET) -> Message:
+    """Make it, or leave it as it is. id: any number, distinct within a transaction."""
     kind, size = _type(described.key)
+    intervals = described.flags & SET_INTERVAL and len(described.key) > 1
+    flags = described.flags | (SET_MAP if described.data else 0) | (_SET_CONCAT if intervals else 0)
     parts = [
         text(1, table),
         text(2, described.name),
-        be32(3, described.flags | (SET_MAP if described.data else 0)),
+        be32(3, flags),
         be32(4, kind),
         be32(5, size),
         be32(10, id),
@@ -259,7 +299,12 @@ def new_set(table: str, described: Set, id: int) -> Message:
     if described.data:
         kind, size = _type(described.data)
         parts += [be32(6, kind), be32(7, size)]
-    return _message(_NEWSET, NLM_F_CREATE, *parts)
+    about = [be32(1, described.size)] if described.size else []
+    if intervals:
+        about.append(nested(2, *(nested(1, be32(1, _TYPES[field][1])) for field in described.key)))
+    if about:
+        parts.append(nested(9, *about))
+    return _message(_NEWSET, NLM_F_CREATE, *parts, family=family)
 
 
 def _type(fields: tuple[str, ...]) -> tuple[int, int]:
@@ -271,18 +316,29 @@ def _type(fields: tuple[str, ...]) -> tuple[int, int]:
     return number, size
 
 
-def add_elements(table: str, name: str, elements: Iterable[Element]) -> list[Message]:
-    return _elements(_NEWSETELEM, NLM_F_CREATE, table, name, elements)
+def add_elements(
+    table: str, name: str, elements: Iterable[Element], *, family: int = NFPROTO_INET
+) -> list[Message]:
+    return _elements(_NEWSETELEM, NLM_F_CREATE, table, name, elements, family)
 
 
-def delete_elements(table: str, name: str, elements: Iterable[Element]) -> list[Message]:
-    return _elements(_DELSETELEM, 0, table, name, elements)
+def delete_elements(
+    table: str, name: str, elements: Iterable[Element], *, family: int = NFPROTO_INET
+) -> list[Message]:
+    return _elements(_DELSETELEM, 0, table, name, elements, family)
+
+
+def empty_set(table: str, name: str, *, family: int = NFPROTO_INET) -> Message:
+    """Take all its members away."""
+    return _message(_DELSETELEM, 0, text(1, table), text(2, name), family=family)
 
 
 _ELEMENTS_A_MESSAGE: Final = 256  # an attribute holds 64 KiB at most
 
 
-def _elements(kind: int, flags: int, table: str, name: str, elements: Iterable[Element]) -> list[Message]:
+def _elements(
+    kind: int, flags: int, table: str, name: str, elements: Iterable[Element], family: int
+) -> list[Message]:
     packed = [part for element in elements for part in _packed(element)]
     return [
         _message(
@@ -291,6 +347,7 @@ def _elements(kind: int, flags: int, table: str, name: str, elements: Iterable[E
             text(1, table),
             text(2, name),
             nested(3, *packed[start : start + _ELEMENTS_A_MESSAGE]),
+            family=family,
         )
         for start in range(0, len(packed), _ELEMENTS_A_MESSAGE)
     ]
@@ -302,6 +359,8 @@ def _packed(element: Element) -> list[bytes]:
         parts.append(nested(2, _value(element.data)))
     if element.timeout_ms:
         parts.append(attribute(4, struct.pack(">Q", element.timeout_ms)))
+    if element.last:
+        parts.append(nested(10, _value(element.last)))
     packed = [nested(1, *parts)]
     if element.end:
         packed.append(nested(1, nested(1, _value(element.end)), be32(3, _INTERVAL_END)))
@@ -326,9 +385,9 @@ class Nftables:
             _message(_BATCH_BEGIN, 0, family=0, id=10), messages, _message(_BATCH_END, 0, family=0, id=10)
         )
 
-    def has_table(self, table: str) -> bool:
+    def has_table(self, table: str, *, family: int = NFPROTO_INET) -> bool:
         try:
-            self._netlink.get(_message(_GETTABLE, 0, text(1, table)))
+            self._netlink.get(_message(_GETTABLE, 0, text(1, table), family=family))
         except OSError as error:
             if error.errno == errno.ENOENT:
                 return False
@@ -358,16 +417,33 @@ class Nftables:
 
     def elements(self, table: str, name: str) -> set[tuple[bytes, bytes]]:
         """(key, data) of all members of a set or map; the ends of intervals are left out."""
-        found: set[tuple[bytes, bytes]] = set()
-        for _kind, body in self._netlink.dump(_message(_GETSETELEM, 0, text(1, table), text(2, name))):
-            for outer, value in attributes(body, 4):
-                if outer == 3:
-                    found.update(_unpacked(item) for _, item in attributes(value) if _unpacked(item)[0])
-        return found
+        return {(held.key, held.data) for held in self.members(table, name)}
+
+    def members(self, table: str, name: str, *, family: int = NFPROTO_INET) -> list[Held]:
+        """All members of a set or map; the ends of intervals are left out. OSError when there is no set."""
+        asked = _message(_GETSETELEM, 0, text(1, table), text(2, name), family=family)
+        return [
+            held
+            for _kind, body in self._netlink.dump(asked)
+            for outer, value in attributes(body, 4)
+            if outer == 3
+            for _, item in attributes(value)
+            if (held := _unpacked(item)) is not None
+        ]
 
 
-def _unpacked(item: bytes) -> tuple[bytes, bytes]:
+def _unpacked(item: bytes) -> Held | None:
     fields = dict(attributes(item))
     if fields.get(3) == struct.pack(">I", _INTERVAL_END):
-        return b"", b""
-    return dict(attributes(fields.get(1, b""))).get(1, b""), dict(attributes(fields.get(2, b""))).get(1, b"")
+        return None
+    key, data = (dict(attributes(fields.get(number, b""))).get(1, b"") for number in (1, 2))
+    return Held(key, data, _number(fields.get(4)), _number(fields.get(5)), _counted(fields.get(7, b"")))
+
+
+def _number(value: bytes | None) -> int:
+    return int.from_bytes(value or b"", "big")
+
+
+def _counted(expression: bytes) -> int:
+    """The packets of a counter: its name and its values lie side by side."""
+    return _number(dict(attributes(dict(attributes(expression)).get(2, b""))).get(2))

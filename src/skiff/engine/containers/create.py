@@ -23,6 +23,7 @@ from skiff.engine.containers.spec import limits, merge, mounts
 from skiff.engine.containers.spec.mounts import MountPlan
 from skiff.engine.containers.volumes import Volumes
 from skiff.engine.images.record import Image
+from skiff.engine.networks import egress
 from skiff.engine.storage.snapshots import SnapshotKey, Snapshotter
 from skiff.errors import InvalidParameter, NotFound
 from skiff.oci.platform import parse as parse_platform
@@ -65,6 +66,9 @@ class Creation:
         asked = wish.host_config
         if wish.runtime and not asked.runtime:
             asked = replace(asked, runtime=wish.runtime)
+        policy = (wish.labels or {}).get(egress.OPTION)  # the client's: an image has no say in this
+        if policy and not asked.egress:
+            asked = replace(asked, egress=policy)
         host = merge.with_defaults(asked, self.settings)
         merge.check_config(wish)
         merge.check_host(wish, host, self.settings)

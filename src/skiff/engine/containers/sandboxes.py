@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 
 from msgspec.structs import replace
 
+from skiff.docker.container import HostConfig
 from skiff.docker.container_view import NetworkSettings, PortSummary
 from skiff.docker.network import EndpointSettings
 from skiff.engine.containers.links import Links
 from skiff.engine.containers.networking import PlainSandboxes, SandboxView
 from skiff.engine.containers.record import Container, Records
-from skiff.engine.networks import links, views
+from skiff.engine.networks import egress, links, views
 from skiff.engine.networks.bridge import gateways
 from skiff.engine.networks.record import Owner, StoredPort
 from skiff.engine.networks.service import Networks
@@ -27,12 +28,14 @@ class NetworkSandboxes:
         self, networks: Networks, records: Records, data: DataPaths, pid_of: Callable[[str], int]
     ) -> None:
         self._networks = networks
+        self._records = records
         self._links = Links(records, data, self._address_on_default_bridge)
         self._pid_of = pid_of
         self._plain = PlainSandboxes(pid_of)
 
     def warnings(self, container: Container) -> Sequence[str]:
         mine = owner(container)
+        check_egress(container.host)
         if not container.host.network_mode.startswith("container:"):
             self._networks.check(mine)
         if is_plain(container):
@@ -81,8 +84,16 @@ class NetworkSandboxes:
 
     async def close(self, container: Container) -> None:
         if self._networks.sandboxes.is_open(container.id):
-            await self._networks.sandboxes.close(container.id)
+            await self._networks.sandboxes.close(container.id, shared=self._has_lodgers(container.id))
             self._networks.told(container.id, "disconnect")
+
+    def _has_lodgers(self, id: str) -> bool:
+        """Does a container run in that one's network, or in that of one that does?"""
+        lodging = [c for c in self._records if c.host.network_mode.startswith("container:")]
+        found: set[str] = {id}
+        while more := {c.id for c in lodging if c.host.network_mode.partition(":")[2] in found} - found:
+            found.update(more)
+        return any(c.state.running for c in lodging if c.id in found)
 
     async def reopen(self, running: Iterable[Container]) -> None:
         found = [c for c in running if not is_plain(c)]
@@ -235,6 +246,16 @@ def check_connectable(container: Container) -> None:
         )
 
 
+def check_egress(host: HostConfig) -> None:
+    """InvalidParameter for a policy that is none, or that nobody could keep."""
+    mode = host.network_mode
+    if egress.restricts(host.egress or "") and (mode == "host" or mode.startswith("container:")):
+        raise InvalidParameter(
+            "conflicting options: an egress policy needs a network of the container's own "
+            f"(network mode {mode})"
+        )
+
+
 def domain(container: Container) -> str:
     """What follows the host name in /etc/hosts: `.domain` and the bare name again."""
     config = container.config
@@ -270,4 +291,5 @@ def owner(container: Container) -> Owner:
         dns=host.dns or (),
         dns_search=host.dns_search or (),
         dns_options=host.dns_options or (),
+        egress=host.egress or "",
     )

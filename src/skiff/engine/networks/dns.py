@@ -10,6 +10,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Final, NamedTuple
 
 A: Final = 1
+CNAME: Final = 5
 PTR: Final = 12
 AAAA: Final = 28
 ANY: Final = 255
@@ -28,6 +29,7 @@ _RECURSION_AVAILABLE: Final = 0x0080
 _OPCODE: Final = 0x7800
 _POINTER_TO_QUESTION: Final = b"\xc0\x0c"
 _LONGEST_NAME: Final = 255
+_LONGEST_TTL: Final = 2**31 - 1  # RFC 2181 § 8
 
 # How long a client may keep an answer of ours, in seconds: Docker's figure.
 TTL: Final = 600
@@ -65,7 +67,10 @@ def question(message: bytes) -> Question:
             break
         if length > 63 or at + length > len(message) or at - 12 > _LONGEST_NAME:
             raise MalformedMessage("a label that is none")
-        labels.append(message[at : at + length])
+        label = message[at : at + length]
+        if b"." in label:  # with it, two names would be one to whoever compares them
+            raise MalformedMessage("a dot in a label")
+        labels.append(label)
         at += length
     if at + 4 > len(message):
         raise MalformedMessage("no type")
@@ -125,3 +130,68 @@ def reversed_address(name: str) -> IPv4Address | IPv6Address | None:
         if len(digits) == 32 and all(len(d) == 1 and d in "0123456789abcdef" for d in digits):
             return IPv6Address(bytes.fromhex("".join(reversed(digits))))
     return None
+
+
+def resolved(message: bytes, name: str) -> list[tuple[IPv4Address | IPv6Address, int]]:
+    """(address, ttl in seconds) of each A and AAAA that an answer has for the name, over its CNAMEs.
+
+    MalformedMessage when it is an answer to something else, or none.
+    """
+    if len(message) < 12:
+        raise MalformedMessage("shorter than a header")
+    _, flags, questions, answers, _, _ = _HEADER.unpack_from(message)
+    if not flags & _RESPONSE or questions != 1:
+        raise MalformedMessage("not an answer to one question")
+    asked, at = _name_at(message, 12)
+    if asked != name:
+        raise MalformedMessage("an answer to another question")
+    at += 4
+    aliases: dict[str, tuple[str, int]] = {}
+    addresses: list[tuple[str, IPv4Address | IPv6Address, int]] = []
+    for _ in range(answers):
+        owner, at = _name_at(message, at)
+        if at + 10 > len(message):
+            raise MalformedMessage("a record without an end")
+        kind, family, ttl, length = struct.unpack_from(">HHIH", message, at)
+        at += 10
+        data = message[at : at + length]
+        if kind == CNAME and family == IN:
+            aliases[owner] = (_name_at(message, at)[0], ttl)
+        elif kind == A and family == IN and len(data) == 4:
+            addresses.append((owner, IPv4Address(data), ttl))
+        elif kind == AAAA and family == IN and len(data) == 16:
+            addresses.append((owner, IPv6Address(data), ttl))
+        at += length
+    shortest = {name: _LONGEST_TTL}  # of the way to each name
+    while name in aliases and aliases[name][0] not in shortest:
+        target, ttl = aliases[name]
+        shortest[target] = min(shortest[name], ttl)
+        name = target
+    return [(address, min(ttl, shortest[owner])) for owner, address, ttl in addresses if owner in shortest]
+
+
+def _name_at(message: bytes, at: int) -> tuple[str, int]:
+    """(the name in lower case, where it ends). Pointers lead backwards only, so that none goes in circles."""
+    labels: list[bytes] = []
+    end, before, size = 0, at, 0
+    while True:
+        if at >= len(message):
+            raise MalformedMessage("the name has no end")
+        length = message[at]
+        if length >= 0xC0:
+            if at + 2 > len(message):
+                raise MalformedMessage("half a pointer")
+            target = (length & 0x3F) << 8 | message[at + 1]
+            if target >= before:
+                raise MalformedMessage("a pointer that does not lead back")
+            end, at, before = end or at + 2, target, target
+            continue
+        at += 1
+        if length == 0:
+            break
+        size += length + 1
+        if length > 63 or at + length > len(message) or size > _LONGEST_NAME:
+            raise MalformedMessage("a label that is none")
+        labels.append(message[at : at + length])
+        at += length
+    return b".".join(labels).decode("latin-1").lower(), end or at

@@ -16,14 +16,21 @@ MOST_KNOWN = 10_000  # names are the container's to choose; the memory is ours
 
 
 class Names:
-    """A nameserver.Directory for one container. servers: asked anew for every question passed on."""
+    """A nameserver.Directory for one container. servers, allows: asked anew for every question passed on."""
 
     def __init__(
-        self, records: Records, owner: str, servers: Callable[[], Sequence[tuple[str, int]]]
+        self,
+        records: Records,
+        owner: str,
+        servers: Callable[[], Sequence[tuple[str, int]]],
+        allows: Callable[[str], bool] = lambda _: True,
+        answered: Callable[[str, bytes], None] = lambda _name, _message: None,
     ) -> None:
         self._records = records
         self._owner = owner
         self.servers = servers
+        self.allows = allows
+        self.answered = answered
         self._version = -1
         self._known: dict[str, list[Address] | None] = {}
 

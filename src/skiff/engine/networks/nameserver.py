@@ -62,6 +62,14 @@ class Directory(Protocol):
         """Where other questions go; empty to refuse them."""
         ...
 
+    def allows(self, name: str) -> bool:
+        """May that name be asked for elsewhere?"""
+        ...
+
+    def answered(self, name: str, message: bytes) -> None:
+        """Called before an answer from elsewhere is passed on. OSError keeps it back."""
+        ...
+
 
 class NameServer:
     """The resolver of one sandbox, on sockets bound inside it."""
@@ -152,6 +160,8 @@ class NameServer:
         return reply(message, asked, records, limit=limit)
 
     async def _forwarded(self, message: bytes, asked: Question, *, over_tcp: bool) -> bytes:
+        if not self._directory.allows(asked.name):
+            return reply(message, asked, code=NO_SUCH_NAME)
         servers = self._directory.servers()
         if not servers:
             return reply(message, asked, code=NO_SUCH_NAME if "." not in asked.name else REFUSED)
@@ -160,6 +170,7 @@ class NameServer:
                 async with asyncio.timeout(FORWARD_SECONDS):
                     ask = _ask_stream if over_tcp else _ask_datagram
                     answer = await ask(server, message)
+                self._directory.answered(asked.name, answer)
             except (OSError, TimeoutError, asyncio.IncompleteReadError):
                 continue
             return answer

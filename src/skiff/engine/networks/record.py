@@ -74,8 +74,8 @@ class Network(Struct, frozen=True, kw_only=True):
 class Endpoint(Struct, frozen=True, kw_only=True):
     """A container's place in a network.
 
-    names: what it is called there. The addresses (with prefix) and the host's link are set while a sandbox is
-    open, and empty otherwise.
+    names: what it is called there. egress: where packets may go from it (egress.parse). The addresses (with
+    prefix) and the host's link are set while a sandbox is open, and empty otherwise.
     """
 
     id: str
@@ -84,6 +84,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     owner_name: str
     names: tuple[str, ...] = ()
     settings: EndpointSettings = EndpointSettings()
+    egress: str = ""
     interface: str = ""
     link: str = ""
     mac: str = ""
@@ -107,7 +108,8 @@ class Owner(Struct, frozen=True, kw_only=True):
     """What networks must know of a container.
 
     settings: the endpoints it was created with, by the name or id of their network. ports: what to publish;
-    exposed: published too with publish_all. dns…: overrides of the host's resolv.conf.
+    exposed: published too with publish_all. dns…: overrides of the host's resolv.conf. egress: its policy,
+    empty for that of its networks.
     """
 
     id: str
@@ -120,6 +122,7 @@ class Owner(Struct, frozen=True, kw_only=True):
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
+    egress: str = ""
 
 
 class StoredPort(Struct, frozen=True):
@@ -187,6 +190,10 @@ class Records:
         if matches:
             raise InvalidParameter(f"network {text} is ambiguous ({len(matches)} matches found on ID prefix)")
         raise NotFound(f"network {text} not found")
+
+    def attached(self) -> list[Endpoint]:
+        """Those that a container is on now."""
+        return [endpoint for endpoint in self.endpoints.values() if endpoint.is_attached]
 
     def of_owner(self, owner: str) -> list[Endpoint]:
         """In the order in which they were made."""

@@ -21,6 +21,7 @@ from skiff.linux.nftables import (
     ACCEPT,
     DROP,
     FIRST,
+    NFPROTO_INET,
     NFPROTO_IPV4,
     NFPROTO_IPV6,
     SET_INTERVAL,
@@ -73,6 +74,23 @@ class Ruleset(NamedTuple):
     """Sets by name with their members. Two equal rulesets are the same firewall."""
 
     members: dict[str, frozenset[Element]]
+
+    @property
+    def is_empty(self) -> bool:
+        return not any(self.members.values())
+
+
+class Layout(NamedTuple):
+    """What of a table is the same for ever. walls: sets that let nobody in.
+
+    learned: sets that fill up while packets flow; no ruleset says what is in them.
+    """
+
+    family: int
+    sets: tuple[Set, ...]
+    chains: tuple[Chain, ...]
+    walls: frozenset[str]
+    learned: tuple[Set, ...] = ()
 
 
 _PORT: Final = ("inet_proto", "inet_service")
@@ -207,6 +225,14 @@ CHAINS: Final = (
             (load_meta("oifname"), look_up("bridges"), verdict(DROP)),
         ),
     ),
+)
+
+
+LAYOUT: Final = Layout(
+    NFPROTO_INET,
+    SETS,
+    CHAINS,
+    walls=frozenset(("bridges", "internal", "within", "masq4", "masq6", "nets4")),
 )
 
 

@@ -9,16 +9,18 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from ipaddress import IPv4Address, ip_address, ip_interface
 from typing import Final
 
 from msgspec.structs import replace
 
 from skiff.docker.network import EndpointIPAMConfig
-from skiff.engine.networks import resolv
+from skiff.engine.networks import egress, resolv
 from skiff.engine.networks.bridge import HOST_BINDING, MASQUERADE, BridgeDriver, default_routes, enabled
 from skiff.engine.networks.driver import NetworkDriver
 from skiff.engine.networks.firewall import Firewall
+from skiff.engine.networks.guard import Guard
 from skiff.engine.networks.ipam import Address, mac_for, reserve
 from skiff.engine.networks.names import Names
 from skiff.engine.networks.nameserver import ADDRESS, PORT, NameServer
@@ -54,11 +56,13 @@ class Sandboxes:
         records: Records,
         drivers: Mapping[str, NetworkDriver],
         firewall: Firewall,
+        guard: Guard,
         host_resolv: Callable[[], str],
     ) -> None:
         self._records = records
         self._drivers = drivers
         self._firewall = firewall
+        self.guard = guard
         self._host_resolv = host_resolv
         self._ports = PortAllocator()
         self._open: dict[str, Sandbox] = {}
@@ -82,14 +86,21 @@ class Sandboxes:
             raise
         return sandbox
 
-    async def close(self, owner: str) -> None:
-        """Let everything go; the kernel removes the links with the namespace. Closed already is no error."""
+    async def close(self, owner: str, *, shared: bool = False) -> None:
+        """Let everything go; the kernel removes the links with the namespace. Closed already is no error.
+
+        shared: other containers live on in the namespace. They lose its links, as in Docker.
+        """
         sandbox = self._open.pop(owner, None)
         if sandbox is not None:
             if sandbox.nameserver is not None:
                 await sandbox.nameserver.close()
             await self._unpublish(sandbox, sandbox.claims)
+            for endpoint in self._records.of_owner(owner):
+                if endpoint.is_attached and (shared or egress.restricts(endpoint.egress)):
+                    await self._take_away(sandbox, endpoint)
             sandbox.namespace.close()
+        self.guard.leave(owner)
         self._records.delete_sandbox(owner)
         for endpoint in self._records.of_owner(owner):
             if endpoint.is_attached:
@@ -117,9 +128,7 @@ class Sandboxes:
                 continue
             mended = True
             if endpoint.is_attached:
-                network = self._records.networks[endpoint.network]
-                driver = self._drivers[network.driver]
-                await asyncio.to_thread(driver.detach, network, endpoint, sandbox.namespace)
+                await self._take_away(sandbox, endpoint)
             try:
                 await self.attach(self._records.put_endpoint(detached(endpoint)))
             except SkiffError as error:
@@ -145,6 +154,7 @@ class Sandboxes:
             sandbox.namespace.close()
         self._open.clear()
         self._ports.close()
+        self.guard.close()
         self._firewall.close()
 
     # -- endpoints --------------------------------------------------------------------------------------
@@ -157,6 +167,7 @@ class Sandboxes:
         gateway = self._gateway(endpoint.owner)
         driver = self._drivers[network.driver]
         try:
+            self.guard.apply()  # before there is a link that it does not know
             driver.attach(
                 network,
                 endpoint,
@@ -169,22 +180,26 @@ class Sandboxes:
             raise SkiffError(
                 f"failed to attach {endpoint.owner_name} to the network {network.name}: {error}"
             ) from error
-        if network.has_resolver and sandbox.nameserver is None:
+        if sandbox.nameserver is None:
             self._serve_names(sandbox)
         return endpoint
 
     async def detach(self, endpoint: Endpoint) -> None:
         """Take the interface away while the container runs on."""
         sandbox = self._open.get(endpoint.owner)
-        network = self._records.networks[endpoint.network]
         if sandbox is not None and endpoint.is_attached:
-            driver = self._drivers[network.driver]
-            # The kernel waits for an RCU grace period here: some 10 ms.
-            await asyncio.to_thread(driver.detach, network, endpoint, sandbox.namespace)
+            await self._take_away(sandbox, endpoint)
+            self.guard.leave(endpoint.owner)
         self._records.put_endpoint(detached(endpoint))
         if sandbox is not None:
             self._restore_default_route(sandbox)
             await self._publish(sandbox)
+
+    async def _take_away(self, sandbox: Sandbox, endpoint: Endpoint) -> None:
+        """The endpoint's link. The kernel waits for an RCU grace period: some 10 ms."""
+        network = self._records.networks[endpoint.network]
+        driver = self._drivers[network.driver]
+        await asyncio.to_thread(driver.detach, network, endpoint, sandbox.namespace)
 
     def _restore_default_route(self, sandbox: Sandbox) -> None:
         """The way out went with an interface: another network's takes its place."""
@@ -318,6 +333,7 @@ class Sandboxes:
 
     def apply_firewall(self) -> None:
         """From the records to the kernel. SkiffError when the kernel refuses."""
+        self.guard.apply()
         used = {e.network for e in self._records.endpoints.values() if e.is_attached}
         walls = [
             Wall(
@@ -340,12 +356,22 @@ class Sandboxes:
         if not self._has_resolver(sandbox.owner.id):
             return
         udp, tcp = sandbox.namespace.resolver_sockets(again=again)
-        names = Names(self._records, sandbox.owner.id, lambda: self._servers(sandbox.owner))
+        owner = sandbox.owner.id
+        names = Names(
+            self._records,
+            owner,
+            lambda: self._servers(sandbox.owner),
+            partial(self.guard.allows, owner),
+            partial(self.guard.answered, owner),
+        )
         sandbox.nameserver = NameServer(names, udp, tcp)
 
     def _has_resolver(self, owner: str) -> bool:
-        """Is it on a network where names resolve?"""
-        return any(self._records.networks[e.network].has_resolver for e in self._records.of_owner(owner))
+        """Is it on a network where names resolve, or where they open the way?"""
+        return any(
+            self._records.networks[e.network].has_resolver or egress.restricts(e.egress)
+            for e in self._records.of_owner(owner)
+        )
 
     def _servers(self, owner: Owner) -> list[tuple[str, int]]:
         """Where the resolver passes other questions; nowhere from internal networks."""

@@ -27,7 +27,7 @@ from skiff.engine.networks.ipam import (
 from skiff.engine.networks.names import names_of
 from skiff.engine.networks.record import PREDEFINED, Endpoint, Network, Owner, Records, StoredRange
 from skiff.engine.networks.sandboxes import Sandboxes
-from skiff.engine.networks.settings import check_settings
+from skiff.engine.networks.settings import check_settings, policy
 from skiff.engine.storage.removed import Bin
 from skiff.errors import Conflict, Forbidden, InvalidParameter, NotFound, NotImplementedHere
 
@@ -180,6 +180,7 @@ class Networks:
             labels=dict(wish.labels or {}),
         )
         self._drivers[driver].check(network)
+        policy(network, "")
         self.records.put_network(network)
         try:
             self._drivers[driver].create(network)
@@ -316,6 +317,7 @@ class Networks:
             except NotFound:
                 continue
             check_settings(network, settings)
+            policy(network, owner.egress)
 
     def join(self, owner: Owner) -> list[Endpoint]:
         """Endpoints for a container as it was created: stored, not attached. NotFound for a network."""
@@ -332,6 +334,7 @@ class Networks:
             owner_name=owner.name,
             names=names_of(owner.name, owner.id, owner.hostname, settings.aliases or ()),
             settings=settings,
+            egress=policy(network, owner.egress),
         )
         return self.records.put_endpoint(endpoint)
 
@@ -372,6 +375,7 @@ class Networks:
         for endpoint in self.records.of_owner(owner):
             self.records.delete_endpoint(endpoint.id)
         self.records.changes.pop(owner, None)
+        self.sandboxes.guard.forget(owner)
 
     def rename(self, owner: Owner) -> None:
         """The container has a new name."""

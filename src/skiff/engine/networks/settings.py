@@ -1,8 +1,9 @@
-"""May an endpoint be as it is asked for? Pure."""
+"""May an endpoint, or its egress policy, be as it is asked for? Pure."""
 
 from ipaddress import ip_address
 
 from skiff.docker.network import EndpointSettings
+from skiff.engine.networks import egress
 from skiff.engine.networks.record import PREDEFINED, Network
 from skiff.errors import InvalidParameter
 
@@ -42,3 +43,14 @@ def _problems(network: Network, settings: EndpointSettings) -> list[str]:
         if not any(address in stored.range().subnet for stored in network.ranges):
             found.append(f"no configured subnet or ip-range contain the IP address {text}")
     return found
+
+
+def policy(network: Network, asked: str) -> str:
+    """The egress policy of an endpoint: its container's own, or else its network's. InvalidParameter."""
+    text = asked or network.options.get(egress.OPTION, "")
+    if egress.restricts(text) and network.driver != "bridge":
+        raise InvalidParameter(
+            f"an egress policy cannot be kept on network {network.name}: "
+            f"packets on a {network.driver} network do not pass this host's bridges"
+        )
+    return text

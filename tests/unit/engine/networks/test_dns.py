@@ -2,7 +2,9 @@ import struct
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
-from dnslib import DNSRecord
+from dnslib import AAAA as AAAARecord
+from dnslib import CNAME, QTYPE, RR, DNSRecord
+from dnslib import A as ARecord
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -90,3 +92,77 @@ def test_names_round_trip(labels: list[str]) -> None:
     name = ".".join(labels)
     message = struct.pack(">6H", 1, 0, 1, 0, 0, 0) + dns.encoded_name(name) + struct.pack(">2H", 1, 1)
     assert dns.question(message).name == name
+
+
+def answer_for(name: str, *records: RR) -> bytes:
+    answer = DNSRecord.question(name).reply()
+    for record in records:
+        answer.add_answer(record)
+    return bytes(answer.pack())
+
+
+def alias(name: str, target: str, ttl: int) -> RR:
+    return RR(name, QTYPE.CNAME, rdata=CNAME(target), ttl=ttl)
+
+
+def address(name: str, text: str, ttl: int) -> RR:
+    data, kind = (AAAARecord(text), QTYPE.AAAA) if ":" in text else (ARecord(text), QTYPE.A)
+    return RR(name, kind, rdata=data, ttl=ttl)
+
+
+def test_addresses_of_an_answer_over_its_aliases() -> None:
+    message = answer_for(
+        "WWW.example",
+        alias("www.example", "Web.example", 20),
+        alias("web.example", "edge.example", 60),
+        address("edge.example", "192.0.2.7", 30),
+        address("edge.example", "2001:db8::7", 10),
+        address("web.example", "192.0.2.8", 5),
+        address("somebody.else", "192.0.2.9", 30),
+    )
+    assert dns.resolved(message, "www.example") == [
+        (IPv4Address("192.0.2.7"), 20),
+        (IPv6Address("2001:db8::7"), 10),
+        (IPv4Address("192.0.2.8"), 5),
+    ]
+
+
+def test_aliases_in_a_circle_lead_nowhere() -> None:
+    message = answer_for("a", alias("a", "b", 9), alias("b", "a", 9), address("c", "192.0.2.7", 9))
+    assert dns.resolved(message, "a") == []
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        bytes(DNSRecord.question("a").pack()),  # a question
+        answer_for("b", address("a", "192.0.2.7", 9)),  # to another question
+        answer_for("a", address("a", "192.0.2.7", 9))[:-8],  # cut off within a record
+        answer_for("a")[:6] + b"\0\1" + answer_for("a")[8:],  # less than it says
+        answer_for("a")[:12] + b"\xc0\x0c\0\1\0\1",  # a name that points to itself
+    ],
+)
+def test_no_answer_to_this_question(message: bytes) -> None:
+    with pytest.raises(dns.MalformedMessage):
+        dns.resolved(message, "a")
+
+
+def test_a_dot_in_a_label_is_no_separator() -> None:
+    with pytest.raises(dns.MalformedMessage):
+        dns.question(struct.pack(">6H", 7, 256, 1, 0, 0, 0) + b"\x09good.test\0\0\1\0\1")
+
+
+@given(st.binary(max_size=600), st.integers(0, 600))
+def test_any_bytes_are_an_answer_or_malformed(data: bytes, at: int) -> None:
+    whole = answer_for("a", alias("a", "b", 9), address("b", "192.0.2.7", 9))
+    for message in (
+        data,
+        whole[:at] + data,
+        whole[: at % len(whole)] + data[:2] + whole[at % len(whole) + 2 :],
+    ):
+        try:
+            found = dns.resolved(message, "a")
+        except dns.MalformedMessage:
+            continue
+        assert all(0 <= ttl < 2**32 for _, ttl in found)

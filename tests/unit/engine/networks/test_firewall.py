@@ -26,7 +26,7 @@ class Kernel:
         self.commits += 1
         self.there = True
 
-    def has_table(self, _name: str) -> bool:
+    def has_table(self, _name: str, *, family: int) -> bool:
         return self.there
 
     def close(self) -> None:

@@ -21,6 +21,7 @@ class Phonebook:
         self.version = 0
         self.known: dict[str, list[Address]] = {}
         self._servers = servers
+        self.passed_on: list[str] = []
 
     def addresses(self, name: str) -> Sequence[Address] | None:
         return self.known.get(name)
@@ -30,6 +31,14 @@ class Phonebook:
 
     def servers(self) -> Sequence[tuple[str, int]]:
         return self._servers
+
+    def allows(self, name: str) -> bool:
+        return name != "forbidden.example"
+
+    def answered(self, name: str, message: bytes) -> None:
+        if name == "closed.example":
+            raise OSError("the way stays closed")
+        self.passed_on.append(name)
 
 
 class Client(asyncio.DatagramProtocol):
@@ -125,4 +134,14 @@ async def test_many_questions_at_once() -> None:
     answers = await asyncio.gather(*(client.ask(id, name) for id, name in enumerate(names)))
     expected = [str(IPv4Address(0xAC120000 + n)) for n in range(100)] + ["192.0.2.7"] * 100
     assert [said(a) for a in answers] == [[address] for address in expected]
+    await server.close()
+
+
+async def test_a_forbidden_name_is_not_passed_on_and_an_answer_waits_for_its_way() -> None:
+    book = Phonebook([await upstream()])
+    server, client = await client_of(book)
+    assert (await client.ask(1, "forbidden.example")).header.rcode == 3
+    assert (await client.ask(2, "closed.example")).header.rcode == 2
+    assert said(await client.ask(3, "open.example")) == ["192.0.2.7"]
+    assert book.passed_on == ["open.example"]
     await server.close()
