@@ -30,6 +30,7 @@ integration: setup
 	$(BIN)/python -m pytest -n 2 tests/integration
 
 conformance: setup
+	$(BIN)/python packaging/test-collection
 	$(BIN)/python -m pytest -n 2 tests/conformance
 
 docs: setup                  ## regenerate docs/compatibility.md

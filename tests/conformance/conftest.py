@@ -4,7 +4,8 @@ from tests.integration.conftest import (
     _session_engine,
     busybox_archive,
     engine,
+    own_engine,
     pytest_collection_modifyitems,
 )
 
-__all__ = ["_session_engine", "busybox_archive", "engine", "pytest_collection_modifyitems"]
+__all__ = ["_session_engine", "busybox_archive", "engine", "own_engine", "pytest_collection_modifyitems"]

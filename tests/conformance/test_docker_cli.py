@@ -1,7 +1,10 @@
 """Every command of the stock command line gets an answer it understands: its result, or a sentence."""
 
+from pathlib import Path
+
 import pytest
 
+from tests.conformance.registry import PASSWORD, USER, serving
 from tests.integration.engines import Engine
 
 # One call of each reading command on a small engine: words → part of what is printed.
@@ -61,3 +64,26 @@ def test_prunes(engine: Engine) -> None:
     assert "Total reclaimed space" in engine.docker("volume", "prune", "-f").ok()
     engine.docker("network", "create", "unused").ok()
     assert "unused" in engine.docker("network", "prune", "-f").ok()
+
+
+def test_an_image_is_built_pushed_and_pulled(own_engine: Engine, tmp_path: Path) -> None:
+    engine = own_engine
+    (context := tmp_path / "context").mkdir()
+    (context / "Dockerfile").write_text("FROM busybox\nRUN echo made > /made && ln /made /same\nCOPY x /x\n")
+    (context / "x").write_text("copied\n")
+    with serving(engine, tmp_path / "registry") as address:
+        name = f"{address}/team/made:1"
+        engine.docker("build", "-t", name, str(context)).ok()
+        refused = engine.docker("push", name)
+        assert refused.code == 1 and "no basic auth credentials" in refused.err, refused
+        login = ("login", "-u", USER, "--password-stdin", address)
+        assert "Login Succeeded" in engine.docker(*login, input=PASSWORD.encode()).ok()
+        pushed = engine.docker("push", name).ok()
+        assert pushed.count(": Pushed") == 3, pushed
+        assert engine.docker("push", name).ok().count("Layer already exists") == 3
+        before = engine.docker("inspect", "--format", "{{.Id}}", name).ok()
+        engine.docker("rmi", name).ok()
+        engine.docker("system", "prune", "-af").ok()
+        engine.docker("pull", name).ok()
+        assert engine.docker("inspect", "--format", "{{.Id}}", name).ok() == before
+        assert engine.docker("run", "--rm", name, "cat", "/same", "/x").ok() == "made\ncopied"

@@ -141,11 +141,11 @@ class Names:
             del self._names[name]
         self._images.pop(id, None)
 
-    def with_blob(self, old: Digest, new: LayerRow) -> None:
-        """Layers whose bytes are in the blob old have them in that of new from now on."""
+    def with_blob(self, old: Digest | None, new: LayerRow) -> None:
+        """Layers whose bytes are in the blob old, or of new's content without any, have them in new's."""
         with self._state.transaction():
             for row in list(self._images.values()):
-                if any(one.blob == old for one in row.layers):
+                if any(_moves(one, old, new) for one in row.layers):
                     changed = replace(row, layers=tuple(_moved(one, old, new) for one in row.layers))
                     self._image_table.put(row.id, changed)
                     self._images[row.id] = changed
@@ -243,7 +243,11 @@ class Names:
         return self._names.get(str(reference))
 
 
-def _moved(layer: LayerRow, old: Digest, new: LayerRow) -> LayerRow:
-    if layer.blob != old:
+def _moves(layer: LayerRow, old: Digest | None, new: LayerRow) -> bool:
+    return layer.diff_id == new.diff_id if layer.blob is None else layer.blob == old
+
+
+def _moved(layer: LayerRow, old: Digest | None, new: LayerRow) -> LayerRow:
+    if not _moves(layer, old, new):
         return layer
     return replace(layer, blob=new.blob, media_type=new.media_type, blob_size=new.blob_size)

@@ -1,19 +1,21 @@
 """Layers as registries want them: compressed, once, and remembered.
 
-A layer that came as a plain tar (load, import, commit) is compressed when it is first pushed; from then on
-the compressed blob is the layer's only one.
+A layer that came as a plain tar (load, import, commit), or that has no blob but its files (a build), is
+compressed when it is first pushed; from then on the compressed blob is the layer's only one.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 
 from skiff.engine.images.names import ImageRow, LayerRow, Names
+from skiff.engine.images.rebuilding import rebuilt
 from skiff.engine.storage import compression
 from skiff.engine.storage.content import ContentStore
 from skiff.engine.storage.leases import HeldLease
+from skiff.engine.storage.snapshots import Snapshotter
 from skiff.errors import NotFound
 from skiff.oci import manifest as manifests
-from skiff.oci.digest import Digest
+from skiff.oci.digest import DiffID, Digest
 
 _HEAD = 18  # bytes that tell a compression
 
@@ -25,17 +27,19 @@ class Packer:
         self,
         names: Names,
         content: ContentStore,
+        snapshots: Snapshotter,
         others: Callable[[], Iterable[ImageRow]],
         needed: Callable[[], Set[str]],
     ) -> None:
         self._names = names
         self._content = content
+        self._snapshots = snapshots
         self._others = others
         self._needed = needed
-        self._works: dict[Digest, asyncio.Task[LayerRow]] = {}
+        self._works: dict[DiffID, asyncio.Task[LayerRow]] = {}
 
     async def packed(self, layer: LayerRow, lease: HeldLease) -> LayerRow:
-        """The layer with a compressed blob and the blob's media type (OCI's word). NotFound.
+        """The layer with a compressed blob and the blob's media type (OCI's word). NotFound, DigestMismatch.
 
         Callers of the same layer share the work; it goes on when they leave.
         """
@@ -51,47 +55,56 @@ class Packer:
     async def _packed(self, layer: LayerRow, lease: HeldLease) -> LayerRow:
         if layer.blob is None or not self._holds(layer.blob):  # another push has packed it meanwhile
             layer = self._names.layer_in(layer.diff_id) or layer
-        if layer.blob is None:
-            raise NotFound(
-                f"the bytes of layer {layer.diff_id[7:19]} are not here: pull or build the image again"
-            )
+        if layer.blob is None or not self._holds(layer.blob):
+            return await self._shared(layer, None, lease)
         lease.add(layer.blob)
         kind = await asyncio.to_thread(self._kind, layer.blob)
         if kind == "gzip":
             return _as(layer, manifests.OCI_LAYER_GZIP)
         if kind == "zstd":
             return _as(layer, manifests.OCI_LAYER_ZSTD)
-        work = self._works.get(layer.blob)
+        return await self._shared(layer, layer.blob, lease)
+
+    async def _shared(self, layer: LayerRow, blob: Digest | None, lease: HeldLease) -> LayerRow:
+        """The layer packed, by one work for all who ask. blob: its plain bytes; None: there are none."""
+        work = self._works.get(layer.diff_id)
         if work is None:
-            work = self._works[layer.blob] = asyncio.ensure_future(self._pack(layer, layer.blob))
+            work = self._works[layer.diff_id] = asyncio.ensure_future(self._pack(layer, blob))
             work.add_done_callback(lambda done: done.cancelled() or done.exception())
         packed = await asyncio.shield(work)
         if packed.blob:
             lease.add(packed.blob)
         return packed
 
-    async def _pack(self, layer: LayerRow, blob: Digest) -> LayerRow:
+    async def _pack(self, layer: LayerRow, blob: Digest | None) -> LayerRow:
         try:
-            digest, size = await asyncio.to_thread(self._compress, blob)
+            plain = rebuilt(layer, self._snapshots) if blob is None else self._plain(blob)
+            digest, size = await asyncio.to_thread(self._compress, plain, layer.diff_id)
             packed = LayerRow(layer.chain, layer.diff_id, layer.size, digest, manifests.OCI_LAYER_GZIP, size)
-            self._names.with_blob(blob, packed)
-            rows = [*self._names.images(), *self._others()]
-            if blob not in self._needed() and not any(blob in row.blobs for row in rows):
+            self._names.with_blob(layer.blob, packed)
+            if blob and self._is_idle(blob):
                 self._content.delete(blob)
             return packed
         finally:
-            del self._works[blob]
+            del self._works[layer.diff_id]
 
-    def _compress(self, blob: Digest) -> tuple[Digest, int]:
-        ref = f"gzip {blob}"
+    def _is_idle(self, blob: Digest) -> bool:
+        rows = [*self._names.images(), *self._others()]
+        return blob not in self._needed() and not any(blob in row.blobs for row in rows)
+
+    def _plain(self, blob: Digest) -> Iterator[bytes]:
+        with self._content.open(blob) as kept:
+            yield from compression.decompressed(kept.read)
+
+    def _compress(self, plain: Iterator[bytes], diff_id: DiffID) -> tuple[Digest, int]:
+        ref = f"gzip {diff_id}"
         ingest = self._content.ingest(ref)
         try:
             if ingest.offset:  # of a try that was cut off: the compressor begins anew
                 ingest.abort()
                 ingest = self._content.ingest(ref)
-            with self._content.open(blob) as plain:
-                for piece in compression.gzipped(compression.decompressed(plain.read)):
-                    ingest.write(piece)
+            for piece in compression.gzipped(plain):
+                ingest.write(piece)
             size = ingest.offset
             return ingest.commit(), size
         except BaseException:

@@ -6,24 +6,24 @@ kept; one whose blob is gone is made again from its snapshot and must come to th
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import msgspec
 
 from skiff.engine.images.names import ImageRow, LayerRow, Names
-from skiff.engine.storage import compression, diff, tarwriter
+from skiff.engine.images.rebuilding import PIECE, rebuilt
+from skiff.engine.storage import compression, tarwriter
 from skiff.engine.storage.content import LAYOUT, ContentStore
 from skiff.engine.storage.leases import HeldLease, Leases
 from skiff.engine.storage.snapshots import Snapshotter
-from skiff.errors import DigestMismatch, NotFound
+from skiff.errors import NotFound
 from skiff.oci import digest as digests
 from skiff.oci import manifest as manifests
 from skiff.oci.digest import Digest, ImageID, encoded
 from skiff.oci.manifest import Descriptor, Index, Manifest
 from skiff.oci.reference import Reference, parse
 
-PIECE = 1 << 20
 _HEAD = 18  # bytes that tell a compression
 _TYPES = {"gzip": manifests.OCI_LAYER_GZIP, "zstd": manifests.OCI_LAYER_ZSTD}
 
@@ -113,16 +113,11 @@ class Saver:
 
     def _rebuilt(self, layer: LayerRow) -> Digest:
         """The layer's tar from its snapshot. DigestMismatch when it cannot be had to the byte."""
-        upper, lowers = self._snapshots.directory(layer.chain), self._snapshots.lowers(layer.chain)
         ingest = self._content.ingest(f"layer {secrets.token_hex(16)}")
         try:
-            for piece in _collected(diff.upper_layer(upper, lowers)):
+            for piece in rebuilt(layer, self._snapshots):
                 ingest.write(piece)
             return ingest.commit(Digest(layer.diff_id))
-        except DigestMismatch as error:
-            raise DigestMismatch(
-                f"the bytes of layer {layer.diff_id} are not kept and cannot be made again: pull the image"
-            ) from error
         except BaseException:
             ingest.abort()
             raise
@@ -202,16 +197,3 @@ def _file(name: str, data: bytes) -> bytes:
         + data
         + tarwriter.padding(len(data))
     )
-
-
-def _collected(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The same bytes in large pieces."""
-    held: list[bytes] = []
-    size = 0
-    for chunk in chunks:
-        held.append(chunk)
-        size += len(chunk)
-        if size >= PIECE:
-            yield b"".join(held)
-            held, size = [], 0
-    yield b"".join(held)

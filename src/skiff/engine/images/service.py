@@ -101,7 +101,7 @@ class Images:
         )
         self._shelf = shelf = Shelf(state)
         shelf.settle(blob.digest for blob in content.walk())
-        packer = Packer(self._names, content, self.kept.images, shelf.needed)
+        packer = Packer(self._names, content, snapshots, self.kept.images, shelf.needed)
         self._loader = Loader(
             self._names, content, leases, self._unpacker, self.assembler, platform, shelf.needed
         )
