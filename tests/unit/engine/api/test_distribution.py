@@ -8,6 +8,7 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.fakes.memory_content import MemoryContent
+from tests.fakes.memory_snapshots import MemorySnapshots
 
 from skiff.engine.api.app import App
 from skiff.engine.api.distribution import DistributionRoutes
@@ -46,7 +47,7 @@ def hosting() -> Hosting:
         names=names,
         content=content,
         leases=leases,
-        packer=Packer(names, content, lambda: [], kept.needed),
+        packer=Packer(names, content, MemorySnapshots(), lambda: [], kept.needed),
         assembler=None,  # type: ignore[arg-type]  # nothing that is sent here is an image
         kept=kept,
         platform=Platform(architecture="amd64", os="linux"),
