@@ -18,7 +18,7 @@ import pytest
 
 from skiff.linux.namespaces import open_namespace, setns
 from tests.integration.client import Reply
-from tests.integration.engines import SKIFF, Engine
+from tests.integration.engines import SKIFF, Engine, Run
 from tests.integration.image_store import layer, layout
 
 OCI = "application/vnd.oci.image"
@@ -412,3 +412,65 @@ def test_the_listener_ends_with_its_command(engine: Engine) -> None:
             f"for i in $(seq 50); do (: </dev/tcp/{address.replace(':', '/')}) || exit 7; sleep 0.1; done",
         )
         assert tried.code == 7
+
+
+def test_carrying_images_to_another_skiff(engine: Engine, own_engine: Engine, tmp_path: Path) -> None:
+    """`ssh` is a program that runs the words here, against the other engine."""
+    python = f"PYTHONPATH={own_engine.client_environment()['PYTHONPATH']} {SKIFF[0]} -m skiff.cli"
+    (tmp_path / "skiff").write_text(f'#!/bin/sh\n{python} -H unix://{own_engine.socket} "$@"\n')
+    (tmp_path / "ssh").write_text(
+        f'#!/bin/sh\necho "$@" >>{tmp_path}/asked\nwhile [ "$1" != -- ]; do shift; done\nshift 2\n'
+        f'PATH={tmp_path}:$PATH exec sh -c "$*"\n'
+    )
+    for program in ("skiff", "ssh"):
+        (tmp_path / program).chmod(0o755)
+
+    def skiff(*words: str) -> Run:
+        command = ("env", f"PATH={tmp_path}:{os.environ['PATH']}", *SKIFF, *words)
+        return engine.run(*command)
+
+    layout(tmp_path / "image", [layer({"one": os.urandom(2 << 20)}), layer({"two": b"2"})])
+    archive = tmp_path / "archive.tar"
+    name = "carried.example/app:7"
+    copy = ("skopeo", "copy", "-q", f"oci:{tmp_path}/image", f"docker-archive:{archive}:{name}")
+    engine.run(*copy).ok()
+    engine.skiff("load", "-i", str(archive)).ok()
+    pushed = skiff("push", name, "ssh://me@far:2222").ok().split("\n")
+    assert pushed[0] == "The push refers to repository [ssh://me@far:2222/carried.example/app]"
+    assert [line.partition(": ")[2] for line in pushed[1:-2] if "Pushing" not in line] == ["Pushed"] * 2
+    digest = re.fullmatch(r"7: digest: (sha256:[0-9a-f]{64}) size: \d+", pushed[-2])
+    assert digest and pushed[-1] == name
+    asked = (tmp_path / "asked").read_text().split("\n")[0]
+    assert asked == "-l me -p 2222 -o ConnectTimeout=30 -T -- far skiff system dial-stdio"
+    ids = [one.skiff("images", "-q", "--no-trunc", name).ok() for one in (engine, own_engine)]
+    assert ids[0] == ids[1] != ""
+    again = skiff("push", name, "ssh://far").ok()
+    assert again.count("Layer already exists") == 2
+    assert "Pushing" not in again
+
+    engine.skiff("rmi", name).ok()
+    engine.client.delete("/skiff/trash")
+    pulled = skiff("pull", f"ssh://far/{name}").ok().split("\n")
+    assert pulled[0] == "Pulling from ssh://far/carried.example/app"
+    assert pulled[-2:] == [f"Digest: {digest[1]}", name]
+    assert engine.skiff("images", "-q", "--no-trunc", name).ok() == ids[0]
+    # a name with a port; every tag; silence
+    for tag in ("1", "2"):
+        engine.skiff("tag", name, f"localhost:5000/x:{tag}").ok()
+    assert skiff("push", "-aq", "localhost:5000/x", "ssh://far").ok() == "localhost:5000/x"
+    assert own_engine.skiff("images", "-q", "localhost:5000/x").ok().count("\n") == 1
+    # what cannot be
+    for words, reason in (
+        (("push", "nope", "ssh://far"), "manifest unknown: nope has no latest"),
+        (("pull", "ssh://far/nope:1"), "manifest unknown: nope has no 1"),
+        (("push", name, "far"), "invalid target 'far': expected ssh://[USER@]HOST[:PORT]"),
+        (("pull", "ssh://far"), "invalid source 'ssh://far': expected ssh://[USER@]HOST[:PORT]/IMAGE"),
+        (("push", "--platform", "linux/arm64", name, "ssh://far"), "--platform cannot be used with ssh://"),
+    ):
+        refused = skiff(*words)
+        assert refused.code == 1
+        assert reason in refused.err, refused
+    (tmp_path / "skiff").write_text("#!/bin/sh\nexit 3\n")
+    assert skiff("push", name, "ssh://far").code == 1
+    for image in (name, "localhost:5000/x:1", "localhost:5000/x:2"):
+        engine.skiff("rmi", image).ok()

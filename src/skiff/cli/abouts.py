@@ -63,6 +63,7 @@ ABOUT: dict[str, str] = {
     "stats": "Display a live stream of container(s) resource usage statistics",
     "stop": "Stop one or more running containers",
     "system check": "Find what crashes left behind",
+    "system dial-stdio": "Join stdin and stdout to the engine: what ssh runs on the other side",
     "system df": "Show disk usage",
     "system prune": "Remove unused data",
     "tag": "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE",

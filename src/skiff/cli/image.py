@@ -30,6 +30,10 @@ def pull(session: Session, asked: Parsed) -> int:
     from skiff.client.credentials import auth_header
     from skiff.oci.reference import parse
 
+    if asked.args[0].startswith("ssh://"):
+        from skiff.cli import carrying
+
+        return carrying.pull(session, asked)
     name = parse(asked.args[0])
     if asked["all-tags"] and not name.is_bare:
         raise InvalidParameter("tag can't be used with --all-tags/-a")
@@ -44,12 +48,13 @@ def pull(session: Session, asked: Parsed) -> int:
         platform=asked["platform"] or session.env("DOCKER_DEFAULT_PLATFORM") or None,
         auth=auth_header(session.config(), str(name)),
     )
-    _follow(messages, quiet=quiet)
+    shown(messages, quiet=quiet)
     print(name)
     return 0
 
 
-def _follow(messages: Iterator[Json], *, quiet: bool = False) -> list[Json]:
+def shown(messages: Iterator[Json], *, quiet: bool = False) -> list[Json]:
+    """Follow what an engine reports; quiet: only fail where it fails. What carries an "aux"."""
     from skiff.cli.progress import follow
 
     if quiet:
@@ -63,6 +68,10 @@ def push(session: Session, asked: Parsed) -> int:
     from skiff.client.credentials import auth_header
     from skiff.oci.reference import parse
 
+    if len(asked.args) > 1:
+        from skiff.cli import carrying
+
+        return carrying.push(session, asked)
     name = parse(asked.args[0])
     if asked["all-tags"] and not name.is_bare:
         raise InvalidParameter("tag can't be used with --all-tags/-a")
@@ -76,7 +85,7 @@ def push(session: Session, asked: Parsed) -> int:
     if platform and not asked["quiet"]:
         print(_ONE_PLATFORM, file=sys.stderr, flush=True)
     pushed = session.engine().push_image(name.familiar_name, tag, auth=auth, platform=platform)
-    _follow(pushed, quiet=asked["quiet"])
+    shown(pushed, quiet=asked["quiet"])
     if asked["quiet"]:
         print(name)
     return 0
@@ -137,8 +146,8 @@ def repository_and_tag(text: str) -> tuple[str, str]:
 
 def history(session: Session, asked: Parsed) -> int:
     steps = session.engine().image_history(asked.args[0])
-    shown = history_listing(human_readable=asked["human"], truncate=not asked["no-trunc"], now=time.time())
-    sys.stdout.write(render(shown, steps, form=asked["format"], quiet=asked["quiet"]))
+    listing = history_listing(human_readable=asked["human"], truncate=not asked["no-trunc"], now=time.time())
+    sys.stdout.write(render(listing, steps, form=asked["format"], quiet=asked["quiet"]))
     return 0
 
 
@@ -230,7 +239,7 @@ def load(session: Session, asked: Parsed) -> int:
     elif sys.stdin.isatty():
         raise InvalidParameter("requested load from stdin, but stdin is empty")
     quiet = asked["quiet"] or not sys.stdout.isatty()
-    _follow(session.engine().load_images(read_pieces(path), quiet=quiet))
+    shown(session.engine().load_images(read_pieces(path), quiet=quiet))
     return 0
 
 
@@ -252,7 +261,7 @@ def import_image(session: Session, asked: Parsed) -> int:
         if source != "-":
             _must_open(source)
         pieces = read_pieces(source)
-    _follow(session.engine().import_image(pieces, **query))
+    shown(session.engine().import_image(pieces, **query))
     return 0
 
 
@@ -316,7 +325,7 @@ COMMANDS = {
         aliases=("image pull", "pull"),
     ),
     "push": Command(
-        "[OPTIONS] NAME[:TAG]",
+        "[OPTIONS] NAME[:TAG] [ssh://HOST]",
         "Upload an image to a registry",
         push,
         (
@@ -333,7 +342,7 @@ COMMANDS = {
             ("quiet", "q", "bool", False, "Suppress verbose output"),
         ),
         least=1,
-        most=1,
+        most=2,
         aliases=("image push", "push"),
     ),
     "rmi": Command(

@@ -106,6 +106,7 @@ CANONICAL: dict[str, tuple[str, tuple[str, ...]]] = {
     "inspect": ("inspect", ("inspect",)),
     "system df": ("system", ("system df",)),
     "system prune": ("system", ("system prune",)),
+    "system dial-stdio": ("dialling", ("system dial-stdio",)),
     "builder prune": ("builder", ("builder prune",)),
     "egress log": ("egress", ("egress log",)),
     "undo": ("trash", ("undo",)),

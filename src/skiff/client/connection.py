@@ -414,11 +414,12 @@ def read_head(sock: Socket) -> tuple[int, dict[str, str], bytes]:
 
 
 def engine_error(response: Response) -> EngineError:
-    """Docker's {"message": …}; any other body is shown as it is."""
+    """Docker's {"message": …}, a registry's {"errors": [{"message": …}]}; any other body as it is."""
     body = response.read()
     try:
-        message = json_text.decode(body)["message"]
-    except (ValueError, KeyError, TypeError):
+        told = json_text.decode(body)
+        message = told["errors"][0]["message"] if "errors" in told else told["message"]
+    except (ValueError, KeyError, TypeError, IndexError):
         text = body.decode("utf-8", "replace").strip()
         message = text or f"request returned {response.status} without a message"
     return EngineError(response.status, message)

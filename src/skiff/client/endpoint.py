@@ -45,10 +45,24 @@ class Endpoint:
     for it.
     """
 
-    __slots__ = ("address", "host_header", "is_default", "kind", "path", "port", "tls", "url", "user")
+    __slots__ = (
+        "address",
+        "host_header",
+        "is_default",
+        "kind",
+        "path",
+        "port",
+        "program",
+        "tls",
+        "url",
+        "user",
+    )
 
-    def __init__(self, url: str, *, tls: TlsFiles | None = None, is_default: bool = False) -> None:
-        """Raises InvalidParameter."""
+    def __init__(
+        self, url: str, *, tls: TlsFiles | None = None, is_default: bool = False, program: str = "docker"
+    ) -> None:
+        """program: whose `system dial-stdio` ssh runs over there. Raises InvalidParameter."""
+        self.program = program
         self.url = url
         self.tls = tls
         self.is_default = is_default
@@ -160,9 +174,9 @@ def _dial_ssh(endpoint: Endpoint) -> Socket:
     words += ["-o", "ConnectTimeout=30", "-T", "--", endpoint.address]
     if endpoint.path:
         quoted = "'" + f"unix://{endpoint.path}".replace("'", "'\\''") + "'"
-        words += [f"docker --host {quoted} system dial-stdio"]
+        words += [f"{endpoint.program} --host {quoted} system dial-stdio"]
     else:
-        words += ["docker system dial-stdio"]
+        words += [f"{endpoint.program} system dial-stdio"]
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
     child = posix.fork()
     if child == 0:
