@@ -40,6 +40,7 @@ GROUP_ABOUT = {
     "context": "Manage contexts",
     "daemon": "Manage the engine",
     "image": "Manage images",
+    "manifest": "Manage Docker image manifests and manifest lists",
     "network": "Manage networks",
     "snapshot": "Manage snapshots of containers",
     "system": "Manage skiff",

@@ -86,6 +86,7 @@ CANONICAL: dict[str, tuple[str, tuple[str, ...]]] = {
     "image prune": ("image", ("image prune",)),
     "image inspect": ("inspect", ("image inspect",)),
     "search": ("registry", ("search",)),
+    "manifest inspect": ("registry", ("manifest inspect",)),
     "serve-registry": ("registry", ("serve-registry",)),
     "build": ("build", ("build", "image build", "builder build")),
     "network create": ("network", ("network create",)),

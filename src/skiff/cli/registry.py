@@ -1,16 +1,31 @@
-"""serve-registry: the images of this machine for other machines, as a registry."""
+"""Registries: search, manifest inspect; serve-registry makes one of this machine's images."""
 
 from __future__ import annotations
 
+import sys
+
+from skiff.cli import human
+from skiff.cli.filters import FILTER, KINDS, wire
 from skiff.cli.flags import Command
-from skiff.errors import InvalidParameter
+from skiff.cli.table import Listing, render
+from skiff.client import json_text
+from skiff.client.connection import EngineError
+from skiff.errors import InvalidParameter, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from skiff.cli.flags import Parsed
     from skiff.cli.session import Session
 
+    Json = dict[str, Any]
+
 LISTEN = "127.0.0.1:5000"
+NOT_AUTOMATED = (
+    'WARNING: the "is-automated" filter is deprecated, and searching for "is-automated={}" will not yield any'
+    " results in future."
+)
 OPEN = (
     "WARNING! Whoever can reach {} may {} this machine's images: "
     "--htpasswd FILE asks for a password, --read-only refuses writing."
@@ -47,7 +62,127 @@ def _read(path: str) -> str:
         raise InvalidParameter(f"open {path}: {reason}") from error
 
 
+def search(session: Session, asked: Parsed) -> int:
+    from skiff.client.credentials import auth_header
+
+    term = asked.args[0]
+    filters = wire(asked["filter"])
+    if "is-automated" in filters:
+        session.err(NOT_AUTOMATED.format(filters["is-automated"][0]))
+    limit = asked["limit"] if "limit" in asked.changed else None
+    found = session.engine().search(
+        term, filters=filters, limit=limit, auth=auth_header(session.config(), term) or "e30="
+    )
+    sys.stdout.write(
+        render(_hits(truncate=not asked["no-trunc"], form=asked["format"]), found, form=asked["format"])
+    )
+    return 0
+
+
+def _hits(*, truncate: bool, form: str) -> Listing:
+    as_json = form == "json" or "{{json" in form.replace(" ", "")
+
+    def description(hit: Json) -> str:
+        text = hit["description"].replace("\n", " ").replace("\r", " ")
+        return human.ellipsis(text, 45) if truncate else str(text)
+
+    def official(hit: Json) -> str:
+        if as_json:
+            return "true" if hit["is_official"] else "false"
+        return "[OK]" if hit["is_official"] else ""
+
+    fields = {
+        "Name": ("NAME", lambda hit: hit["name"]),
+        "Description": ("DESCRIPTION", description),
+        "StarCount": ("STARS", lambda hit: str(hit["star_count"])),
+        "IsOfficial": ("OFFICIAL", official),
+    }
+    return Listing("*formatter.searchContext", fields, ("Name", "Description", "StarCount", "IsOfficial"))
+
+
+def inspect_manifest(session: Session, asked: Parsed) -> int:
+    """As docker prints it: a manifest as it came, indented by tabs; an index in its own order, by spaces."""
+    from skiff.client.credentials import auth_header
+    from skiff.oci.reference import parse
+
+    name = asked.args[-1]
+    reference = parse(name).tagged()
+    try:
+        auth = auth_header(session.config(), str(reference)) or "e30="
+        told = session.engine().manifests(name, auth=auth, insecure=asked["insecure"])
+    except EngineError as error:
+        if error.status == 404:
+            raise NotFound(f"no such manifest: {reference.familiar}") from error
+        raise InvalidParameter(error.message) from error
+    if asked["verbose"]:
+        verbose = [_verbosely(one) for one in (told[1:] or told)]
+        print(_indented(verbose if told[1:] else verbose[0], "\t"))
+    elif told[1:]:
+        print(_indented(_index(_document(told[0])), "   "))
+    else:
+        print(_indented(_document(told[0]), "\t"))
+    return 0
+
+
+def _document(told: Json) -> Json:
+    import binascii
+
+    found: Json = json_text.decode(binascii.a2b_base64(told["Raw"]))
+    return found
+
+
+def _indented(value: object, by: str) -> str:
+    import json
+
+    return json.dumps(value, indent=by, ensure_ascii=False)
+
+
+def _verbosely(told: Json) -> Json:
+    described = told["Descriptor"]
+    kind = described["mediaType"]
+    key = "SchemaV2Manifest" if kind.startswith("application/vnd.docker.") else "OCIManifest"
+    order = ("mediaType", "digest", "size", "platform")
+    return {
+        "Ref": told["Reference"],
+        "Descriptor": {name: described[name] for name in order if described.get(name)},
+        "Raw": told["Raw"],
+        key: _document(told),
+    }
+
+
+def _index(document: Json) -> Json:
+    order = ("mediaType", "size", "digest", "urls", "annotations", "platform")
+    entries = [{name: one[name] for name in order if name in one} for one in document["manifests"]]
+    head: Json = {name: document[name] for name in ("schemaVersion", "mediaType") if name in document}
+    return head | {"manifests": entries}
+
+
 COMMANDS = {
+    "search": Command(
+        "[OPTIONS] TERM",
+        "Search Docker Hub for images",
+        search,
+        (
+            FILTER,
+            ("format", "", "string", "", "Pretty-print search using a Go template"),
+            ("limit", "", "int", 0, "Max number of search results"),
+            ("no-trunc", "", "bool", False, "Don't truncate output"),
+        ),
+        least=1,
+        most=1,
+        kinds=KINDS,
+    ),
+    "manifest inspect": Command(
+        "[OPTIONS] [MANIFEST_LIST] MANIFEST",
+        "Display an image manifest, or manifest list",
+        inspect_manifest,
+        (
+            ("insecure", "", "bool", False, "Allow communication with an insecure registry"),
+            ("verbose", "v", "bool", False, "Output additional info including layers and platform"),
+        ),
+        least=1,
+        most=2,
+    ),
     "serve-registry": Command(
         "[OPTIONS]",
         "Serve the images of this machine as a registry",

@@ -278,6 +278,18 @@ class EngineClient:
         path = f"/images/{quote(name, b'/:@')}/push"
         return self.connection.request("POST", path, query=query, headers={"X-Registry-Auth": auth}).lines()
 
+    def search(self, term: str, *, filters: Filters, limit: int | None, auth: str) -> list[Json]:
+        """[{"name", "description", "star_count", "is_official"}, …]."""
+        query = {"term": term, "limit": limit, "filters": filters or None}
+        headers = {"X-Registry-Auth": auth}
+        return self.connection.request("GET", "/images/search", query=query, headers=headers).json() or []
+
+    def manifests(self, name: str, *, auth: str, insecure: bool) -> list[Json]:
+        """[{"Reference", "Descriptor", "Raw"}, …]: of an index itself first, then of what it lists."""
+        path = f"/skiff/distribution/{quote(name, b'/:@')}/manifests"
+        query, headers = {"insecure": insecure or None}, {"X-Registry-Auth": auth}
+        return self.connection.request("GET", path, query=query, headers=headers).json() or []
+
     def serve_registry(self, listen: str, *, read_only: bool, htpasswd: str) -> Iterator[Json]:
         """{"Address"} once it listens, then one object for each request, for as long as it is read."""
         asked = {"Listen": listen, "ReadOnly": read_only, "Htpasswd": htpasswd}

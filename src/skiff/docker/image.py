@@ -7,6 +7,8 @@ from msgspec import UNSET, UnsetType, field
 
 from skiff.docker.container import ContainerConfig
 from skiff.docker.wire import Wire
+from skiff.oci.manifest import Descriptor
+from skiff.oci.platform import Platform
 
 
 class ImageSummary(Wire, frozen=True):
@@ -65,6 +67,14 @@ class ImageInspect(Wire, frozen=True):
     graph_driver: GraphDriverData = GraphDriverData()
     root_fs: RootFS = field(name="RootFS", default=RootFS())
     metadata: ImageMetadata = ImageMetadata()
+    referrers: tuple[Descriptor, ...] | UnsetType = UNSET  # ours: what says something about its manifest
+
+
+class DistributionInspect(Wire, frozen=True):
+    """GET /distribution/{name}/json."""
+
+    descriptor: Descriptor
+    platforms: tuple[Platform, ...]
 
 
 class DeleteResponse(Wire, frozen=True):

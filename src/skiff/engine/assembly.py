@@ -27,6 +27,7 @@ from skiff.engine.api.images import ImageRoutes
 from skiff.engine.api.networks import PRUNE_FILTERS as NETWORK_FILTERS
 from skiff.engine.api.networks import NetworkRoutes
 from skiff.engine.api.ports import PortRoutes
+from skiff.engine.api.remote import RemoteRoutes
 from skiff.engine.api.serving import ServingRoutes
 from skiff.engine.api.skiff import Previews, SkiffRoutes
 from skiff.engine.api.system import SystemRoutes
@@ -55,6 +56,7 @@ from skiff.engine.execution.native import NativeRuntime
 from skiff.engine.images import service as image_service
 from skiff.engine.images.host import HostImage
 from skiff.engine.images.record import ImageUse
+from skiff.engine.images.remote import Remote
 from skiff.engine.images.service import Images
 from skiff.engine.networks import resolv
 from skiff.engine.networks.bridge import BridgeDriver
@@ -305,6 +307,7 @@ def assemble(live: Live) -> Engine:
             ImageRoutes(images, host),
             DistributionRoutes(images.hosting),
             ServingRoutes(images.hosting),
+            RemoteRoutes(Remote(registries)),
             BuildRoutes(builds, host),
             VolumeRoutes(volumes),
             NetworkRoutes(networks, records),

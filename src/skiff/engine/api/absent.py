@@ -53,8 +53,6 @@ NOT_BUILT = (
     ("POST", "/session", "BuildKit sessions"),
     ("POST", "/grpc", "BuildKit's gRPC"),
     ("POST", "/build/cancel", "cancelling builds by id: close the connection of the build instead"),
-    ("GET", "/distribution/{name+}/json", "distribution inspect"),
-    ("GET", "/images/search", "searching a registry"),
     ("POST", "/containers/{id}/checkpoints", "checkpoints"),
     ("GET", "/containers/{id}/checkpoints", "checkpoints"),
 )

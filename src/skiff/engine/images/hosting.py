@@ -122,6 +122,18 @@ class Hosting:
         ]
         return sorted(found, key=lambda one: one.digest)
 
+    def said_of(self, id: ImageID) -> list[Descriptor]:
+        """What is known about an image's manifests: from where it was pulled, and pushed here. By digest."""
+        found: dict[str, Descriptor] = {}
+        for reference in self._names.references(id):
+            meaning = self._names.meaning(reference)
+            if meaning is not None:
+                found |= {one.digest: one for one in meaning.said}
+            if meaning is not None and meaning.manifest is not None:
+                pushed = self.referrers(reference.familiar_name, meaning.manifest)
+                found |= {one.digest: one for one in pushed}
+        return [found[digest] for digest in sorted(found)]
+
     # -- what comes in
 
     def mount(self, path: str, digest: str) -> bool:

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from skiff.engine.storage.state import StateStore
 from skiff.errors import NotFound
 from skiff.oci.digest import ChainID, DiffID, Digest, ImageID
+from skiff.oci.manifest import Descriptor
 from skiff.oci.reference import Reference, parse
 
 MOST_ORIGINS = 5  # of one blob
@@ -62,10 +63,14 @@ class ImageRow(Struct, frozen=True):
 
 
 class NameRow(Struct, frozen=True):
-    """image: what the name means. manifest: the manifest it was pulled as, when it was."""
+    """image: what the name means. manifest: the manifest it was pulled as, when it was.
+
+    said: what its registry had to say about that manifest then: signatures, bills of materials.
+    """
 
     image: ImageID
     manifest: Digest | None = None
+    said: tuple[Descriptor, ...] = ()
 
 
 class Origins(Struct, frozen=True):
@@ -105,12 +110,13 @@ class Names:
         names: Iterable[tuple[Reference, Digest | None]] = (),
         *,
         origin: Reference | None = None,
+        said: tuple[Descriptor, ...] = (),
     ) -> None:
         """Store an image and what it is called, at once. A name that meant another image moves.
 
-        origin: a repository that holds the blobs of its layers.
+        origin: a repository that holds the blobs of its layers. said: what is known about the manifests.
         """
-        named = [(str(reference), NameRow(row.id, manifest)) for reference, manifest in names]
+        named = [(str(reference), NameRow(row.id, manifest, said)) for reference, manifest in names]
         with self._state.transaction():
             self._image_table.put(row.id, row)
             for name, target in named:

@@ -23,7 +23,7 @@ from skiff.engine.registry.auth import Credentials
 from skiff.engine.registry.client import Fetched, Registries, Repository
 from skiff.engine.storage.content import ContentStore
 from skiff.engine.storage.leases import HeldLease, Leases
-from skiff.errors import DigestMismatch, InvalidParameter, NotFound, NotImplementedHere
+from skiff.errors import DigestMismatch, InvalidParameter, NotFound, NotImplementedHere, SkiffError
 from skiff.oci import manifest as manifests
 from skiff.oci.digest import ChainID, DiffID, Digest, ImageID
 from skiff.oci.image import LARGEST, ImageConfig, chain_ids
@@ -32,6 +32,8 @@ from skiff.oci.manifest import CONFIGS, LAYERS, Descriptor, Index, Manifest
 from skiff.oci.platform import Platform
 from skiff.oci.reference import Reference
 
+REFERRERS_SECONDS = 2.0
+MOST_REFERRERS = 100
 _VAGUE_CONFIGS = {"application/octet-stream", "application/json", "text/html", ""}  # of old tools
 _DEPRECATED = (
     "[DEPRECATION NOTICE] Docker Image Format v1 and Docker Image manifest version 2, schema 1 support is"
@@ -89,6 +91,24 @@ class Puller:
         if isinstance(found, Index):
             came, found = await self._chosen(source, found, platform)
         emit(message(f"Pulling from {reference.path}", reference.identifier))
+        asking = asyncio.ensure_future(_said(source, top.descriptor.digest))
+        try:
+            return await self._come(source, reference, platform, top, came, found, asking, emit)
+        finally:
+            asking.cancel()
+
+    async def _come(
+        self,
+        source: Repository,
+        reference: Reference,
+        platform: Platform | None,
+        top: Fetched,
+        came: Fetched,
+        found: Manifest,
+        asking: "asyncio.Future[tuple[Descriptor, ...]]",
+        emit: Emit,
+    ) -> bool:
+        """asking: what the registry says about the manifest, on its way."""
         before = self._names.meaning(_kept(reference))
         id = ImageID(found.config.digest)
         manifest = top.descriptor.digest
@@ -99,7 +119,7 @@ class Puller:
                 row = await self._fetched(source, found, platform, lease, emit)
             await asyncio.to_thread(self._settle, None if row.manifest else came)
             row = replace(row, manifest=row.manifest or came.descriptor.digest)
-            self._names.put(row, _named(reference, manifest), origin=reference)
+            self._names.put(row, _named(reference, manifest), origin=reference, said=await asking)
         emit(message(f"Digest: {manifest}"))
         return before is None or before.image != id
 
@@ -223,6 +243,15 @@ def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+async def _said(source: Repository, subject: Digest) -> tuple[Descriptor, ...]:
+    """Nothing where the registry cannot tell, or does not at once: a pull does not fail for that."""
+    try:
+        async with asyncio.timeout(REFERRERS_SECONDS):
+            return tuple(await source.referrers(subject))[:MOST_REFERRERS]
+    except (SkiffError, TimeoutError):
+        return ()
 
 
 def _kept(reference: Reference) -> Reference:

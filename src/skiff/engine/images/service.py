@@ -201,7 +201,12 @@ class Images:
         row = self._names.image(id)
         graph = await asyncio.to_thread(self._graph, row)
         return views.inspection(
-            row, self.config(id), self._names.tags(id), self._names.repo_digests(id), graph
+            row,
+            self.config(id),
+            self._names.tags(id),
+            self._names.repo_digests(id),
+            graph,
+            self.hosting.said_of(id),
         )
 
     async def history(self, name: str) -> Sequence[HistoryItem]:

@@ -20,6 +20,7 @@ from skiff.docker.image import (
 from skiff.docker.wire import convert
 from skiff.engine.images.names import ImageRow
 from skiff.oci.image import ImageConfig, RunConfig
+from skiff.oci.manifest import Descriptor
 
 _NEVER = "0001-01-01T00:00:00Z"
 
@@ -78,6 +79,7 @@ def inspection(
     tags: Sequence[str],
     digests: Sequence[str],
     graph: GraphDriverData,
+    referrers: Sequence[Descriptor] = (),
 ) -> ImageInspect:
     return ImageInspect(
         id=row.id,
@@ -97,6 +99,7 @@ def inspection(
         graph_driver=graph,
         root_fs=RootFS(type="layers", layers=tuple(config.diff_ids) or msgspec.UNSET),
         metadata=ImageMetadata(last_tag_time=row.tagged.isoformat() if row.tagged else _NEVER),
+        referrers=tuple(referrers) or msgspec.UNSET,
     )
 
 

@@ -18,6 +18,7 @@ from msgspec import Struct
 from skiff.engine.registry.auth import ANONYMOUS, Authorisation, Credentials
 from skiff.engine.registry.hosts import Endpoint, Hosts
 from skiff.engine.registry.replies import ATTEMPTS, Denied, TryAgain, delay, prepared, refusal
+from skiff.engine.registry.search import Hit, search
 from skiff.engine.registry.transport import RegistryTransport
 from skiff.engine.registry.upload import Target
 from skiff.errors import DigestMismatch, NotFound, SkiffError, Unauthorized, Unavailable
@@ -66,11 +67,13 @@ class Registries:
         self._pause = pause
         self._tokens: dict[tuple[str, str, Credentials], tuple[str, float]] = {}
 
-    def repository(self, reference: Reference, credentials: Credentials | None = None) -> "Repository":
-        """The repository of that reference, to read from."""
+    def repository(
+        self, reference: Reference, credentials: Credentials | None = None, *, insecure: bool = False
+    ) -> "Repository":
+        """The repository of that reference, to read from. insecure: its registry may lack a certificate."""
         scope = f"repository:{reference.path}:pull"
         asked = []
-        for endpoint in self.hosts.endpoints(reference.domain):
+        for endpoint in self.hosts.endpoints(reference.domain, insecure=insecure):
             who = ANONYMOUS if endpoint.is_mirror or credentials is None else credentials
             asked.append((endpoint, Authorisation(self._transport, who, scope, self._tokens)))
         return Repository(reference, asked, self._pause, self.attempts)
@@ -86,6 +89,10 @@ class Registries:
         target = Target(reference, endpoints, door, self._transport, self._pause)
         await target.find()
         return target
+
+    async def search(self, term: str, limit: int, credentials: Credentials | None = None) -> list[Hit]:
+        """What a registry finds for `[registry/]words`. Unavailable, Unauthorized, NotFound."""
+        return await search(self._transport, self.hosts, term, limit, credentials)
 
     async def login(self, domain: str, credentials: Credentials) -> str:
         """Return when the registry accepts the credentials: an identity token to use instead, or nothing.
@@ -172,6 +179,23 @@ class Repository:
             raise self._no_access(error) from error
         except NotFound as error:
             raise NotFound(f"repository {self._reference.familiar_name} not found: {error}") from error
+
+    async def referrers(self, subject: str) -> list[Descriptor]:
+        """What says something about that manifest, as far as the registry can tell."""
+        return await self._somewhere(lambda endpoint, door: self._referrers(endpoint, door, subject))
+
+    async def _referrers(self, endpoint: Endpoint, door: Authorisation, subject: str) -> list[Descriptor]:
+        request = prepared(
+            endpoint,
+            f"{endpoint.url}/v2/{self._reference.path}/referrers/{subject}",
+            {"Accept": manifests.OCI_INDEX},
+        )
+        async with door.send(request) as response:
+            if response.status != 200:
+                raise await refusal(response, request)
+            data = await response.read(manifests.LARGEST)
+        found = manifests.parse(data, manifests.OCI_INDEX)
+        return list(found.manifests) if isinstance(found, manifests.Index) else []
 
     def _no_access(self, error: Denied) -> Denied:
         return Denied(

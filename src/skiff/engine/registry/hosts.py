@@ -38,14 +38,14 @@ class Hosts:
             self._add(entry)
         self._mirrors = [_mirror(text) for text in mirrors]
 
-    def endpoints(self, domain: str) -> list[Endpoint]:
-        """Where to ask for a repository of that domain, in order."""
+    def endpoints(self, domain: str, *, insecure: bool = False) -> list[Endpoint]:
+        """Where to ask for a repository of that domain, in order. insecure: as if it were listed so."""
         if domain == DEFAULT_DOMAIN:
             asked = [self._endpoint(*url.split("://", 1), is_mirror=True) for url in self._mirrors]
             return [*asked, Endpoint(HUB)]
         if is_loopback(domain):
             return [Endpoint(f"http://{domain}"), Endpoint(f"https://{domain}", verify=False)]
-        if self.is_insecure(domain):
+        if insecure or self.is_insecure(domain):
             return [Endpoint(f"https://{domain}", verify=False), Endpoint(f"http://{domain}")]
         return [self._endpoint("https", domain)]
 
