@@ -12,7 +12,7 @@ from pathlib import Path
 
 from skiff.docker.container import Ulimit
 from skiff.docker.filters import Filters
-from skiff.engine.api import versions
+from skiff.engine.api import serving, versions
 from skiff.engine.api.absent import AbsentRoutes
 from skiff.engine.api.app import App
 from skiff.engine.api.branches import BranchRoutes
@@ -20,7 +20,6 @@ from skiff.engine.api.build import BuildRoutes
 from skiff.engine.api.container_files import ContainerFileRoutes
 from skiff.engine.api.container_io import ContainerStreamRoutes
 from skiff.engine.api.containers import ContainerRoutes
-from skiff.engine.api.distribution import DistributionRoutes
 from skiff.engine.api.egress import EgressRoutes
 from skiff.engine.api.exec import ExecRoutes
 from skiff.engine.api.images import ImageRoutes
@@ -28,7 +27,6 @@ from skiff.engine.api.networks import PRUNE_FILTERS as NETWORK_FILTERS
 from skiff.engine.api.networks import NetworkRoutes
 from skiff.engine.api.ports import PortRoutes
 from skiff.engine.api.remote import RemoteRoutes
-from skiff.engine.api.serving import ServingRoutes
 from skiff.engine.api.skiff import Previews, SkiffRoutes
 from skiff.engine.api.system import SystemRoutes
 from skiff.engine.api.volumes import VolumeRoutes
@@ -56,7 +54,6 @@ from skiff.engine.execution.native import NativeRuntime
 from skiff.engine.images import service as image_service
 from skiff.engine.images.host import HostImage
 from skiff.engine.images.record import ImageUse
-from skiff.engine.images.remote import Remote
 from skiff.engine.images.service import Images
 from skiff.engine.networks import resolv
 from skiff.engine.networks.bridge import BridgeDriver
@@ -305,9 +302,8 @@ def assemble(live: Live) -> Engine:
             ContainerFileRoutes(containers.files, commits),
             ExecRoutes(containers),
             ImageRoutes(images, host),
-            DistributionRoutes(images.hosting),
-            ServingRoutes(images.hosting),
-            RemoteRoutes(Remote(registries)),
+            *serving.rooms(images.hosting),
+            RemoteRoutes(images.remote),
             BuildRoutes(builds, host),
             VolumeRoutes(volumes),
             NetworkRoutes(networks, records),

@@ -23,7 +23,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from skiff.engine.api import listeners, streaming
-from skiff.engine.api.app import App, Route, post
+from skiff.engine.api.app import App, Route, Routes, post
 from skiff.engine.api.call import Call
 from skiff.engine.api.distribution import DistributionRoutes, problem, refused
 from skiff.engine.images.hosting import Hosting
@@ -81,6 +81,11 @@ class ServingRoutes:
         finally:
             server.close()
             await factory.shutdown(0.1)
+
+
+def rooms(hosting: Hosting) -> tuple[Routes, Routes]:
+    """The registry's door on the API's own socket, and what opens it to a network."""
+    return DistributionRoutes(hosting), ServingRoutes(hosting)
 
 
 class Gate(App):

@@ -35,6 +35,7 @@ from skiff.engine.images.progress import Progress
 from skiff.engine.images.pull import Puller
 from skiff.engine.images.push import Pusher
 from skiff.engine.images.record import Image, InUse, Publish
+from skiff.engine.images.remote import Remote
 from skiff.engine.images.removal import Remover
 from skiff.engine.images.reporting import Emit, reported
 from skiff.engine.images.save import Saver
@@ -109,6 +110,7 @@ class Images:
         self._remover = Remover(
             self._names, content, snapshots, leases, in_use, publish, self.kept, shelf.needed
         )
+        self.remote = Remote(registries)
         self.hosting = Hosting(
             names=self._names,
             content=content,
