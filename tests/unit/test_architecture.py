@@ -59,6 +59,8 @@ PURE = {
     "engine.networks.egress_rules",
     "engine.networks.ipam",
     "engine.networks.ruleset",
+    "engine.system.shell",
+    "engine.system.shell_netlink",
     "runtime.isolation.seccomp",
     "runtime.isolation.devices",
     "runtime.isolation.cgroup",

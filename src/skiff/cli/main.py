@@ -44,6 +44,7 @@ GLOBAL_FLAGS: tuple[Flag, ...] = (
     ("tlscert", "", "string", "", "Path to TLS certificate file"),
     ("tlskey", "", "string", "", "Path to TLS key file"),
     ("tlsverify", "", "bool", False, "Use TLS and verify the remote"),
+    ("trace", "", "bool", False, "Show what the engine did for the command, step by step, on stderr"),
     ("version", "v", "bool", False, "Print version information and quit"),
 )
 
@@ -137,6 +138,8 @@ CANONICAL: dict[str, tuple[str, tuple[str, ...]]] = {
     "context update": ("context", ("context update",)),
     "context use": ("context", ("context use",)),
     "check": ("check", ("check",)),
+    "explain": ("explain", ("explain",)),
+    "why": ("why", ("why",)),
     "daemon start": ("daemon", ("daemon start",)),
     "daemon stop": ("daemon", ("daemon stop",)),
     "daemon status": ("daemon", ("daemon status",)),
@@ -194,10 +197,24 @@ def _main(argv: list[str]) -> int:
         return 0
     if not words or words[0] == "help":
         return _help(" ".join(words[1:]))
+    session = Session(top)
+    if not top["trace"]:
+        return run_command(session, words)
+    from skiff.cli.explain import traced
+
+    try:
+        return traced(session, lambda: run_command(session, words), sys.stderr)
+    except SkiffError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def run_command(session: Session, words: list[str]) -> int:
+    """One command, spelled in full; gives its exit code."""
     path, rest = _spelling(words)
     if path not in SPELLINGS:
         return _unknown(words)
-    return dispatch(Session(top), path, rest)
+    return dispatch(session, path, rest)
 
 
 def _spelling(words: list[str]) -> tuple[str, list[str]]:

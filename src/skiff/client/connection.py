@@ -239,7 +239,7 @@ class Connection:
         self._on_absent = on_absent
         self._pinned = bool(version)
         self.version = version or API_VERSION
-        self._user_headers = dict(user_headers or {})
+        self.user_headers = dict(user_headers or {})
         self._idle: Socket | None = None
 
     def request(
@@ -328,7 +328,7 @@ class Connection:
             lines.append("Transfer-Encoding: chunked")
         elif method in ("POST", "PUT"):
             lines.append("Content-Length: 0")
-        lines += [f"{name}: {value}" for name, value in (self._user_headers | dict(headers)).items()]
+        lines += [f"{name}: {value}" for name, value in (self.user_headers | dict(headers)).items()]
         head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
         sock, reused = self._take()
         try:

@@ -376,6 +376,10 @@ class EngineClient:
         """{"Problems"}, after mending "Mended" and "SpaceReclaimed" too."""
         return self.post("/skiff/check") if mend else self.get("/skiff/check")
 
+    def trace(self, name: str) -> Json:
+        """{"Took", "Steps"} of the requests that had X-Skiff-Trace: name; they are forgotten then."""
+        return self.get(f"/skiff/traces/{quote(name)}")
+
     def prunable(self, noun: str, filters: Filters | None = None) -> Json:
         """What a prune would answer. noun: containers, images, networks, volumes."""
         return self.get(f"/skiff/prunable/{noun}", filters=filters or None)

@@ -84,6 +84,7 @@ from skiff.engine.system.events import EventBus
 from skiff.engine.system.garbage import Garbage, Source
 from skiff.engine.system.info import Counts, Info
 from skiff.engine.system.leftovers import Leftovers
+from skiff.engine.system.trace import Traces
 from skiff.engine.system.trash import Trash
 from skiff.engine.system.usage import Usage
 from skiff.engine.volumes import service as volume_service
@@ -294,6 +295,9 @@ def assemble(live: Live) -> Engine:
         announce=Announcer(bus.publish),
         tmp=str(data.tmp),
     )
+    previews = _previews(containers, images, volumes, networks)
+    traces = Traces()
+    containers.supervisor.traced = traces.ending
     app = App(
         (
             SystemRoutes(about, bus, usage, registries.login),
@@ -310,13 +314,10 @@ def assemble(live: Live) -> Engine:
             PortRoutes(containers.ports),
             EgressRoutes(networks, records),
             BranchRoutes(branches, volume_branches),
-            SkiffRoutes(
-                trash,
-                Check(garbage, leftovers.examinations()),
-                _previews(containers, images, volumes, networks),
-            ),
+            SkiffRoutes(trash, Check(garbage, leftovers.examinations()), previews, traces),
             AbsentRoutes(),
-        )
+        ),
+        traces.request,
     )
     return Engine(
         app,

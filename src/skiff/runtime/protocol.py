@@ -74,6 +74,7 @@ class Create(Message, frozen=True, kw_only=True):
     <bundle>/rootfs, seen only inside the container (empty: Spec.root.path is ready as it is).
     runtime: empty for our own isolation, else a runc-compatible program with its leading arguments.
     init: run the command below a small init of ours that reaps and forwards signals (`--init`).
+    trace: file in the bundle to which each step is appended until the start (linux/watching.py), or "".
     fds: [control channel] — the monitor's end.
     """
 
@@ -83,6 +84,7 @@ class Create(Message, frozen=True, kw_only=True):
     stdio: Stdio = Stdio()
     runtime: tuple[str, ...] = ()
     init: bool = False
+    trace: str = ""
 
 
 class Quit(Message, frozen=True, kw_only=True):
@@ -93,7 +95,10 @@ class Quit(Message, frozen=True, kw_only=True):
 
 
 class Request(Message, frozen=True, kw_only=True):
+    """trace: as in Create, for this request."""
+
     seq: int = 0
+    trace: str = ""
 
 
 class Start(Request, frozen=True, kw_only=True):

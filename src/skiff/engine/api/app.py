@@ -10,6 +10,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 from urllib.parse import unquote
 
@@ -18,11 +19,13 @@ from aiohttp import web
 from skiff.engine.api import faults, hijack, versions
 from skiff.engine.api.call import Call, encode
 from skiff.engine.api.headers import STANDARD
-from skiff.errors import NotFound
+from skiff.errors import NotFound, NotImplementedHere
 
 log = logging.getLogger(__name__)
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
+Recorded = Callable[[str, str], AbstractContextManager[None]]
+TRACE = "X-Skiff-Trace"
 
 
 class Route(NamedTuple):
@@ -95,11 +98,19 @@ class Table:
                 yield route
 
 
-class App:
-    """Answers requests. `handle` is what aiohttp's low-level server calls."""
+def _unrecorded(name: str, title: str) -> AbstractContextManager[None]:
+    raise NotImplementedHere("nothing is recorded here")
 
-    def __init__(self, rooms: Iterable[Routes]) -> None:
+
+class App:
+    """Answers requests. `handle` is what aiohttp's low-level server calls.
+
+    recorded: around a request that asks for it by its header X-Skiff-Trace.
+    """
+
+    def __init__(self, rooms: Iterable[Routes], recorded: Recorded = _unrecorded) -> None:
         self.table = Table(route for room in rooms for route in room.routes())
+        self.recorded = recorded
         self.acts: set[asyncio.Task[web.StreamResponse]] = set()
 
     def server(self) -> hijack.Server:
@@ -131,6 +142,13 @@ class App:
         path, asked = versions.split(request.rel_url.raw_path)
         route, variables = self.table.find(request.method, path)
         call = Call(request, versions.negotiate(asked), variables)
+        trace = request.headers.get(TRACE)
+        if trace is None:
+            return await self._handled(route, call)
+        with self.recorded(trace, f"{request.method} {path}"):
+            return await self._handled(route, call)
+
+    async def _handled(self, route: Route, call: Call) -> web.StreamResponse:
         if route.cancel:
             return await route.handler(call)
         act = asyncio.ensure_future(route.handler(call))

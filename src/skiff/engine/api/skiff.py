@@ -1,4 +1,4 @@
-"""/skiff/…: what Docker's API has no words for: trash and undo, what a prune would take, branches, check.
+"""/skiff/…: what Docker's API has no words for: trash and undo, what a prune would take, check, traces.
 
 Under a prefix of its own, so that a request sent to another engine is refused and never half understood.
 """
@@ -13,6 +13,7 @@ from skiff.docker.filters import Filters
 from skiff.engine.api.app import Route, delete, get, json, post
 from skiff.engine.api.call import Call
 from skiff.engine.system.check import Check
+from skiff.engine.system.trace import Traces
 from skiff.engine.system.trash import Trash
 from skiff.errors import NotFound
 
@@ -25,10 +26,11 @@ Previews = Mapping[str, tuple[Sequence[str], Preview]]
 class SkiffRoutes:
     """previews: (noun in the path, filters allowed, preview)."""
 
-    def __init__(self, trash: Trash, check: Check, previews: Previews) -> None:
+    def __init__(self, trash: Trash, check: Check, previews: Previews, traces: Traces) -> None:
         self.trash = trash
         self.checked = check
         self.previews = previews
+        self.traces = traces
 
     def routes(self) -> Iterator[Route]:
         yield get("/skiff/trash", self.list)
@@ -39,6 +41,7 @@ class SkiffRoutes:
         yield get("/skiff/prunable/{noun}", self.prunable)
         yield get("/skiff/check", self.check)
         yield post("/skiff/check", self.mend)
+        yield get("/skiff/traces/{name}", self.trace)
 
     async def list(self, call: Call) -> web.Response:
         return json({"Entries": self.trash.list(), "Usage": self.trash.usage()})
@@ -61,6 +64,9 @@ class SkiffRoutes:
             raise NotFound(f"nothing is called {call['noun']}: expected {', '.join(self.previews)}")
         known, preview = self.previews[call["noun"]]
         return json(await preview(filters.parse(call.text("filters"), known)))
+
+    async def trace(self, call: Call) -> web.Response:
+        return json(self.traces.take(call["name"]))
 
     async def check(self, call: Call) -> web.Response:
         return json(await self.checked.look())

@@ -8,7 +8,8 @@ exit ──► record: exited ──► waiters of the exit ──► cgroup, ne
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from msgspec.structs import replace
@@ -48,6 +49,8 @@ class Supervisor:
         self.lifecycle = lifecycle
         self.probes = probes
         self.announce = announce
+        # around the work that follows an exit
+        self.traced: Callable[[str], AbstractContextManager[object]] = nullcontext
         self._group: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -81,7 +84,8 @@ class Supervisor:
             if id not in self.records:
                 return
             container = self.records.get(id)
-            await self._settle(container, exit)
+            with self.traced(id):
+                await self._settle(container, exit)
 
     async def _settle(self, container: Container, exit: TaskExit) -> None:
         id = container.id

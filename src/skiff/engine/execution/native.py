@@ -22,7 +22,7 @@ from skiff.engine.execution.connection import Connection
 from skiff.engine.execution.native_task import NativeTask
 from skiff.engine.execution.runtime import Bundle, RuntimeFailure, Stdio, TaskExit, failure
 from skiff.errors import AlreadyExists
-from skiff.linux import cgroups, fds, safepath
+from skiff.linux import cgroups, fds, safepath, watching
 from skiff.oci.runtime import Mount
 from skiff.paths import RunPaths
 from skiff.runtime.protocol import Create, Created, Failed, Quit, Status, decode_for_engine, encode
@@ -93,6 +93,7 @@ class NativeRuntime:
     ) -> NativeTask:
         if bundle.id in self._tasks:
             raise AlreadyExists(f"a task {bundle.id} exists already")
+        traced = watching.recorder.get()
         wish = Create(
             id=bundle.id,
             bundle=bundle.path,
@@ -100,6 +101,7 @@ class NativeRuntime:
             stdio=stdio,
             runtime=tuple(runtime),
             init=init,
+            trace=traced.name if traced else "",
         )
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         connection = Connection(ours)
@@ -113,8 +115,12 @@ class NativeRuntime:
         if isinstance(first, Created):
             task = NativeTask(bundle.id, first.pid, bundle.path, connection, self._ended, self._deleted)
             self._tasks[bundle.id] = task
+            if traced is not None:
+                traced.followed.add(bundle.id)
             return task
         connection.close()
+        if traced is not None:
+            traced.add(watching.from_file(f"{bundle.path}/{traced.name}"))
         if isinstance(first, Failed):
             raise failure(first.error)
         raise RuntimeFailure("the runtime ended before the container was made", step="create")

@@ -18,6 +18,7 @@ from skiff.engine.execution.runtime import (
     instant,
 )
 from skiff.errors import AlreadyExists, Conflict, InvalidParameter, NotFound
+from skiff.linux import watching
 from skiff.oci.runtime import Process as ProcessSpec
 from skiff.oci.runtime import Resources
 from skiff.runtime import protocol
@@ -220,7 +221,15 @@ class NativeTask:
             raise NotFound(f"no such task: {self.id}")
         if self._connection is None or (self._exit.done() and not self._connection.open):
             raise Conflict(f"task {self.id} is not running")
-        return await self._connection.ask(request, tuple(sock.fileno() for sock in riders if sock))
+        traced = watching.recorder.get()
+        if traced is not None:
+            request = structs.replace(request, trace=traced.name)
+        try:
+            return await self._connection.ask(request, tuple(sock.fileno() for sock in riders if sock))
+        finally:
+            # What was made is written down until the start: one file for the monitor, init and both requests.
+            if traced is not None and (self.started or isinstance(request, protocol.Start)):
+                traced.add(watching.from_file(f"{self.bundle}/{traced.name}"))
 
     def _check(self, reply: Reply) -> None:
         if reply.error is not None:

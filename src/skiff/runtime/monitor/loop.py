@@ -19,7 +19,7 @@ from msgspec import DecodeError, json
 from msgspec.structs import replace
 
 from skiff.errors import SkiffError
-from skiff.linux import cgroups, fds, processes, terminals
+from skiff.linux import cgroups, fds, processes, terminals, watching
 from skiff.oci.runtime import Process, Spec
 from skiff.runtime import protocol
 from skiff.runtime.isolation import create, join
@@ -87,6 +87,7 @@ class Monitor:
 
     def run(self) -> None:
         """From Create to the end."""
+        watching.to_file(self.bundle, self.wish.trace)
         try:
             self._create()
         except StepFailed as failure:
@@ -249,6 +250,7 @@ class Monitor:
             self.control.say(Reply(seq=0, error=StepError("request", 22, str(error))))
             return
         reply = Reply(seq=request.seq)
+        watching.to_file(self.bundle, request.trace)
         try:
             reply = self._answer(request, left)
         except StepFailed as failure:
@@ -262,6 +264,8 @@ class Monitor:
             reply = Reply(seq=request.seq, error=StepError(type(request).__name__.lower(), 22, str(error)))
         finally:
             fds.close_all(left)
+        if self.started or self.exited:
+            watching.end_file()
         self.control.say(reply)
 
     def _answer(self, request: protocol.ToMonitor, riders: list[int]) -> Reply:
