@@ -17,11 +17,13 @@ from skiff.errors import InvalidParameter, SkiffError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
+    from collections.abc import Iterator, Sized
+    from typing import Any, TypeVar
 
     from skiff.cli.flags import Parsed
     from skiff.cli.session import Session
+
+    Piece = TypeVar("Piece", bound=Sized)
 
 _IS_DIRECTORY = 1 << 31  # bits of Go's fs.FileMode
 _IS_LINK = 1 << 27
@@ -62,7 +64,7 @@ class Counter:
         self._told = self._begun
         self.size = 0
 
-    def through(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    def through(self, chunks: Iterator[Piece]) -> Iterator[Piece]:
         for chunk in chunks:
             self.size += len(chunk)
             yield chunk
@@ -205,11 +207,11 @@ def _in(session: Session, asked: Parsed, path: str, container: str, target: str,
         source = where[:-2] or "/"
     if whence.asserts_directory:
         source = _real(source)
-    content = tarball.packed(
+    packed = tarball.packed(
         source.encode("utf-8", "surrogateescape"), name.encode("utf-8", "surrogateescape") or b"./"
     )
     try:
-        engine.put_archive(container, directory, counter.through(content), copy_uid_gid=asked["archive"])
+        engine.put_archive(container, directory, counter.through(packed), copy_uid_gid=asked["archive"])
     except OSError as error:
         raise SkiffError(_words(error)) from None
     counter.done(f"{container}:{label}")

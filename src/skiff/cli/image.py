@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posix
+import stat
 import sys
 import time
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from skiff.cli.flags import Parsed
     from skiff.cli.session import Session
+    from skiff.client.connection import Pieces
 
     Json = dict[str, Any]
 
@@ -213,15 +215,25 @@ def write_stream(chunks: Iterator[bytes], path: str, wrong: str) -> None:
             pass
 
 
-def read_pieces(path: str) -> Iterator[bytes]:
+def read_pieces(path: str) -> Pieces:
     """A file's bytes, or stdin's for "" and "-"."""
     if path in ("", "-"):
-        while data := posix.read(0, PIECE):
-            yield data
+        yield from _pieces(0)
         return
-    with open(path, "rb") as file:
-        while data := file.read(PIECE):
-            yield data
+    with open(path, "rb", buffering=0) as file:
+        yield from _pieces(file.fileno())
+
+
+def _pieces(fd: int) -> Pieces:
+    from skiff.client.connection import FilePart
+
+    status = posix.fstat(fd)
+    if stat.S_ISREG(status.st_mode):
+        left = status.st_size - posix.lseek(fd, 0, 1)
+        if left > 0:
+            yield FilePart(fd, left)
+    while data := posix.read(fd, PIECE):
+        yield data
 
 
 def _must_open(path: str) -> None:
@@ -256,7 +268,7 @@ def import_image(session: Session, asked: Parsed) -> int:
     }
     if source.startswith(("http://", "https://")):
         query["fromSrc"] = source
-        pieces: Iterator[bytes] = iter(())
+        pieces: Pieces = iter(())
     else:
         if source != "-":
             _must_open(source)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    from skiff.client.connection import Pieces
+
     Json = dict[str, Any]
     Filters = dict[str, list[str]]
 
@@ -212,7 +214,7 @@ class EngineClient:
         return self.connection.request("GET", f"/containers/{quote(id)}/archive", query={"path": path})
 
     def put_archive(
-        self, id: str, path: str, tar: Iterator[bytes], *, copy_uid_gid: bool = False, keep_type: bool = True
+        self, id: str, path: str, tar: Pieces, *, copy_uid_gid: bool = False, keep_type: bool = True
     ) -> None:
         query = {
             "path": path,
@@ -269,7 +271,7 @@ class EngineClient:
         headers = {"X-Registry-Auth": auth} if auth else {}
         return self.connection.request("POST", "/images/create", query=query, headers=headers).lines()
 
-    def import_image(self, body: Iterator[bytes], **query: Any) -> Iterator[Json]:
+    def import_image(self, body: Pieces, **query: Any) -> Iterator[Json]:
         """query: fromSrc, repo, tag, message, changes, platform."""
         return self.connection.request("POST", "/images/create", query=query, body=body).lines()
 
@@ -306,7 +308,7 @@ class EngineClient:
         """A tar: read `.chunks()`."""
         return self.connection.request("GET", "/images/get", query={"names": names, **query})
 
-    def load_images(self, tar: Iterator[bytes], *, quiet: bool = False, **query: Any) -> Iterator[Json]:
+    def load_images(self, tar: Pieces, *, quiet: bool = False, **query: Any) -> Iterator[Json]:
         headers = {"Content-Type": "application/x-tar"}
         query = {"quiet": quiet, **query}
         return self.connection.request("POST", "/images/load", query=query, body=tar, headers=headers).lines()

@@ -9,35 +9,44 @@ from __future__ import annotations
 import posix
 import stat
 
+from skiff.client.connection import FilePart
 from skiff.errors import HostileArchive, SkiffError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from skiff.client.connection import Pieces
+
 BLOCK = 512
 PIECE = 1 << 20
+LARGE = 1 << 18  # bytes of a file that are not worth a copy
 LARGEST_HEADER = 1 << 20
 _STEP = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
 _NEW = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
 
 
-def packed(path: bytes, title: bytes) -> Iterator[bytes]:
+def packed(path: bytes, title: bytes) -> Pieces:
     """The archive of a file or tree; title: what its top is called. OSError."""
     links: dict[tuple[int, int], bytes] = {}
     held: list[bytes] = []
     size = 0
     for piece in _entry(path, title, links):
+        if isinstance(piece, FilePart):
+            yield b"".join(held)
+            held, size = [], 0
+            yield piece
+            continue
         held.append(piece)
         size += len(piece)
         if size >= PIECE:
-            yield b"".join(held) if len(held) > 1 else held[0]
+            yield b"".join(held)
             held, size = [], 0
     held.append(bytes(2 * BLOCK))
     yield b"".join(held)
 
 
-def _entry(path: bytes, title: bytes, links: dict[tuple[int, int], bytes]) -> Iterator[bytes]:
+def _entry(path: bytes, title: bytes, links: dict[tuple[int, int], bytes]) -> Pieces:
     status = posix.lstat(path)
     kind = stat.S_IFMT(status.st_mode)
     if kind == stat.S_IFDIR:
@@ -61,12 +70,15 @@ def _entry(path: bytes, title: bytes, links: dict[tuple[int, int], bytes]) -> It
         yield _header(b"3" if kind == stat.S_IFCHR else b"4", title, status, device=status.st_rdev)
 
 
-def _file(path: bytes, title: bytes) -> Iterator[bytes]:
+def _file(path: bytes, title: bytes) -> Pieces:
     fd = posix.open(path, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
     try:
         status = posix.fstat(fd)
         left = status.st_size
         yield _header(b"0", title, status, size=left)
+        if left >= LARGE:
+            yield FilePart(fd, left)
+            left = 0
         while left and (data := posix.read(fd, min(left, PIECE))):
             left -= len(data)
             yield data

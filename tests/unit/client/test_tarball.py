@@ -1,8 +1,12 @@
 """Trees to archives and back, and archives that mean harm."""
 
+import _socket
 import io
 import os
+import socket
 import tarfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skiff.client import tarball
+from skiff.client.connection import FilePart
 from skiff.errors import SkiffError
 
 
@@ -24,9 +29,25 @@ def _tree(root: Path) -> Path:
     return root / "d"
 
 
+def _sent(pieces: Iterator[bytes | FilePart]) -> bytes:
+    """What arrives behind a plain socket."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs, ThreadPoolExecutor(1) as pool:
+        arrived = pool.submit(theirs.makefile("rb").read)
+        raw = _socket.socket(fileno=os.dup(ours.fileno()))
+        for piece in pieces:
+            if isinstance(piece, FilePart):
+                piece.send(raw)
+            else:
+                raw.sendall(piece)
+        raw.close()
+        ours.shutdown(socket.SHUT_WR)
+        return arrived.result()
+
+
 def test_a_tree_survives(tmp_path: Path) -> None:
     tree = _tree(tmp_path)
-    archive = b"".join(tarball.packed(os.fsencode(tree), b"top"))
+    archive = _sent(tarball.packed(os.fsencode(tree), b"top"))
     with tarfile.open(fileobj=io.BytesIO(archive)) as read:
         assert {"top", "top/f", "top/sub", "top/sub/" + "long" * 40} <= set(read.getnames())
     (tmp_path / "out").mkdir()

@@ -51,13 +51,14 @@ class ContainerFileRoutes:
             return await pour(call.request, response, visit)
 
     async def write(self, call: Call) -> web.Response:
-        await self.files.put(
-            call["id"],
-            call.text("path"),
-            streaming.body(call.request),
-            keep_kind=call.flag("noOverwriteDirNonDir"),
-            as_user=call.flag("copyUIDGID"),
-        )
+        async with streaming.upload(call.request) as archive:
+            await self.files.put(
+                call["id"],
+                call.text("path"),
+                archive,
+                keep_kind=call.flag("noOverwriteDirNonDir"),
+                as_user=call.flag("copyUIDGID"),
+            )
         return web.Response()
 
     async def changes(self, call: Call) -> web.Response:

@@ -1,4 +1,4 @@
-"""Taking a client's socket out of HTTP: attach and exec carry raw streams after the headers.
+"""Taking a client's socket out of HTTP: for raw streams (attach, exec), and for archives, which are large.
 
     handler ── take ──► headers written, aiohttp lets go ──► socket + the bytes it had read too far
 
@@ -19,6 +19,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 
+from skiff.engine.storage.uploads import Upload
 from skiff.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -89,10 +90,12 @@ async def take(request: web.BaseRequest, content_type: str) -> Taken:
 
 
 class Connection(RequestHandler):
-    """One client. What follows the request for a stream is kept from the parser: it is not HTTP.
+    """One client. What follows the request for a stream is kept from the parser: it is not HTTP. So is the
+    body of a request that uploads an archive, until the handler has decided who reads it.
 
-    The end of that request is found where clients put it: in the first bytes of a message, with a length or
-    without a body. (A request cut into several packets is parsed as usual; no client writes ahead then.)
+    The end of that request (or of its head) is found where clients put it: in the first bytes of a message,
+    with a length or without a body. (A request cut into several packets is parsed as usual; no client writes
+    ahead then.)
     """
 
     __slots__ = ("_early", "_expects", "_holds")
@@ -109,8 +112,12 @@ class Connection(RequestHandler):
             return
         if self._expects:
             length = self._expects
+        elif self._current_request is not None or self._messages:
+            length = 0  # the body of a request: it may hold anything
         elif STREAM_REQUEST.match(data):
             length = request_length(data)
+        elif UPLOAD_REQUEST.match(data):
+            length = upload_head(data)
         else:
             length = 0
         if not length:
@@ -147,7 +154,7 @@ class Connection(RequestHandler):
 
     def release(self) -> None:
         """The answer was no stream after all: go on with HTTP."""
-        if self._holds:
+        if self._holds and not self._close:
             self._holds = False
             if isinstance(self.transport, asyncio.Transport) and not self.transport.is_closing():
                 self.transport.resume_reading()
@@ -155,10 +162,35 @@ class Connection(RequestHandler):
             if early:
                 super().data_received(early)
 
+    def upload(self) -> Upload | None:
+        """The body of the request, for others to read; None where there is no plain socket."""
+        if not self._holds or not isinstance(self.transport, asyncio.Transport):
+            return None
+        if self.transport.is_closing() or self.ssl_context is not None:
+            return None
+        stream = socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno()))
+        return Upload(stream, self.taken(), self._uploaded)
+
+    def _uploaded(self, ended: bool) -> None:
+        """The parser, which has seen the head, is told that the body has come."""
+        if not isinstance(self.transport, asyncio.Transport) or self.transport.is_closing():
+            return
+        super().data_received(b"0\r\n\r\n")
+        if ended:
+            self._holds = False
+            self.transport.resume_reading()
+        else:
+            self.close()  # once the answer is sent: what is left of the body is no request
+
 
 STREAM_REQUEST: Final = re.compile(rb"POST [^ ?]*/(?:attach|exec/[^/ ?]+/start)(?:\?[^ ]*)? HTTP/1")
+UPLOAD_REQUEST: Final = re.compile(
+    rb"(?:PUT [^ ?]*/archive|POST [^ ?]*/images/load|POST [^ ?]*/images/create\?[^ ]*fromSrc=-)[^ ]*"
+    rb" HTTP/1\.1\r"
+)
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})[ \t]*\r\n", re.IGNORECASE)
 _CHUNKED: Final = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
+_CHUNKED_ALONE: Final = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNORECASE)
 
 
 def request_length(data: bytes) -> int:
@@ -171,6 +203,12 @@ def request_length(data: bytes) -> int:
         return 0
     length = _LENGTH.search(head)
     return end + 4 + (int(length[1]) if length else 0)
+
+
+def upload_head(data: bytes) -> int:
+    """Bytes of the head at the start of data, when it is whole and announces chunks; else 0. Pure."""
+    end = data.find(b"\r\n\r\n")
+    return end + 4 if end >= 0 and _CHUNKED_ALONE.search(data, 0, end + 2) else 0
 
 
 class Server(web.Server):

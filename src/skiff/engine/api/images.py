@@ -61,24 +61,28 @@ class ImageRoutes:
                 credentials=from_header(call.request.headers.get("X-Registry-Auth", "")),
             )
         elif call.text("fromSrc") == "-":
+            return await self._import(call)
+        else:
+            raise NotImplementedHere("skiff does not import from a URL: send the archive with fromSrc=-")
+        return await streaming.lines(call.request, _told(work))
+
+    async def _import(self, call: Call) -> web.StreamResponse:
+        async with streaming.upload(call.request) as archive:
             work = self.images.import_tar(
-                streaming.body(call.request),
+                archive,
                 reference=call.text("repo"),
                 tag=call.text("tag"),
                 message=call.text("message"),
                 changes=call.texts("changes"),
                 platform=self._platform(call),
             )
-        else:
-            raise NotImplementedHere("skiff does not import from a URL: send the archive with fromSrc=-")
-        return await streaming.lines(call.request, _told(work))
+            return await streaming.lines(call.request, _told(work))
 
     async def load(self, call: Call) -> web.StreamResponse:
-        work = self.images.load(
-            streaming.body(call.request), quiet=call.flag("quiet"), platform=self._platform(call)
-        )
-        # as Docker: what is no archive is told in the stream, under status 200
-        return await streaming.lines(call.request, _told(work, begun=True))
+        async with streaming.upload(call.request) as archive:
+            work = self.images.load(archive, quiet=call.flag("quiet"), platform=self._platform(call))
+            # as Docker: what is no archive is told in the stream, under status 200
+            return await streaming.lines(call.request, _told(work, begun=True))
 
     async def tag(self, call: Call) -> web.Response:
         await self.images.tag(call["name"], call.text("repo"), call.text("tag"))

@@ -1,10 +1,16 @@
-"""Replies that grow: JSON lines and raw streams. Headers leave at once; clients wait for them."""
+"""Replies that grow: JSON lines and raw streams. Headers leave at once; clients wait for them.
+
+And requests whose body is a stream.
+"""
 
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 
 from aiohttp import web
 
+from skiff.engine.api import hijack
 from skiff.engine.api.headers import STANDARD
+from skiff.engine.storage.uploads import Body
 
 
 async def begin(
@@ -40,3 +46,18 @@ async def body(request: web.BaseRequest) -> AsyncIterator[bytes]:
     """The request's body, as it arrives."""
     while chunk := await request.content.readany():
         yield chunk
+
+
+@asynccontextmanager
+async def upload(request: web.BaseRequest) -> AsyncIterator[Body]:
+    """The request's body, an archive: still on its socket where that can be given away."""
+    connection = request.protocol
+    found = connection.upload() if isinstance(connection, hijack.Connection) else None
+    if found is None:
+        hijack.release(request)
+        yield body(request)
+        return
+    try:
+        yield found
+    finally:
+        found.close(ended=False)

@@ -13,6 +13,7 @@ import stat
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import PurePosixPath
 from typing import Any
 
 from msgspec import Struct
@@ -27,6 +28,7 @@ from skiff.engine.containers.volumes import Volumes
 from skiff.engine.storage import diff
 from skiff.engine.storage.compression import detect
 from skiff.engine.storage.snapshots import SnapshotKey, Snapshotter
+from skiff.engine.storage.uploads import Body, Upload
 from skiff.errors import InvalidParameter
 from skiff.paths import DataPaths
 
@@ -111,7 +113,7 @@ class Files:
         self,
         name: str,
         path: str,
-        archive: AsyncIterator[bytes],
+        archive: Body,
         *,
         keep_kind: bool = False,
         as_user: bool = False,
@@ -122,11 +124,7 @@ class Files:
         belongs to the container's user. NotFound, InvalidParameter. Engine API, PutContainerArchive.
         """
         container = self.records.find(name)
-        first = b""
-        async for chunk in archive:
-            first += chunk
-            if len(first) >= 16:
-                break
+        first = await archive.head() if isinstance(archive, Upload) else await _head(archive)
         owner = None
         if as_user and container.config.user:
             user = self.starting.identities.of(container, container.config.user).user
@@ -143,7 +141,10 @@ class Files:
         async with self._visit(name, job) as visit:
             if not first:
                 return
-            await _feed(visit, first, archive)
+            if isinstance(archive, Upload):
+                await _hand_over(visit, archive)
+            else:
+                await _feed(visit, first, archive)
             self.announce(container, "extract-to-dir")
 
     async def changes(self, name: str) -> Sequence[Change]:
@@ -251,7 +252,8 @@ def _differs(upper: str, lowers: Sequence[str], path: str) -> bool:
 
 
 def _kernel_mounts(pid: int, wanted: Sequence[str]) -> list[str]:
-    """Where the process has mounts that hold nobody's files: the kernel's, and /dev. The innermost first.
+    """Where the process has mounts that hold nobody's files: the kernel's, and /dev. What is mounted below
+    goes with them, so only the outermost are told.
 
     wanted: destinations that the user asked for. Links in proc lead elsewhere, so proc is always among them.
     proc_pid_mountinfo(5)
@@ -264,7 +266,34 @@ def _kernel_mounts(pid: int, wanted: Sequence[str]) -> list[str]:
             in_dev = path == "/dev" or path.startswith("/dev/")
             if after.split(" ", 1)[0] in KERNELS or (in_dev and path not in wanted):
                 found.add(path)
-    return sorted(found, key=len, reverse=True)
+    return [
+        path for path in sorted(found) if not found & {str(above) for above in PurePosixPath(path).parents}
+    ]
+
+
+async def _head(archive: AsyncIterator[bytes]) -> bytes:
+    """Enough of its first bytes to tell a compression by, or all there are."""
+    first = b""
+    async for chunk in archive:
+        first += chunk
+        if len(first) >= 16:
+            break
+    return first
+
+
+async def _hand_over(visit: Visit, archive: Upload) -> None:
+    """The visit reads the client's socket itself."""
+    early = os.memfd_create("early", os.MFD_CLOEXEC)
+    try:
+        with open(early, "wb", closefd=False) as file:
+            file.write(archive.early)
+        await visit.go(archive.stream.fileno(), early, framed=True)
+    finally:
+        os.close(early)
+    try:
+        await visit.answer()
+    finally:
+        archive.close(ended=visit.ended)
 
 
 async def _feed(visit: Visit, first: bytes, archive: AsyncIterator[bytes]) -> None:

@@ -6,8 +6,10 @@ those that no image uses are deleted again.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from datetime import UTC, datetime
+from functools import partial
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -18,9 +20,10 @@ from skiff.engine.images.names import LayerRow, Names
 from skiff.engine.images.progress import Progress, layer, moving
 from skiff.engine.images.reporting import Emit
 from skiff.engine.images.spool import Entries, spool, spool_one
-from skiff.engine.images.unpack import Listener, Unpacker
+from skiff.engine.images.unpack import Begun, Listener, Unpacker
 from skiff.engine.storage.content import ContentStore
 from skiff.engine.storage.leases import Leases
+from skiff.engine.storage.uploads import Body
 from skiff.errors import InvalidParameter, NotFound
 from skiff.oci import image as images
 from skiff.oci import manifest as manifests
@@ -39,6 +42,42 @@ class _Saved(Struct, frozen=True, rename="pascal"):
     config: str
     repo_tags: tuple[str, ...] | None = None
     layers: tuple[str, ...] | None = None
+
+
+class _Ahead:
+    """Layers are extracted while the archive still comes in: what it holds of them is told at its end. Those
+    whose content is here already are not.
+    """
+
+    def __init__(self, unpacker: Unpacker, content: ContentStore, names: Names) -> None:
+        self._unpacker = unpacker
+        self._content = content
+        layers = [layer for row in names.images() for layer in row.layers]
+        self._known = {str(layer.diff_id) for layer in layers} | {str(layer.blob) for layer in layers}
+        self._begun: dict[Digest, Begun] = {}
+
+    def begin(self, digest: Digest) -> None:
+        """A blob that may be a layer has come. Called from the thread that reads the archive."""
+        if digest not in self._known and digest not in self._begun:
+            self._begun[digest] = self._unpacker.begin(self._content.open(digest))
+
+    def take(self, digest: Digest) -> Begun | None:
+        return self._begun.pop(digest, None)
+
+    def __enter__(self) -> "_Ahead":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for begun in self._begun.values():
+            self._unpacker.forget(begun)
+
+
+class _Told(NamedTuple):
+    """What goes along with a load."""
+
+    emit: Emit
+    ahead: _Ahead
+    quiet: bool
 
 
 class Loader:
@@ -62,27 +101,26 @@ class Loader:
         self._platform = platform
 
     async def load(
-        self, stream: AsyncIterator[bytes], platform: Platform | None, emit: Emit, *, quiet: bool
+        self, stream: Body, platform: Platform | None, emit: Emit, *, quiet: bool
     ) -> list[ImageID]:
         """The images of the archive, in its order. InvalidParameter, HostileArchive, DigestMismatch."""
-        with self._leases.hold() as lease:
-            held = await spool(stream, self._content, lease.add)
+        with self._leases.hold() as lease, _Ahead(self._unpacker, self._content, self._names) as ahead:
+            held = await spool(stream, self._content, lease.add, ahead.begin)
+            told = _Told(emit, ahead, quiet)
             try:
                 document = held.get("manifest.json")
                 if document is not None:
-                    return await self._docker(held, self._read(document), emit, quiet=quiet)
+                    return await self._docker(held, self._read(document), told)
                 document = held.get("index.json")
                 if document is not None:
-                    return await self._layout(
-                        self._read(document), platform or self._platform, emit, quiet=quiet
-                    )
+                    return await self._layout(self._read(document), platform or self._platform, told)
                 raise InvalidParameter("invalid archive: expected a manifest.json or an index.json in it")
             finally:
                 await asyncio.to_thread(self._drop_unused, held)
 
     async def import_tar(
         self,
-        stream: AsyncIterator[bytes],
+        stream: Body,
         name: Reference | None,
         message: str,
         changes: Sequence[str],
@@ -108,7 +146,7 @@ class Loader:
             )
             return await self._assembler.image(config, [row], names=[name] if name else ())
 
-    async def _docker(self, held: Entries, document: bytes, emit: Emit, *, quiet: bool) -> list[ImageID]:
+    async def _docker(self, held: Entries, document: bytes, told: _Told) -> list[ImageID]:
         try:
             saved = msgspec.json.decode(document, type=tuple[_Saved, ...])
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -118,10 +156,10 @@ class Loader:
             names = [parse(tag) for tag in one.repo_tags or ()]
             config = self._read(held.must(one.config))
             layers = [held.must(path) for path in one.layers or ()]
-            found.append(await self._store(config, layers, names, emit, quiet=quiet))
+            found.append(await self._store(config, layers, names, told))
         return found
 
-    async def _layout(self, document: bytes, platform: Platform, emit: Emit, *, quiet: bool) -> list[ImageID]:
+    async def _layout(self, document: bytes, platform: Platform, told: _Told) -> list[ImageID]:
         index = manifests.parse(document, manifests.OCI_INDEX)
         assert isinstance(index, Index)
         found = []
@@ -137,9 +175,7 @@ class Loader:
                     raise InvalidParameter(f"manifest {chosen.digest} is an index within an index")
             config = self._read(manifest.config.digest)
             layers = [one.digest for one in manifest.layers]
-            found.append(
-                await self._store(config, layers, _names(descriptor), emit, chosen.digest, quiet=quiet)
-            )
+            found.append(await self._store(config, layers, _names(descriptor), told, chosen.digest))
         return found
 
     async def _store(
@@ -147,10 +183,8 @@ class Loader:
         data: bytes,
         blobs: Sequence[Digest],
         names: Sequence[Reference],
-        emit: Emit,
+        told: _Told,
         manifest: Digest | None = None,
-        *,
-        quiet: bool,
     ) -> ImageID:
         config = images.parse(data)
         if len(config.diff_ids) != len(blobs):
@@ -160,12 +194,14 @@ class Loader:
         rows: list[LayerRow] = []
         for number, (diff_id, blob) in enumerate(zip(config.diff_ids, blobs, strict=True)):
             below = config.diff_ids[:number]
-            rows.append(await self._assembler.layer(blob, below, diff_id, _listener(emit, diff_id, quiet)))
+            tell = _listener(told.emit, diff_id, told.quiet)
+            begun = partial(told.ahead.take, blob)
+            rows.append(await self._assembler.layer(blob, below, diff_id, tell, begun))
         id = await self._assembler.image(data, rows, names=names, manifest=manifest)
         for name in names:
-            emit(Progress(stream=f"Loaded image: {name.familiar}\n"))
+            told.emit(Progress(stream=f"Loaded image: {name.familiar}\n"))
         if not names:
-            emit(Progress(stream=f"Loaded image ID: {id}\n"))
+            told.emit(Progress(stream=f"Loaded image ID: {id}\n"))
         return id
 
     def _read(self, digest: Digest) -> bytes:

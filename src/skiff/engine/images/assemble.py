@@ -6,13 +6,13 @@ collector finds.
 
 import asyncio
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
 from msgspec.structs import replace
 
 from skiff.engine.images.names import ImageRow, LayerRow, Names
-from skiff.engine.images.unpack import Listener, Unpacker
+from skiff.engine.images.unpack import Begun, Listener, Unpacker
 from skiff.engine.storage.content import ContentStore
 from skiff.engine.storage.leases import Leases
 from skiff.errors import NotFound
@@ -48,10 +48,12 @@ class Assembler:
         below: Sequence[DiffID],
         diff_id: DiffID | None = None,
         tell: Listener = _unheard,
+        begun: Callable[[], Begun | None] = lambda: None,
     ) -> LayerRow:
         """A blob of the content store becomes the committed layer above the diff IDs below. DigestMismatch.
 
         diff_id: what it must come to; None takes what it comes to. The caller holds a lease on the blob.
+        begun: gives its extraction, if that is under way; called when the layer is wanted at all.
         """
         size = self._content.info(blob).size
         parent = chain_id(below)
@@ -68,9 +70,8 @@ class Assembler:
                 known = self._names.layer_size(chain)
                 unpacked = known if known is not None else await asyncio.to_thread(self._unpacker.size, chain)
             else:
-                draft = await self._unpacker.extract(
-                    lambda: self._content.open(blob), diff_id, size, tell_all
-                )
+                ahead = begun() or self._unpacker.begin(await asyncio.to_thread(self._content.open, blob))
+                draft = await self._unpacker.finished(ahead, diff_id, size, tell_all)
                 unpacked = draft.applied.size
                 await self._unpacker.commit(draft, chain, parent)
         return LayerRow(chain, diff_id, unpacked, blob, "", size)

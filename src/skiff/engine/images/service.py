@@ -7,7 +7,7 @@ Puller, Loader, Remover.
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from msgspec.structs import replace
@@ -49,6 +49,7 @@ from skiff.engine.storage.leases import Leases
 from skiff.engine.storage.removed import Bin
 from skiff.engine.storage.snapshots import Snapshotter
 from skiff.engine.storage.state import MemoryState, StateStore
+from skiff.engine.storage.uploads import Body
 from skiff.errors import Conflict, InvalidParameter, NotFound
 from skiff.oci.digest import Digest, ImageID
 from skiff.oci.image import ImageConfig
@@ -355,7 +356,7 @@ class Images:
         return reported(work)
 
     def load(
-        self, stream: AsyncIterator[bytes], *, quiet: bool = False, platform: Platform | None = None
+        self, stream: Body, *, quiet: bool = False, platform: Platform | None = None
     ) -> AsyncGenerator[Progress, None]:
         """ImageLoad: a docker-archive or OCI layout as tar, perhaps compressed, from the request's body."""
 
@@ -367,7 +368,7 @@ class Images:
 
     def import_tar(
         self,
-        stream: AsyncIterator[bytes],
+        stream: Body,
         *,
         reference: str = "",
         tag: str = "",

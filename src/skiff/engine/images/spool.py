@@ -1,25 +1,30 @@
 """An archive's files into blobs, while it streams in. Compressed or not, read once, forward.
 
-A thread parses the tar and writes; the event loop feeds it. Names in the archive are keys of a table, never
-paths of this machine.
+A thread parses the tar and writes; it reads the client's socket itself where it can, else the event loop
+feeds it. Names in the archive are keys of a table, never paths of this machine.
 """
 
 import asyncio
+import contextlib
 import posixpath
 import secrets
+import socket
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
 from skiff.engine.storage import tarstream
-from skiff.engine.storage.compression import decompressed
+from skiff.engine.storage.chunks import Chunks
+from skiff.engine.storage.compression import decompressed, detect
 from skiff.engine.storage.content import ContentStore
-from skiff.engine.storage.tarstream import Source
+from skiff.engine.storage.tarstream import BLOCK, Source
+from skiff.engine.storage.uploads import Body, Upload
 from skiff.errors import InvalidParameter
 from skiff.oci.digest import Digest
 
 MOST_ENTRIES = 100_000  # an archive of images has a handful per layer
 _MOST_LINKS = 8
+MAGIC = 257  # where a tar's first header says `ustar`
 
 T = TypeVar("T")
 Add = Callable[[str], None]
@@ -49,10 +54,10 @@ class Entries:
 
 
 class Feed:
-    """An async stream, read by a thread. `stop` makes the reader fail instead of waiting for ever."""
+    """A body, read by a thread. `stop` makes the reader fail instead of waiting for ever."""
 
-    def __init__(self, stream: AsyncIterator[bytes]) -> None:
-        self._stream = stream
+    def __init__(self, body: AsyncIterator[bytes]) -> None:
+        self._body = body
         self._loop = asyncio.get_running_loop()
         self._rest = memoryview(b"")
         self._waiting: Future[bytes] | None = None
@@ -71,33 +76,59 @@ class Feed:
         taken, self._rest = self._rest[:size], self._rest[size:]
         return bytes(taken)
 
+    def drain(self) -> bool:
+        return True  # whoever parses HTTP knows where the body ends
+
     def stop(self) -> None:
         self._stopped = True
         if self._waiting is not None:
             self._waiting.cancel()
 
     async def _next(self) -> bytes:
-        async for chunk in self._stream:
+        async for chunk in self._body:
             if chunk:
                 return chunk
         return b""
 
 
-async def spool(stream: AsyncIterator[bytes], content: ContentStore, add: Add) -> Entries:
-    """Every regular file of the archive as a blob. add: keeps a digest from the collector. HostileArchive."""
-    feed = Feed(stream)
-    return await _in_thread(feed, lambda: _spool(feed, content, add))
+class DirectFeed(Chunks):
+    """The same for a body that is still on its socket."""
+
+    def __init__(self, upload: Upload) -> None:
+        super().__init__(upload.stream.fileno(), upload.early)
+        self._stream = upload.stream
+
+    def stop(self) -> None:
+        with contextlib.suppress(OSError):  # the client has gone already
+            self._stream.shutdown(socket.SHUT_RD)
 
 
-async def spool_one(stream: AsyncIterator[bytes], content: ContentStore, add: Add) -> Digest:
-    """The stream itself as a blob, compressed as it came."""
-    feed = Feed(stream)
-    return await _in_thread(feed, lambda: _whole(feed, content, add))
+async def spool(body: Body, content: ContentStore, add: Add, found_tar: Callable[[Digest], None]) -> Entries:
+    """Every regular file of the archive as a blob. add: keeps a digest from the collector. HostileArchive.
+
+    found_tar: called in the thread with each blob that begins as a tar does, compressed or not.
+    """
+    return await _in_thread(body, lambda feed: _spool(feed, content, add, found_tar))
 
 
-async def _in_thread(feed: Feed, work: Callable[[], T]) -> T:
+async def spool_one(body: Body, content: ContentStore, add: Add) -> Digest:
+    """The body itself as a blob, compressed as it came."""
+    return await _in_thread(body, lambda feed: _whole(feed, content, add))
+
+
+async def _in_thread(body: Body, work: Callable[[Feed | DirectFeed], T]) -> T:
     """The result. When the wait is cancelled, the thread has ended before the cancellation goes on."""
-    running = asyncio.ensure_future(asyncio.to_thread(work))
+    feed = DirectFeed(body) if isinstance(body, Upload) else Feed(body)
+    ended = False
+
+    def run() -> T:
+        nonlocal ended
+        try:
+            return work(feed)
+        finally:
+            ended = feed.drain()
+
+    running = asyncio.ensure_future(asyncio.to_thread(run))
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
@@ -105,9 +136,14 @@ async def _in_thread(feed: Feed, work: Callable[[], T]) -> T:
         await asyncio.wait({running})
         running.exception()
         raise
+    finally:
+        if isinstance(body, Upload):
+            body.close(ended=ended)
 
 
-def _spool(feed: Feed, content: ContentStore, add: Add) -> Entries:
+def _spool(
+    feed: Feed | DirectFeed, content: ContentStore, add: Add, found_tar: Callable[[Digest], None]
+) -> Entries:
     found = Entries()
     source = Source(decompressed(feed.read))
     for count, entry in enumerate(tarstream.entries(source)):
@@ -121,8 +157,11 @@ def _spool(feed: Feed, content: ContentStore, add: Add) -> Entries:
             found.links[name] = _key(entry.link.decode(errors="replace"))
         elif entry.type == tarstream.REGULAR:
             ingest = content.ingest(f"archive {secrets.token_hex(16)}")
+            head = b""
             try:
                 for piece in source.pieces(entry.size):
+                    if len(head) < BLOCK:
+                        head += bytes(piece[:BLOCK])
                     ingest.write(piece)
                 known = _digest_of(name)
                 digest = ingest.commit(known, entry.size)
@@ -132,11 +171,13 @@ def _spool(feed: Feed, content: ContentStore, add: Add) -> Entries:
             add(digest)
             found.files[name] = digest
             found.digests.add(digest)
+            if detect(head) != "none" or head[MAGIC:].startswith(b"ustar"):
+                found_tar(digest)
     source.drain()
     return found
 
 
-def _whole(feed: Feed, content: ContentStore, add: Add) -> Digest:
+def _whole(feed: Feed | DirectFeed, content: ContentStore, add: Add) -> Digest:
     ingest = content.ingest(f"archive {secrets.token_hex(16)}")
     try:
         while chunk := feed.read(1 << 20):

@@ -10,7 +10,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 from skiff.engine.storage.apply import Draft, Layers
 from skiff.engine.storage.snapshots import Snapshotter
@@ -37,6 +37,13 @@ class _Work:
     def tell(self, status: str, current: int = 0, total: int = 0) -> None:
         for listener in self.listeners:
             listener(status, current, total)
+
+
+class Begun(NamedTuple):
+    """An extraction under way."""
+
+    blob: BinaryIO
+    draft: Future[Draft]
 
 
 class Unpacker:
@@ -86,14 +93,27 @@ class Unpacker:
         DigestMismatch, HostileArchive.
         When cancelled the extraction goes on in its thread, and its result is dropped there.
         """
-        blob = await asyncio.to_thread(open_blob)
-        future = self._threads.submit(self._extract, blob, diff_id)
+        begun = self.begin(await asyncio.to_thread(open_blob))
+        return await self.finished(begun, diff_id, size, tell)
+
+    def begin(self, blob: BinaryIO) -> Begun:
+        """The same in two steps: this one from any thread, before anybody knows where the layer belongs. The
+        other step is `finished`, or `forget`. blob: is closed when it is read.
+        """
+        return Begun(blob, self._threads.submit(self._extract, blob))
+
+    async def finished(self, begun: Begun, diff_id: DiffID | None, size: int, tell: Listener) -> Draft:
         try:
-            draft = await self._watched(future, blob, size, tell)
+            draft = await self._watched(begun.draft, begun.blob, size, tell)
         except asyncio.CancelledError:
-            future.add_done_callback(self._drop)
+            self.forget(begun)
             raise
+        if diff_id is not None:
+            await asyncio.to_thread(self._layers.verify, draft, diff_id)
         return draft
+
+    def forget(self, begun: Begun) -> None:
+        begun.draft.add_done_callback(self._drop)
 
     async def commit(self, draft: Draft, chain: ChainID, parent: ChainID | None) -> None:
         """Give the layer its place on parent, which must be committed."""
@@ -102,9 +122,9 @@ class Unpacker:
     async def discard(self, draft: Draft) -> None:
         await asyncio.to_thread(self._layers.discard, draft)
 
-    def _extract(self, blob: BinaryIO, diff_id: DiffID | None) -> Draft:
+    def _extract(self, blob: BinaryIO) -> Draft:
         with blob:
-            return self._layers.extract(blob, diff_id)
+            return self._layers.extract(blob)
 
     def _drop(self, future: Future[Draft]) -> None:
         if not future.cancelled() and future.exception() is None:

@@ -61,10 +61,10 @@ class Layers:
         """Start the helper ahead of the first layer, without waiting for it."""
         self._extractor.start()
 
-    def extract(self, blob: BinaryIO | int, expected: DiffID | None = None) -> Draft:
+    def extract(self, blob: BinaryIO | int) -> Draft:
         """Extract a layer: gzip, zstd or plain tar, told apart by its first bytes. The caller closes blob.
 
-        Raises HostileArchive, or DigestMismatch when it is not the layer expected, and leaves nothing behind.
+        Raises HostileArchive and leaves nothing behind.
         """
         own = os.open(
             f"/proc/self/fd/{blob if isinstance(blob, int) else blob.fileno()}", os.O_RDONLY | os.O_CLOEXEC
@@ -80,12 +80,19 @@ class Layers:
                     result, whole = self._extractor.run(Job(None), own), False
             else:
                 result, whole = self._extractor.run(Job(None), own), False
-            _verify(result.diff_id, expected)
             applied = Applied(DiffID(result.diff_id), result.size, result.entries)
             return Draft(key, applied, own, tuple(result.implied), whole)
         except BaseException:
             os.close(own)
             self._drop(key)
+            raise
+
+    def verify(self, draft: Draft, expected: DiffID) -> None:
+        """DigestMismatch, and the draft is discarded, when it is not the layer expected."""
+        try:
+            _verify(draft.applied.diff_id, expected)
+        except DigestMismatch:
+            self.discard(draft)
             raise
 
     def commit(self, draft: Draft, name: ChainID, parent: ChainID | None) -> None:
@@ -156,6 +163,6 @@ class Layers:
             self._snapshots.remove(key)
 
 
-def _verify(diff_id: str, expected: DiffID | None) -> None:
-    if expected is not None and diff_id != expected:
+def _verify(diff_id: str, expected: DiffID) -> None:
+    if diff_id != expected:
         raise DigestMismatch(f"the layer's content has digest {diff_id}: expected {expected}")

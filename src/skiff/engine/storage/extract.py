@@ -43,11 +43,11 @@ def main(fd: int, idle_seconds: float) -> None:
     door = socket.socket(fileno=fd)
     children: set[int] = set()
     while True:
-        wait = 0.2 if children else idle_seconds
-        readable, _, _ = select.select([door], [], [], wait)
+        is_idle = not children
+        readable, _, _ = select.select([door], [], [], idle_seconds if is_idle else 0.2)
         _reap(children)
         if not readable:
-            if not children:
+            if is_idle:
                 return
             continue
         message, fds, _, _ = socket.recv_fds(door, LARGEST_JOB, 2)

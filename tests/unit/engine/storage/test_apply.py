@@ -37,7 +37,9 @@ class Image:
 
     def add(self, data: bytes, expected: DiffID | None = None) -> Path:
         with open(self.blob(gzip.compress(data, 1)), "rb") as blob:
-            draft = self.layers.extract(blob, expected)
+            draft = self.layers.extract(blob)
+        if expected is not None:
+            self.layers.verify(draft, expected)
         assert draft.applied.diff_id == DiffID(of(data))
         name = ChainID(f"sha256:{len(self.names):064}")
         self.layers.commit(draft, name, self.names[-1] if self.names else None)

@@ -8,7 +8,6 @@ The rule: a child does nothing before its root is the container's, and imports n
 without `site`; it leaves when the engine does, or when idle.
 """
 
-import array
 import contextlib
 import json
 import os
@@ -22,6 +21,7 @@ from skiff.engine.containers.visiting.pack import Outlet, Packer
 from skiff.engine.containers.visiting.resolve import TooManyLinks
 from skiff.engine.containers.visiting.unpack import Refused, Unpacking
 from skiff.engine.storage import compression
+from skiff.engine.storage.chunks import Chunks
 from skiff.engine.storage.tarstream import Source
 from skiff.errors import HostileArchive
 
@@ -45,12 +45,13 @@ def main(fd: int) -> None:
     door = socket.socket(fileno=fd)
     children: set[int] = set()
     while True:
-        readable, _, _ = select.select([door], [], [], 0.2 if children else IDLE_SECONDS)
+        is_idle = not children
+        readable, _, _ = select.select([door], [], [], IDLE_SECONDS if is_idle else 0.2)
         for child in list(children):
             if os.waitpid(child, os.WNOHANG)[0]:
                 children.discard(child)
         if not readable:
-            if not children:
+            if is_idle:
                 return
             continue
         message, fds, _, _ = socket.recv_fds(door, LARGEST_JOB, 3)
@@ -88,7 +89,7 @@ def _serve(job: dict[str, Any], control: socket.socket, fds: list[int]) -> None:
     except OSError as error:
         answer = {"error": "failed", "message": f"{error.filename or job['act']}: {error.strerror or error}"}
     with contextlib.suppress(BrokenPipeError):
-        _say(control, answer)
+        _say(control, {**answer, "ended": job.get("ended", False)})
 
 
 def _enter(job: dict[str, Any], fds: list[int]) -> None:
@@ -171,12 +172,24 @@ def _put(job: dict[str, Any], control: socket.socket) -> dict[str, Any]:
     os.fchdir(where)
     os.close(where)
     _say(control, {})
-    source, _ = _go(control)
-    plain = compression.decompressed(lambda size: os.read(source, max(size, PIECE)))
+    (source, *early), is_framed = _go(control)
     owner = job["owner"]
     unpacking = Unpacking(path, keep_kind=job["keep_kind"], owner=tuple(owner) if owner else None)
-    unpacking.run(Source(plain))
+    if not is_framed:
+        unpacking.run(Source(compression.decompressed(lambda size: os.read(source, max(size, PIECE)))))
+        return {}
+    chunks = Chunks(source, _content(early[0]))
+    try:
+        unpacking.run(Source(compression.decompressed(lambda size: chunks.read(max(size, PIECE)))))
+    finally:
+        job["ended"] = chunks.drain()
     return {}
+
+
+def _content(fd: int) -> bytes:
+    with open(fd, "rb", buffering=0) as file:
+        file.seek(0)
+        return file.readall()
 
 
 def _check_writable(path: str, job: dict[str, Any]) -> None:
@@ -191,20 +204,16 @@ def _check_writable(path: str, job: dict[str, Any]) -> None:
 
 
 def _outlet(control: socket.socket) -> Outlet:
-    fd, framed = _go(control)
-    return Outlet(fd, framed=framed)
+    (fd,), is_framed = _go(control)
+    return Outlet(fd, framed=is_framed)
 
 
-def _go(control: socket.socket) -> tuple[int, bool]:
-    """The descriptor to write to or read from, and whether in HTTP chunks. Leaves if nobody wants it."""
-    size = array.array("i").itemsize
-    message, ancillary, _, _ = control.recvmsg(64, socket.CMSG_LEN(size))
-    fds = array.array("i")
-    for _, _, data in ancillary:
-        fds.frombytes(data[:size])
+def _go(control: socket.socket) -> tuple[list[int], bool]:
+    """The descriptors to write to or read from, and whether in HTTP chunks. Leaves if nobody wants it."""
+    message, fds, _, _ = socket.recv_fds(control, 64, 2)
     if not message or not fds:
         os._exit(0)
-    return fds[0], message == b"framed"
+    return fds, message == b"framed"
 
 
 def _say(control: socket.socket, answer: dict[str, Any]) -> None:

@@ -21,22 +21,30 @@ _LARGEST_ANSWER = 1 << 18
 
 
 class Visit:
-    """One job under way. stat: what its path names, as the API spells it (empty for an export)."""
+    """One job under way. stat: what its path names, as the API spells it (empty for an export).
+
+    ended: the child has read the body it was given exactly to its end.
+    """
 
     def __init__(self, control: socket.socket, path: str, container: str) -> None:
         self._control = control
         self._path = path
         self._container = container
         self.stat: dict[str, Any] = {}
+        self.ended = False
 
     async def opened(self) -> "Visit":
         """The child is inside and has looked. NotFound, InvalidParameter, SkiffError."""
         self.stat = (await self.answer()).get("stat", {})
         return self
 
-    async def go(self, data: int, *, framed: bool = False) -> None:
-        """Let the bytes flow through the descriptor data, which is duplicated; `answer` tells the end."""
-        socket.send_fds(self._control, [b"framed" if framed else b"plain"], [data])
+    async def go(self, data: int, early: int | None = None, *, framed: bool = False) -> None:
+        """Let the bytes flow through the descriptor data, which is duplicated; `answer` tells the end.
+
+        framed: in HTTP chunks. early: a file with what was read of them before.
+        """
+        fds = [data] if early is None else [data, early]
+        socket.send_fds(self._control, [b"framed" if framed else b"plain"], fds)
 
     async def answer(self) -> dict[str, Any]:
         """The child's next words. SkiffError when it failed."""
@@ -45,6 +53,7 @@ class Visit:
             raise SkiffError(f"looking into container {self._container} was interrupted")
         answer: dict[str, Any] = json.loads(data)
         message = answer.get("message", "")
+        self.ended = answer.get("ended", False)
         match answer.get("error"):
             case None:
                 return answer
