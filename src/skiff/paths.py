@@ -47,6 +47,7 @@ class RunPaths:
         self.socket = self.root / "skiff.sock"
         self.pid = self.root / "skiffd.pid"
         self.tasks = self.root / "tasks"
+        self.netns = self.root / "netns"
 
     def task(self, id: str) -> Path:
         """The bundle of a running container: config.json, monitor.sock, status.json, rootfs/."""

@@ -162,6 +162,9 @@ class Engine:
                         found.update(int(pid) for pid in Path(path, "cgroup.procs").read_text().split())
         return sorted(found)
 
+    def processes_called(self, name: str) -> list[int]:
+        return [pid for pid in self.processes() if _command(pid).split()[:1] == [name]]
+
     def mounts(self) -> list[str]:
         table = Path("/proc/self/mountinfo").read_text(errors="replace")
         points = [line.split(" ", 5)[4] for line in table.splitlines()]

@@ -161,6 +161,24 @@ def test_connect_and_disconnect_while_running() -> None:
     in_own_network(scenario)
 
 
+def test_some_come_while_others_leave() -> None:
+    async def scenario() -> None:
+        house = House(SqliteState(":memory:"))
+        house.networks.create(NetworkCreate(name="one"))
+        boxes = [await house.open(f"box{n}", "bridge", "one") for n in range(10)]
+        async with asyncio.timeout(20):
+            await asyncio.gather(
+                *(house.networks.disconnect("one", box.owner) for box in boxes),
+                *(house.open(f"new{n}", "bridge", "one") for n in range(10)),
+            )
+        attached = [e.link for e in house.records.attached()]
+        there = [link.name for link in links.links(house.netlink) if link.kind == "veth"]
+        assert sorted(attached) == sorted(there)
+        assert len(there) == 30
+
+    in_own_network(scenario)
+
+
 def test_ports_move_with_the_way_out() -> None:
     async def scenario() -> None:
         house = House(SqliteState(":memory:"))

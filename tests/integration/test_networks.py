@@ -1,7 +1,9 @@
 """Networks of an engine as its users see them: links, events, and an engine that is killed at any moment."""
 
 import json
+import os
 import random
+import signal
 import sys
 import threading
 import time
@@ -73,6 +75,42 @@ def test_container_mode_shares_the_network(own_engine: Engine) -> None:
     command = ("sh", "-c", "hostname -i; readlink /proc/self/ns/net")
     shared = docker("run", "--rm", "--network", "container:web", "busybox", *command).ok()
     assert shared == docker("exec", "web", *command).ok()
+
+
+def test_who_shares_the_network_loses_it_with_its_owner(own_engine: Engine) -> None:
+    docker = own_engine.docker
+    docker("run", "-d", "--name", "web", "busybox", "sleep", "600").ok()
+    docker("run", "-d", "--name", "lodger", "--network", "container:web", "busybox", "sleep", "600").ok()
+    docker("run", "-d", "--name", "second", "--network", "container:lodger", "busybox", "sleep", "600").ok()
+    docker("stop", "-t", "0", "lodger", "web").ok()
+    shown = docker("exec", "second", "ip", "-o", "-4", "addr").ok()
+    assert [line.split()[1] for line in shown.splitlines()] == ["lo"]
+
+
+def test_the_sandbox_key_is_a_file_that_others_join_by(own_engine: Engine) -> None:
+    docker = own_engine.docker
+    modes = ("bridge", "none", "host")
+    for mode in modes:
+        docker("run", "-d", "--name", mode, "--network", mode, "busybox", "sleep", "600").ok()
+
+    def keys(form: str = "{{.NetworkSettings.SandboxKey}}") -> list[str]:
+        return docker("inspect", "-f", form, *modes).ok().splitlines()
+
+    assert own_engine.mounts() == []  # nobody has asked
+    first = keys()
+    assert [os.path.dirname(key) for key in first] == [f"{own_engine.root}/run/netns"] * 3
+    for key, pid in zip(first, keys("{{.State.Pid}}"), strict=True):
+        assert os.stat(key).st_ino == os.stat(f"/proc/{pid}/ns/net").st_ino
+        own_engine.run("nsenter", f"--net={key}", "true").ok()
+    assert keys() == first
+    own_engine.crash()
+    os.kill(int(own_engine.processes_called("sleep")[0]), signal.SIGKILL)
+    own_engine.start()
+    running = docker("ps", "-q", "--no-trunc").ok().splitlines()
+    assert sorted(os.listdir(f"{own_engine.root}/run/netns")) == sorted(id[:12] for id in running)
+    assert len(running) == len(own_engine.mounts()) == 2
+    docker("rm", "-f", *modes).ok()
+    assert own_engine.mounts() == os.listdir(f"{own_engine.root}/run/netns") == []
 
 
 @pytest.mark.slow

@@ -210,7 +210,7 @@ def assemble(live: Live) -> Engine:
         snapshots=snapshots,
         images=images,
         volumes=volumes,
-        sandboxes=NetworkSandboxes(networks, records, data, lambda id: containers.pid_of(id)),
+        sandboxes=NetworkSandboxes(networks, records, data, run, lambda id: containers.pid_of(id)),
         runtime=runtime,
         data=data,
         run=run,

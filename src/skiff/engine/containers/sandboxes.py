@@ -3,6 +3,7 @@
 Modes without networks of ours (none, host, container:ID) are left to PlainSandboxes.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
 from msgspec.structs import replace
@@ -15,21 +16,28 @@ from skiff.engine.containers.networking import PlainSandboxes, SandboxView
 from skiff.engine.containers.record import Container, Records
 from skiff.engine.networks import egress, links, views
 from skiff.engine.networks.bridge import gateways
+from skiff.engine.networks.keys import SandboxKeys
 from skiff.engine.networks.record import Owner, StoredPort
 from skiff.engine.networks.service import Networks
 from skiff.errors import Conflict, Forbidden, InvalidParameter, NotFound, SkiffError
-from skiff.paths import DataPaths
+from skiff.paths import DataPaths, RunPaths
 
 
 class NetworkSandboxes:
     """A Sandboxes. pid_of: the host pid of a running container's init."""
 
     def __init__(
-        self, networks: Networks, records: Records, data: DataPaths, pid_of: Callable[[str], int]
+        self,
+        networks: Networks,
+        records: Records,
+        data: DataPaths,
+        run: RunPaths,
+        pid_of: Callable[[str], int],
     ) -> None:
         self._networks = networks
         self._records = records
         self._links = Links(records, data, self._address_on_default_bridge)
+        self._keys = SandboxKeys(run.netns)
         self._pid_of = pid_of
         self._plain = PlainSandboxes(pid_of)
 
@@ -54,7 +62,8 @@ class NetworkSandboxes:
 
     async def open(self, container: Container) -> SandboxView:
         if is_plain(container):
-            return await self._plain.open(container)
+            view = await self._plain.open(container)
+            return replace(view, files_of=self._first_of(view.files_of))
         mine = owner(container)
         linked = list(self._links.of(container)) if mode_of(container) == "bridge" else []
         sandboxes = self._networks.sandboxes
@@ -78,13 +87,23 @@ class NetworkSandboxes:
             resolv_conf=sandboxes.resolv_conf(mine),
         )
 
+    def _first_of(self, id: str) -> str:
+        """Of those who share a network with that one, whose it is: the files that all share are its."""
+        while id and (mode := self._records.get(id).host.network_mode).startswith("container:"):
+            id = mode.partition(":")[2]
+        return id
+
     def _host_gateway(self) -> str:
         """What `host-gateway` in extra hosts means: this host on the default bridge."""
         return str(gateways(self._networks.find("bridge"))[0].ip)
 
     async def close(self, container: Container) -> None:
+        has_key = self._keys.has(container.id)
+        if has_key:
+            await asyncio.to_thread(self._keys.remove, container.id)
         if self._networks.sandboxes.is_open(container.id):
-            await self._networks.sandboxes.close(container.id, shared=self._has_lodgers(container.id))
+            shared = has_key or self._has_lodgers(container.id)
+            await self._networks.sandboxes.close(container.id, shared=shared)
             self._networks.told(container.id, "disconnect")
 
     def _has_lodgers(self, id: str) -> bool:
@@ -96,7 +115,9 @@ class NetworkSandboxes:
         return any(c.state.running for c in lodging if c.id in found)
 
     async def reopen(self, running: Iterable[Container]) -> None:
-        found = [c for c in running if not is_plain(c)]
+        alive = list(running)
+        self._keys.settle({c.id: c.state.pid for c in alive})
+        found = [c for c in alive if not is_plain(c)]
         for container in found:
             try:
                 await self._networks.sandboxes.reopen(owner(container), self._pid_of(container.id))
@@ -156,7 +177,7 @@ class NetworkSandboxes:
             networks=endpoints,
         )
         if container.state.running:
-            found = replace(found, sandbox_id=container.id, sandbox_key=f"/proc/{container.state.pid}/ns/net")
+            found = replace(found, sandbox_id=container.id, sandbox_key=self._key(container))
         default = endpoints.get("bridge")
         if default is None:
             return found
@@ -177,7 +198,10 @@ class NetworkSandboxes:
         found = replace(self._plain.settings(container), networks=self.endpoints(container))
         if not container.state.running or container.host.network_mode.startswith("container:"):
             return found
-        return replace(found, sandbox_id=container.id, sandbox_key=f"/proc/{container.state.pid}/ns/net")
+        return replace(found, sandbox_id=container.id, sandbox_key=self._key(container))
+
+    def _key(self, container: Container) -> str:
+        return self._keys.path(container.id, container.state.pid)
 
     def endpoints(self, container: Container) -> dict[str, EndpointSettings]:
         if is_plain(container):

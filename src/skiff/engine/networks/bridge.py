@@ -116,10 +116,11 @@ class BridgeDriver:
                 self._netlink.request(wanted_port, what=endpoint.link)
         configure(network, endpoint, namespace, default=default)
 
-    def detach(self, network: Network, endpoint: Endpoint, namespace: Namespace) -> None:
-        found = links.find(self._netlink, endpoint.link)
-        if found is not None:
-            self._netlink.request(links.deleted(found.number), what=endpoint.link)
+    def detach(self, network: Network, endpoint: Endpoint, namespace: Namespace | None) -> None:
+        with NetlinkSocket() as netlink:  # its own: the engine speaks to others meanwhile
+            found = links.find(netlink, endpoint.link)
+            if found is not None:
+                netlink.request(links.deleted(found.number), what=endpoint.link)
 
 
 def configure(network: Network, endpoint: Endpoint, namespace: Namespace, *, default: bool) -> None:

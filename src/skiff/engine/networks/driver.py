@@ -34,6 +34,9 @@ class NetworkDriver(Protocol):
         """
         ...
 
-    def detach(self, network: Network, endpoint: Endpoint, namespace: Namespace) -> None:
-        """Take it away again, while the namespace lives on."""
+    def detach(self, network: Network, endpoint: Endpoint, namespace: Namespace | None) -> None:
+        """Take it away again, while the namespace lives on. None: as far as it can be done from outside.
+
+        Called in a thread, as the only method.
+        """
         ...

@@ -93,6 +93,11 @@ class Namespace:
             nftables.close()
         return udp, tcp
 
+    def another_netlink(self) -> NetlinkSocket:
+        """For a thread of its own. The caller closes it."""
+        with entered(self.descriptor):
+            return NetlinkSocket()
+
     def close(self) -> None:
         self.netlink.close()
         os.close(self.descriptor)

@@ -89,7 +89,7 @@ class Sandboxes:
     async def close(self, owner: str, *, shared: bool = False) -> None:
         """Let everything go; the kernel removes the links with the namespace. Closed already is no error.
 
-        shared: other containers live on in the namespace. They lose its links, as in Docker.
+        shared: the namespace may live on, other containers being in it. They lose its links, as in Docker.
         """
         sandbox = self._open.pop(owner, None)
         if sandbox is not None:
@@ -136,9 +136,14 @@ class Sandboxes:
         return mended
 
     def forget_others(self, running: Collection[str]) -> None:
-        """At boot: whatever the records say of owners that do not run is no longer so."""
-        for endpoint in list(self._records.endpoints.values()):
-            if endpoint.is_attached and endpoint.owner not in running:
+        """At boot: whatever the records say of owners that do not run is no longer so.
+
+        Their links are gone with them, but where others live on in the namespace.
+        """
+        for endpoint in self._records.attached():
+            if endpoint.owner not in running:
+                network = self._records.networks[endpoint.network]
+                self._drivers[network.driver].detach(network, endpoint, None)
                 self._records.put_endpoint(detached(endpoint))
         for owner in list(self._records.sandboxes):
             if owner not in running:

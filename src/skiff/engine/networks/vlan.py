@@ -99,10 +99,13 @@ class SubLinkDriver:
         self._asked(wanted, self.name)
         configure(network, endpoint, namespace, default=default)
 
-    def detach(self, network: Network, endpoint: Endpoint, namespace: Namespace) -> None:
-        found = links.find(namespace.netlink, endpoint.interface)
-        if found is not None:
-            namespace.netlink.request(links.deleted(found.number), what=endpoint.interface)
+    def detach(self, network: Network, endpoint: Endpoint, namespace: Namespace | None) -> None:
+        if namespace is None:
+            return
+        with namespace.another_netlink() as netlink:
+            found = links.find(netlink, endpoint.interface)
+            if found is not None:
+                netlink.request(links.deleted(found.number), what=endpoint.interface)
 
     def _mode_name(self, network: Network) -> str:
         return network.options.get(f"{self.name}_mode") or DEFAULT_MODES[self.name]
