@@ -30,12 +30,18 @@ def measure(argv: list[str], repetitions: int) -> tuple[float, float]:
 def main() -> None:
     repetitions = int(sys.argv[1]) if len(sys.argv) > 1 else 40
     with tempfile.TemporaryDirectory() as folder, FakeEngine(f"{folder}/e.sock") as engine:
-        engine.route("GET /containers/json")(lambda _: Reply(body=[]))
+        many = [
+            {"Names": [f"/web-{number}"], "Image": "nginx", "State": "running", "Status": "Up 2 hours"}
+            for number in range(100)
+        ]
+        engine.route("GET /containers/json")(lambda request: Reply(body=many if request.query else []))
+        engine.route("GET /networks")(lambda _: Reply(body=[{"Name": "bridge", "Driver": "bridge"}]))
         engine.route("GET /version")(lambda _: Reply(body={"Version": "1"}))
         engine.route("POST /containers/create")(lambda _: Reply(201, {"Id": "c", "Warnings": []}))
         engine.route("POST /containers/c/start")(lambda _: Reply(204))
         python = [sys.executable, "-IS"]
         skiff = [*python, MAIN, "-H", engine.url]
+        tab = [*skiff, "completion", "words", "--", "-H", engine.url]
         os.environ["HOME"] = folder
         rows = [
             ("python -c pass", [sys.executable, "-c", "pass"]),
@@ -44,6 +50,10 @@ def main() -> None:
             ("skiff --help", [*python, MAIN, "--help"]),
             ("skiff version", [*skiff, "version"]),
             ("skiff ps", [*skiff, "ps"]),
+            ("tab: a command", [*tab, "sto"]),
+            ("tab: run's flags", [*tab, "run", "--net"]),
+            ("tab: 100 containers", [*tab, "rm", "web-9"]),
+            ("tab: a network", [*tab, "run", "--network", "b"]),
             ("skiff run -d busybox", [*skiff, "run", "-d", "busybox"]),
         ]
         for argv in (row[1] for row in rows):

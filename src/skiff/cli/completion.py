@@ -1,137 +1,139 @@
 """skiff completion bash|zsh|fish: a script for the shell, and the answers it asks for at each tab.
 
-The scripts call `skiff completion words -- WORD…` with the words typed so far, the last unfinished; each line
-of the answer is one candidate. Names of containers, images, networks and volumes come from the engine.
+The scripts call `skiff completion words -- WORD…` with the words typed so far, the last unfinished. Each
+line of the answer is one candidate, a tab and what it is about; the last line is `:files`, `:directories` or
+`:`, for what the shell itself knows.
 """
 
 from __future__ import annotations
 
 from skiff.cli.flags import Command
-from skiff.cli.main import GLOBAL_FLAGS, SPELLINGS, load
-from skiff.errors import InvalidParameter, NotImplementedHere, SkiffError
+from skiff.errors import InvalidParameter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from skiff.cli.flags import Flag, Parsed
+    from skiff.cli.flags import Parsed
     from skiff.cli.session import Session
 
 SCRIPTS = {
-    "bash": """_skiff() {
-    local IFS=$'\\n'
-    COMPREPLY=($(skiff completion words -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null))
-    [ ${#COMPREPLY[@]} -gt 0 ] || COMPREPLY=($(compgen -f -- "${COMP_WORDS[COMP_CWORD]}"))
+    "bash": r"""# bash completion for skiff: put this into /etc/bash_completion.d/skiff, or
+#   source <(skiff completion bash)
+_skiff() {
+    # bash cuts words at : and =, too; skiff wants them whole.
+    local rest=${COMP_LINE:0:COMP_POINT} piece i words=()
+    for ((i = 0; i <= COMP_CWORD; i++)); do
+        piece=${COMP_WORDS[i]}
+        if [[ $i -eq 0 || $rest == [[:space:]]* ]]; then words+=("$piece"); else words[-1]+=$piece; fi
+        rest=${rest#"${rest%%[![:space:]]*}"}
+        rest=${rest#"$piece"}
+    done
+    local current=${words[-1]} lines line last before program=${words[0]}
+    [[ ${program##*/} == skiff ]] || program=skiff  # an alias
+    mapfile -t lines < <("$program" completion words -- "${words[@]:1}" 2>/dev/null)
+    [ ${#lines[@]} -gt 0 ] || return 0
+    last=${lines[-1]}
+    unset 'lines[-1]'
+    # What stands before the last : or = is no part of what bash replaces.
+    before=${current%"${current##*[:=]}"}
+    COMPREPLY=()
+    for line in "${lines[@]}"; do COMPREPLY+=("${line%%$'\t'*}"); done
+    [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *[:=/,] ]] && compopt -o nospace
+    COMPREPLY=("${COMPREPLY[@]#"$before"}")
+    case $last in
+        :files) _skiff_paths -f "${current##*[:=]}" ;;
+        :directories) _skiff_paths -d "${current##*[:=]}" ;;
+    esac
+}
+_skiff_paths() {
+    local path found quoted
+    mapfile -t found < <(compgen "$1" -- "$2")
+    for path in "${found[@]}"; do
+        [ -d "${path/#\~/$HOME}" ] && path+=/
+        quoted=$(printf '%q' "$path")
+        COMPREPLY+=("${quoted/#\\~/'~'}")
+    done
+    [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == */ ]] && compopt -o nospace
 }
 complete -F _skiff skiff
 """,
-    "zsh": """#compdef skiff
+    "zsh": r"""#compdef skiff
+# zsh completion for skiff: put this into a directory of $fpath as _skiff, or
+#   source <(skiff completion zsh)
 _skiff() {
-    local -a found
-    found=("${(@f)$(skiff completion words -- "${(@)words[2,CURRENT]}" 2>/dev/null)}")
-    if [[ -n $found[1] ]]; then compadd -Q -- $found; else _files; fi
+    local -a lines plain shown open openly
+    local line word last program=${words[1]}
+    [[ ${program:t} == skiff ]] || program=skiff  # an alias
+    lines=("${(@f)$("$program" completion words -- "${(@Q)words[2,CURRENT]}" 2>/dev/null)}")
+    last=$lines[-1]
+    lines[-1]=()
+    for line in $lines; do
+        word=${line%%$'\t'*}
+        [[ $line == *$'\t'?* ]] && line="$word  -- ${line#*$'\t'}" || line=$word
+        if [[ $word == *[:=/,] ]]; then
+            open+=("$word") openly+=("$line")
+        else
+            plain+=("$word") shown+=("$line")
+        fi
+    done
+    (( $#plain )) && compadd -Q -l -d shown -a plain
+    (( $#open )) && compadd -Q -S '' -l -d openly -a open
+    case $last in
+        :files) compset -P '*='; _files ;;
+        :directories) compset -P '*='; _files -/ ;;
+    esac
 }
-compdef _skiff skiff
+if [ "$funcstack[1]" = "_skiff" ]; then _skiff "$@"; else compdef _skiff skiff; fi
 """,
-    "fish": """function __skiff_words
+    "fish": r"""# fish completion for skiff: put this into ~/.config/fish/completions/skiff.fish, or
+#   skiff completion fish | source
+function __skiff_words
     set -l before (commandline -opc)
-    skiff completion words -- $before[2..-1] (commandline -ct) 2>/dev/null
+    set -l current (commandline -ct)
+    set -l program $before[1]
+    test (string replace -r '.*/' '' -- $program) = skiff; or set program skiff
+    set -l lines ($program completion words -- $before[2..-1] "$current" 2>/dev/null)
+    test (count $lines) -gt 0; or return
+    set -l last $lines[-1]
+    set -e lines[-1]
+    test (count $lines) -gt 0; and printf '%s\n' $lines
+    switch $last
+        case ':files'
+            __fish_complete_path (string replace -r '^-.*?=' '' -- $current)
+        case ':directories'
+            __fish_complete_directories (string replace -r '^-.*?=' '' -- $current)
+    end
 end
-complete -c skiff -a '(__skiff_words)'
+complete -c skiff -f -a '(__skiff_words)'
 """,
 }
-RUNNING = frozenset(
-    ("attach", "exec", "kill", "logs", "pause", "port", "restart", "stop", "top", "unpause", "wait")
-)
-ANY_CONTAINER = frozenset(
-    ("commit", "diff", "export", "rename", "rm", "start", "update", "container inspect")
-)
-OF_IMAGES = frozenset(("run", "create", "rmi", "tag", "history", "save", "push", "image inspect"))
-OF_NETWORKS = frozenset(("network connect", "network disconnect", "network inspect", "network rm"))
-OF_VOLUMES = frozenset(("volume inspect", "volume rm"))
 
 
 def completion(session: Session, asked: Parsed) -> int:
     shell, *words = asked.args
     if shell == "words":
-        for candidate in candidates(session, words or [""]):
-            print(candidate)
-        return 0
+        return _answer(session, words[1:] or [""])  # behind the --
     if shell not in SCRIPTS or words:
         raise InvalidParameter(f"skiff completion knows the shells {', '.join(sorted(SCRIPTS))}")
     print(SCRIPTS[shell], end="")
     return 0
 
 
-def candidates(session: Session, words: Sequence[str]) -> list[str]:
-    """What the last word may become, sorted."""
-    *before, last = words
-    path, rest = _path(before)
-    if path is None:
-        found = _commands(rest)
-        if last.startswith("-"):
-            found = _names(GLOBAL_FLAGS)
-    else:
-        try:
-            command = load(path)
-        except NotImplementedHere:
-            return []
-        found = _names(command.flags) if last.startswith("-") else things(session, path)
-        found = [name for name in found if name not in rest]
-    return sorted(name for name in found if name.startswith(last))
+def _answer(session: Session, words: list[str]) -> int:
+    from skiff.cli.completing import complete, global_words
+    from skiff.cli.completion_names import Names
+    from skiff.cli.flags import FlagError, parse_flags
+    from skiff.cli.main import GLOBAL_FLAGS
 
-
-def _path(before: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The command among the words and what follows it, or None and its group if one was begun."""
-    takes_value = {f"--{flag[0]}" for flag in GLOBAL_FLAGS if flag[2] != "bool"}
-    takes_value |= {f"-{flag[1]}" for flag in GLOBAL_FLAGS if flag[1] and flag[2] != "bool"}
-    at = 0
-    while at < len(before) and before[at].startswith("-"):
-        at += 2 if before[at] in takes_value else 1
-    words = list(before[at:])
-    if len(words) > 1 and " ".join(words[:2]) in SPELLINGS:
-        return " ".join(words[:2]), words[2:]
-    if words and words[0] in SPELLINGS:
-        return words[0], words[1:]
-    return None, words
-
-
-def _commands(group: Sequence[str]) -> list[str]:
-    """The commands of a group, or the first words of all; only those that are there."""
-    found = set()
-    for spelling in SPELLINGS:
-        first, _, second = spelling.partition(" ")
-        if group and (first != group[0] or not second):
-            continue
-        try:
-            load(spelling)
-        except NotImplementedHere:
-            continue
-        found.add(second if group else first)
-    return list(found)
-
-
-def _names(flags: Sequence[Flag]) -> list[str]:
-    return [f"--{flag[0]}" for flag in flags if flag[4]] + ["--help"]
-
-
-def things(session: Session, path: str) -> list[str]:
-    """Names the engine knows that fit the command; none when it does not answer."""
-    key = SPELLINGS[path][1]
-    engine = session.engine()
     try:
-        if key in RUNNING or key in ANY_CONTAINER or key == "inspect":
-            containers = engine.containers(all=key not in RUNNING)
-            return [name.removeprefix("/") for container in containers for name in container["Names"]]
-        if key in OF_IMAGES:
-            return [name for image in engine.images() for name in image.get("RepoTags") or ()]
-        if key in OF_NETWORKS:
-            return [network["Name"] for network in engine.networks()]
-        if key in OF_VOLUMES:
-            return [volume["Name"] for volume in engine.volumes().get("Volumes") or ()]
-    except SkiffError:  # a tab is no place for a message; the command itself will tell
-        pass
-    return []
+        chosen = parse_flags(GLOBAL_FLAGS, global_words(words), interspersed=False)
+        session = type(session)(chosen) if chosen.changed else session
+    except FlagError:
+        pass  # it is not finished, or the command will say what is wrong
+    found = complete(words, Names(session))
+    for word, about in found.candidates:
+        print(f"{word}\t{about}" if about else word)
+    print(f":{found.files}")
+    return 0
 
 
 COMMANDS = {

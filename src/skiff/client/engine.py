@@ -210,6 +210,11 @@ class EngineClient:
         response = self.connection.request("HEAD", f"/containers/{quote(id)}/archive", query=query)
         return response.headers.get("x-docker-container-path-stat", "")
 
+    def container_names(self, id: str, path: str) -> list[str]:
+        """What is in a directory of a container; directories end with a slash. Not in Docker's API."""
+        where = f"/skiff/containers/{quote(id)}/names"
+        return self.connection.request("GET", where, query={"path": path}).json()["Names"]
+
     def get_archive(self, id: str, path: str) -> Response:
         return self.connection.request("GET", f"/containers/{quote(id)}/archive", query={"path": path})
 

@@ -37,6 +37,7 @@ class ContainerFileRoutes:
         yield put("/containers/{id}/archive", self.write)
         yield get("/containers/{id}/changes", self.changes)
         yield get("/containers/{id}/export", self.export)
+        yield get("/skiff/containers/{id}/names", self.names)
         yield post("/commit", self.commit)
 
     async def stat(self, call: Call) -> web.Response:
@@ -60,6 +61,9 @@ class ContainerFileRoutes:
                 as_user=call.flag("copyUIDGID"),
             )
         return web.Response()
+
+    async def names(self, call: Call) -> web.Response:
+        return json({"Names": await self.files.names(call["id"], call.text("path"))})
 
     async def changes(self, call: Call) -> web.Response:
         found = await self.files.changes(call["id"])

@@ -95,6 +95,11 @@ class Files:
         async with self._visit(name, {"act": "head", "path": path}) as visit:
             return visit.stat
 
+    async def names(self, name: str, path: str) -> list[str]:
+        """What is in a directory, its own directories with a slash behind them; some thousands. NotFound."""
+        async with self._visit(name, {"act": "names", "path": path}) as visit:
+            return visit.names
+
     @asynccontextmanager
     async def reading(self, name: str, path: str) -> AsyncIterator[Visit]:
         """A visit that gives the archive of path once it is told to go. NotFound."""

@@ -21,7 +21,7 @@ _LARGEST_ANSWER = 1 << 18
 
 
 class Visit:
-    """One job under way. stat: what its path names, as the API spells it (empty for an export).
+    """One job under way. stat: what its path names, as the API spells it; names: what is in it.
 
     ended: the child has read the body it was given exactly to its end.
     """
@@ -32,10 +32,12 @@ class Visit:
         self._container = container
         self.stat: dict[str, Any] = {}
         self.ended = False
+        self.names: list[str] = []
 
     async def opened(self) -> "Visit":
         """The child is inside and has looked. NotFound, InvalidParameter, SkiffError."""
-        self.stat = (await self.answer()).get("stat", {})
+        answer = await self.answer()
+        self.stat, self.names = answer.get("stat", {}), answer.get("names", [])
         return self
 
     async def go(self, data: int, early: int | None = None, *, framed: bool = False) -> None:
