@@ -27,6 +27,7 @@ class DataPaths:
         self.removed_volumes = self.root / "removed-volumes"
         self.tmp = self.root / "tmp"
         self.builds = self.root / "builds"
+        self.build_contexts = self.root / "build-contexts"
         self.build_caches = self.root / "build-caches"
         self.engine_id = self.root / "engine-id"
 

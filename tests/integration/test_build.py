@@ -312,3 +312,56 @@ def test_what_cannot_be_built_is_told(engine: Engine, dockerfile: str, words: st
     reply = engine.client.post("/build", context(Dockerfile=dockerfile))
     assert words in reply.body.decode()
     assert b"rror" in reply.body or reply.status >= 400
+
+
+def test_only_what_changed_is_sent_again(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM busybox\nCOPY . /sent\n")
+    (tmp_path / "big").write_bytes(os.urandom(1 << 20))
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/small").write_text("one")
+    os.link(tmp_path / "d/small", tmp_path / "hard")
+    assert sent(engine, tmp_path) > 1 << 20
+    assert sent(engine, tmp_path) < 4096
+    (tmp_path / "d/small").write_text("two")
+    assert sent(engine, tmp_path) < 16384
+    shown = engine.skiff("run", "--rm", "--network=none", "kept", "sh", "-c", "cat /sent/d/small /sent/hard")
+    assert shown.ok() == "twotwo"
+    (tmp_path / "big").unlink()
+    sent(engine, tmp_path)
+    listed = engine.skiff("run", "--rm", "--network=none", "kept", "ls", "/sent").ok()
+    assert listed.split() == ["Dockerfile", "d", "hard"]
+
+
+def sent(engine: Engine, root: Path) -> float:
+    """Bytes that the build said it sent, as it prints them."""
+    out = engine.skiff("build", "-t", "kept", str(root)).ok()
+    size = out.splitlines()[0].rpartition("  ")[2]
+    units = {"MB": 1e6, "kB": 1e3, "B": 1}
+    return next(float(size.removesuffix(unit)) * factor for unit, factor in units.items() if unit in size)
+
+
+def test_files_of_a_kept_context_stay_as_they_are(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("content")
+    (tmp_path / "Dockerfile").write_text("FROM busybox\nCOPY f /a\nCOPY f /b\nRUN echo more >> /a\n")
+    for _ in range(2):
+        engine.skiff("build", "--no-cache", "-t", "kept", str(tmp_path)).ok()
+        shown = engine.skiff(
+            "run", "--rm", "--network=none", "kept", "sh", "-c", "cat /a /b; stat -c %i /a /b"
+        )
+        first, *_, one, other = shown.ok().split()
+        assert first == "contentmore"
+        assert one != other
+
+
+def test_directories_beside_the_context(engine: Engine, tmp_path: Path) -> None:
+    for name in ("main", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "f").write_text(name)
+    (tmp_path / "main/Dockerfile").write_text(
+        "FROM busybox\nCOPY f /main\nCOPY --from=second f /other\n"
+        "RUN --mount=from=second,target=/m cp /m/f /mounted\n"
+    )
+    given = f"second={tmp_path}/other"
+    engine.skiff("build", "-t", "beside", "--build-context", given, str(tmp_path / "main")).ok()
+    shown = engine.skiff("run", "--rm", "--network=none", "beside", "cat", "/main", "/other", "/mounted").ok()
+    assert shown == "mainotherother"

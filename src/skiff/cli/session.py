@@ -45,15 +45,18 @@ class Session:
     def engine(self) -> EngineClient:
         """Connected at the first request. One is started when none runs and we may (client/autostart.py)."""
         if self._engine is None:
-            endpoint = self.endpoint()
-            connection = Connection(
-                endpoint,
-                user_headers=self.config().http_headers,
-                version=self.env("DOCKER_API_VERSION"),
-                on_absent=self._start if endpoint.is_default else None,
-            )
-            self._engine = EngineClient(connection)
+            self._engine = EngineClient(self.another())
         return self._engine
+
+    def another(self) -> Connection:
+        """A connection of its own to the same engine; the caller closes it."""
+        endpoint = self.endpoint()
+        return Connection(
+            endpoint,
+            user_headers=self.config().http_headers,
+            version=self.env("DOCKER_API_VERSION"),
+            on_absent=self._start if endpoint.is_default else None,
+        )
 
     def _start(self) -> bool:
         from skiff.client import autostart

@@ -26,14 +26,23 @@ class Context:
     """root: the directory. dockerfile: its path below root, or "" when extra holds it.
 
     extra: files beside those of the directory, by name: a Dockerfile from elsewhere, its .dockerignore.
+    own_ignore: the text of .dockerignore, when it is known already.
     """
 
-    def __init__(self, root: str, dockerfile: str, extra: dict[str, bytes] | None = None) -> None:
+    def __init__(
+        self,
+        root: str,
+        dockerfile: str,
+        extra: dict[str, bytes] | None = None,
+        *,
+        own_ignore: bytes | None = None,
+    ) -> None:
         self.root = root
         self.dockerfile = dockerfile
         self.extra = extra or {}
         self.size = 0  # bytes of the tar, once it was read
-        self._patterns = dockerignore.Patterns(dockerignore.parse(self._ignore()))
+        self.ignore = self._ignore() if own_ignore is None else own_ignore
+        self._patterns = dockerignore.Patterns(dockerignore.parse(self.ignore))
         self._links: dict[tuple[int, int], bytes] = {}
 
     def _ignore(self) -> bytes:
@@ -66,12 +75,20 @@ class Context:
         yield b"".join([*held, padding])
 
     def _blocks(self) -> Iterator[bytes]:
-        yield from self._directory(self.root, "")
+        for path, name, status in self.files():
+            if stat.S_ISDIR(status.st_mode):
+                yield header(b"5", os.fsencode(name) + b"/", status.st_mode, 0, int(status.st_mtime))
+            else:
+                yield from self._file(path, os.fsencode(name), status)
         for name, data in sorted(self.extra.items()):
             yield header(b"0", name.encode(), 0o644, len(data), 0)
             yield data + bytes(-len(data) % BLOCK)
 
-    def _directory(self, path: str, prefix: str) -> Iterator[bytes]:
+    def files(self) -> Iterator[tuple[str, str, os.stat_result]]:
+        """(path, name in the context, lstat) of what goes in, directories before what is in them."""
+        return self._directory(self.root, "")
+
+    def _directory(self, path: str, prefix: str) -> Iterator[tuple[str, str, os.stat_result]]:
         with os.scandir(path) as scan:
             children = sorted(scan, key=lambda child: child.name)
         for child in children:
@@ -79,19 +96,20 @@ class Context:
             if name in self.extra:
                 continue
             status = child.stat(follow_symlinks=False)
-            needed = name in (self.dockerfile, IGNORE)  # the engine reads these two, and then takes them away
+            # the engine reads these two, and then takes them away
+            needed = bool(self.dockerfile) and name in (self.dockerfile, IGNORE)
             if stat.S_ISDIR(status.st_mode):
                 left_out = self._patterns.excludes(name)
                 if left_out and self._patterns.excludes_all_of(name) and not self._leads_to_dockerfile(name):
                     continue
                 if not left_out:
-                    yield header(b"5", os.fsencode(name) + b"/", status.st_mode, 0, int(status.st_mtime))
+                    yield child.path, name, status
                 yield from self._directory(child.path, f"{name}/")
             elif needed or not self._patterns.excludes(name):
-                yield from self._file(child.path, os.fsencode(name), status)
+                yield child.path, name, status
 
     def _leads_to_dockerfile(self, name: str) -> bool:
-        return self.dockerfile.startswith(f"{name}/")
+        return bool(self.dockerfile) and self.dockerfile.startswith(f"{name}/")
 
     def _file(self, path: str, name: bytes, status: os.stat_result) -> Iterator[bytes]:
         mode, changed = status.st_mode, int(status.st_mtime)
@@ -105,13 +123,18 @@ class Context:
                 if first is not name:
                     yield header(b"1", name, mode, 0, changed, first)
                     return
-            with open(path, "rb", buffering=0) as file:
-                left = status.st_size
-                yield header(b"0", name, mode, left, changed)
-                while left and (data := file.read(min(left, 1 << 20))):
-                    left -= len(data)
-                    yield data
-                yield bytes(left + -status.st_size % BLOCK)  # it became shorter while we read
+            yield header(b"0", name, mode, status.st_size, changed)
+            yield from content(path, status.st_size)
+
+
+def content(path: str, size: int) -> Iterator[bytes]:
+    """A file's bytes, and zeros up to the next block; one that became shorter meanwhile is filled up."""
+    left = size
+    with open(path, "rb", buffering=0) as file:
+        while left and (data := file.read(min(left, 1 << 20))):
+            left -= len(data)
+            yield data
+    yield bytes(left + -size % BLOCK)
 
 
 def header(kind: bytes, name: bytes, mode: int, size: int, mtime: int, link: bytes = b"") -> bytes:

@@ -33,6 +33,7 @@ from skiff.engine.api.volumes import VolumeRoutes
 from skiff.engine.builds.cache import Cache
 from skiff.engine.builds.confinement import Machine
 from skiff.engine.builds.dockerfile.frontend import DockerfileFrontend
+from skiff.engine.builds.kept import Trees
 from skiff.engine.builds.layering import Layering
 from skiff.engine.builds.mounting import Mounter
 from skiff.engine.builds.networking import NetworkSandboxes as BuildSandboxes
@@ -380,6 +381,7 @@ def _builds(
         images=images,
         extractor=extractor,
         squasher=Squasher(layering, extractor),
+        trees=Trees(str(data.build_contexts), extractor, state),
         scratch=scratch,
         platform=host,
     )

@@ -1,9 +1,17 @@
 """/build. Engine API, ImageBuild and BuildPrune.
 
-Beside Docker's parameters there are skiff's own: `nocachefilter` (repeated), `contexts` (JSON, name → image),
-`why`, `verify`; and the header X-Skiff-Build-Secrets: base64url of JSON, id → base64 of the value.
+Beside Docker's parameters there are skiff's own:
+
+    nocachefilter   repeated
+    contexts        JSON, name → image or URL
+    trees           JSON, name → token of /skiff/build/contexts, "" the build's own context: the body then
+                    holds the Dockerfile alone
+    why, verify     flags
+
+and the header X-Skiff-Build-Secrets: base64url of JSON, id → base64 of the value.
 """
 
+import asyncio
 import base64
 import binascii
 from collections.abc import AsyncIterator, Iterator
@@ -15,7 +23,7 @@ from aiohttp import web
 from skiff.docker import filters
 from skiff.docker.container import Ulimit
 from skiff.engine.api import streaming
-from skiff.engine.api.app import Route, json, post
+from skiff.engine.api.app import Route, json, post, put
 from skiff.engine.api.call import Call
 from skiff.engine.api.registry_auth import AuthConfig, credentials, domain
 from skiff.engine.builds.cache import PRUNE_FILTERS
@@ -40,6 +48,8 @@ class BuildRoutes:
     def routes(self) -> Iterator[Route]:
         yield post("/build", self.build, cancel=True)
         yield post("/build/prune", self.prune)
+        yield post("/skiff/build/contexts", self.offer)
+        yield put("/skiff/build/contexts/{token}", self.fill)
 
     async def build(self, call: Call) -> web.StreamResponse:
         work = self.builds.build(self.asked(call), streaming.body(call.request))
@@ -77,10 +87,21 @@ class BuildRoutes:
             secrets=_secrets(call.request.headers.get(SECRETS, "")),
             credentials=_registries(call.request.headers.get("X-Registry-Config", "")),
             contexts=_decoded(call, "contexts", dict[str, str], {}),
+            trees=_decoded(call, "trees", dict[str, str], {}),
             output=call.text("outputs") if call.text("outputs") not in ("", "[]", "null") else "",
             why=call.flag("why"),
             verify=call.flag("verify"),
         )
+
+    async def offer(self, call: Call) -> web.Response:
+        """Body: a manifest (builds/kept.py). What is missing of it is sent to the token then."""
+        manifest = b"".join([piece async for piece in streaming.body(call.request)])
+        token, missing = await asyncio.to_thread(self.builds.trees.offer, call.text("key"), manifest)
+        return json({"Token": token, "Missing": missing})
+
+    async def fill(self, call: Call) -> web.Response:
+        await self.builds.trees.fill(call["token"], streaming.body(call.request))
+        return web.Response(status=204)
 
     async def prune(self, call: Call) -> web.Response:
         keep = [call.number(name, 0) or 0 for name in ("keep-storage", "reserved-space", "max-used-space")]

@@ -33,10 +33,11 @@ IGNORE = ".dockerignore"
 
 
 class Context(Struct, frozen=True):
-    """sums: SHA-256 of its files by path, as far as they are known."""
+    """sums: SHA-256 of its files by path, as far as they are known. token: of a tree that never changes."""
 
     directory: str
     sums: Mapping[str, str] = {}
+    token: str = ""
 
 
 async def receive(extractor: Extractor, body: AsyncIterator[bytes], directory: str) -> Context:
@@ -86,7 +87,12 @@ def _ready(room: "asyncio.Future[None]") -> None:
         room.set_result(None)
 
 
-async def remote(extractor: Extractor, url: str, directory: str, dockerfile: str) -> Context:
+def is_remote(text: str) -> bool:
+    """Whether it is what `remote` takes."""
+    return text.startswith(("http://", "https://")) or _GIT.match(text) is not None
+
+
+async def remote(extractor: Extractor, url: str, directory: str) -> Context:
     """A git repository, an archive, or a lone Dockerfile."""
     if _GIT.match(url):
         await clone(url, directory)
@@ -94,7 +100,7 @@ async def remote(extractor: Extractor, url: str, directory: str, dockerfile: str
         download = f"{directory}.download"
         await fetch(url, download)
         try:
-            await finished(_unpack, extractor, download, directory, dockerfile)
+            await finished(_unpack, extractor, download, directory)
         finally:
             os.unlink(download)
     else:
@@ -103,7 +109,7 @@ async def remote(extractor: Extractor, url: str, directory: str, dockerfile: str
     return Context(directory)
 
 
-def _unpack(extractor: Extractor, download: str, directory: str, dockerfile: str) -> None:
+def _unpack(extractor: Extractor, download: str, directory: str) -> None:
     os.mkdir(directory, 0o755)
     archive = os.open(download, os.O_RDONLY | os.O_CLOEXEC)
     try:

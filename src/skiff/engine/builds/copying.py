@@ -110,7 +110,7 @@ class Target:
         self._upper = upper
         self._below = below
         self._base = base
-        self._epoch = epoch_ns
+        self.epoch_ns = epoch_ns
 
     def place(self, path: str) -> str:
         """The path with the symbolic links of the base resolved."""
@@ -151,7 +151,7 @@ class Target:
         if made.owner != (0, 0):
             os.chown(name, *made.owner, dir_fd=fd)
         os.chmod(name, made.mode, dir_fd=fd)
-        os.utime(name, ns=(self._epoch, self._epoch), dir_fd=fd)
+        os.utime(name, ns=(self.epoch_ns, self.epoch_ns), dir_fd=fd)
 
     def ensure(self, path: str, owner: tuple[int, int]) -> None:
         """WORKDIR: nothing is changed when it is there."""
@@ -170,7 +170,7 @@ class Target:
                 os.fchown(file.fileno(), *made.owner)
                 os.fchmod(file.fileno(), mode)
                 file.flush()
-                os.utime(file.fileno(), ns=(self._epoch, self._epoch))
+                os.utime(file.fileno(), ns=(self.epoch_ns, self.epoch_ns))
         finally:
             os.close(fd)
 
@@ -194,7 +194,7 @@ class Copier:
         self._mode = mode
         self._may_link = may_link
         self._made = made_directories(owner, mode)
-        self._links: dict[tuple[int, int], str] = {}  # inode → where its first name went
+        self._links: dict[tuple[int, int], tuple[str, str]] = {}  # inode → its first name, and where it went
 
     def copy(self, one: Selected, destination: str, *, into: bool, parents: bool) -> None:
         """into: destination is a directory. A directory's content is copied, not itself, unless parents."""
@@ -277,9 +277,9 @@ class Copier:
             return
         _clear(fd, name)
         if status.st_nlink > 1:
-            first = self._links.setdefault((status.st_dev, status.st_ino), path)
-            if first != path:
-                self._second_name(first, fd, name)
+            first, copy = self._links.setdefault((status.st_dev, status.st_ino), (node.path, path))
+            if first != node.path:
+                self._second_name(copy, fd, name)
                 return
         if kind == stat.S_IFREG:
             if not self._linked(node, fd, name):
@@ -302,9 +302,12 @@ class Copier:
             os.close(above)
 
     def _linked(self, node: Node, fd: int, name: str) -> bool:
-        """Whether the source's own inode could stand for the copy."""
+        """Whether the source's own inode could stand for the copy.
+
+        It is in one layer at most: two names of an image with the same inode would be taken for a hard link.
+        """
         status = node.status
-        if not self._may_link or status.st_nlink != 1:
+        if not self._may_link or status.st_nlink != 1 or status.st_mtime_ns > self._target.epoch_ns:
             return False
         if (status.st_uid, status.st_gid) != self._owner_of(node):
             return False
@@ -320,6 +323,9 @@ class Copier:
             return False
         finally:
             os.close(above)
+        if os.stat(name, dir_fd=fd, follow_symlinks=False).st_nlink != 2:  # another step was as fast
+            os.unlink(name, dir_fd=fd)
+            return False
         return True
 
     def _regular(self, node: Node, fd: int, name: str) -> None:

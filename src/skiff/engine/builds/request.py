@@ -29,7 +29,9 @@ class BuildRequest(Struct, frozen=True, kw_only=True):
 
     tags: as typed. remote: a URL, or "" when the body is the context. ignore_cache: as in BuildOptions.
     cache_from: images that alone may serve as cache; empty: all that is here. secrets: by id.
-    outputs: `type=…` beside the image. credentials: by registry domain. why, verify: skiff's own.
+    contexts: named ones, an image or a URL each. trees: tokens of kept trees by the context's name, "" the
+    build's own. outputs: `type=…` beside the image. credentials: by registry domain. why, verify: skiff's
+    own.
     """
 
     dockerfile: str = "Dockerfile"
@@ -51,6 +53,7 @@ class BuildRequest(Struct, frozen=True, kw_only=True):
     secrets: Mapping[str, bytes] = {}
     credentials: Mapping[str, Credentials] = {}
     contexts: Mapping[str, str] = {}
+    trees: Mapping[str, str] = {}
     output: str = ""
     why: bool = False
     verify: bool = False

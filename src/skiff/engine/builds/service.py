@@ -17,14 +17,13 @@ from msgspec.structs import replace
 
 from skiff.docker.filters import Filters
 from skiff.docker.units import parse_instant, rfc3339
-from skiff.engine.builds import context as contexts
 from skiff.engine.builds import mounting
-from skiff.engine.builds.context import Context
 from skiff.engine.builds.frontend import BuildOptions, Frontend
+from skiff.engine.builds.inputs import Inputs, gathered
+from skiff.engine.builds.kept import Trees
 from skiff.engine.builds.narration import Emit, Made, Narrator, merged
 from skiff.engine.builds.plan import BaseImage, Missing, Plan
 from skiff.engine.builds.request import BuildRequest
-from skiff.engine.builds.selection import newest
 from skiff.engine.builds.solver import EPOCH, Job, Solver, Solving, finished
 from skiff.engine.builds.sources import BuildSources
 from skiff.engine.builds.squashing import Squasher
@@ -53,6 +52,7 @@ class Builds:
         images: Images,
         extractor: Extractor,
         squasher: Squasher,
+        trees: Trees,
         scratch: str,
         platform: Platform,
         now: Callable[[], int] = time.time_ns,
@@ -62,6 +62,7 @@ class Builds:
         self._images = images
         self._extractor = extractor
         self._squasher = squasher
+        self.trees = trees
         self._scratch = scratch
         self._platform = platform
         self._now = now
@@ -97,40 +98,37 @@ class Builds:
         try:
             self._check(request)
             await asyncio.to_thread(self._extractor.start)
-            context = await self._context(request, body, f"{directory}/context")
-            source, ignored = await finished(contexts.read_dockerfile, context.directory, request.dockerfile)
-            events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
-
-            def emit(event: dict[str, Any]) -> None:
-                if not request.quiet or "stream" not in event:
-                    events.put_nowait(event)
-
-            work = asyncio.ensure_future(self._work(request, context, directory, source, ignored, emit))
-            work.add_done_callback(lambda _: events.put_nowait(None))
-            try:
-                while (event := await events.get()) is not None:
+            async with gathered(request, body, self._extractor, self.trees, directory) as inputs:
+                async for event in self._told(request, inputs, directory):
                     yield event
-                id = await work
-                if request.quiet:
-                    yield {"stream": f"{id}\n"}
-            finally:
-                work.cancel()
-                await asyncio.wait({work})
         finally:
             self._over.put_nowait(directory)  # nobody waits for thousands of files to be deleted
 
-    async def _work(
-        self,
-        request: BuildRequest,
-        context: Context,
-        directory: str,
-        source: bytes,
-        ignored: tuple[str, ...],
-        emit: Emit,
-    ) -> ImageID:
-        plan, known = await self._plan(request, source, ignored, emit)
-        epoch = await finished(self._epoch, request, plan, known, context.directory)
-        sources = BuildSources(self._images, directory, {"": context})
+    async def _told(
+        self, request: BuildRequest, inputs: Inputs, directory: str
+    ) -> AsyncIterator[dict[str, Any]]:
+        events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+
+        def emit(event: dict[str, Any]) -> None:
+            if not request.quiet or "stream" not in event:
+                events.put_nowait(event)
+
+        work = asyncio.ensure_future(self._work(request, inputs, directory, emit))
+        work.add_done_callback(lambda _: events.put_nowait(None))
+        try:
+            while (event := await events.get()) is not None:
+                yield event
+            id = await work
+            if request.quiet:
+                yield {"stream": f"{id}\n"}
+        finally:
+            work.cancel()
+            await asyncio.wait({work})
+
+    async def _work(self, request: BuildRequest, inputs: Inputs, directory: str, emit: Emit) -> ImageID:
+        plan, known = await self._plan(request, inputs, emit)
+        epoch = self._epoch(request, known, inputs)
+        sources = BuildSources(self._images, directory, inputs.contexts)
         job = Job(
             plan=plan,
             request=request,
@@ -194,15 +192,8 @@ class Builds:
         if request.output:
             raise NotImplementedHere("skiff exports builds by its own command line only")
 
-    async def _context(self, request: BuildRequest, body: AsyncIterator[bytes], directory: str) -> Context:
-        if request.remote and request.remote != "client-session":
-            return await contexts.remote(self._extractor, request.remote, directory, request.dockerfile)
-        if request.remote:
-            raise NotImplementedHere("skiff has no BuildKit sessions: send the context as the request's body")
-        return await contexts.receive(self._extractor, body, directory)
-
     async def _plan(
-        self, request: BuildRequest, source: bytes, ignored: tuple[str, ...], emit: Emit
+        self, request: BuildRequest, inputs: Inputs, emit: Emit
     ) -> tuple[Plan, Mapping[BaseImage, ImageConfig]]:
         options = BuildOptions(
             host=self._platform,
@@ -210,15 +201,15 @@ class Builds:
             build_args=request.build_args,
             labels=request.labels,
             platform=request.platform,
-            contexts=request.contexts,
+            contexts=inputs.images,
             network=request.network if request.network in ("none", "host") else "default",
             ignore_cache=request.ignore_cache,
             filename=request.dockerfile,
-            ignored=ignored,
+            ignored=inputs.ignored,
         )
         known: dict[BaseImage, ImageConfig] = {}
         for _ in range(_ENOUGH):
-            plan = await finished(self._frontend.plan, source, options, known)
+            plan = await finished(self._frontend.plan, inputs.dockerfile, options, known)
             if isinstance(plan, Plan):
                 for op in plan.ops:  # images that only COPY --from names
                     if op_name := _image_of(op):
@@ -242,10 +233,8 @@ class Builds:
             emit(_event(event))
         return (await self._images.resolve(name)).config
 
-    def _epoch(
-        self, request: BuildRequest, plan: Plan, known: Mapping[BaseImage, ImageConfig], directory: str
-    ) -> int:
-        """The time of the build: no file that it makes is newer. Blocking.
+    def _epoch(self, request: BuildRequest, known: Mapping[BaseImage, ImageConfig], inputs: Inputs) -> int:
+        """The time of the build: no file that it makes is newer.
 
         As SOURCE_DATE_EPOCH says, else the time of the newest thing that goes in. The same inputs have the
         same time, so they give the same image.
@@ -255,7 +244,7 @@ class Builds:
             if not said.isdigit():
                 raise InvalidParameter(f"invalid {EPOCH}: {said!r}: expected seconds since 1970")
             return int(said) * 1_000_000_000
-        times = [newest(directory)]
+        times = [inputs.newest_ns]
         times += [parse_instant(config.created) for config in known.values() if config.created]
         whole = min(max(times), self._now()) // 1_000_000_000
         return whole * 1_000_000_000

@@ -8,6 +8,7 @@ The rule: a result enters the cache before anything stands on it, so a build tha
 
 import asyncio
 import os
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
@@ -30,6 +31,7 @@ from skiff.oci.digest import ChainID, Digest
 
 T = TypeVar("T")
 EPOCH = "SOURCE_DATE_EPOCH"
+_REMEMBERED = 16
 
 
 class Sources(Protocol):
@@ -71,6 +73,50 @@ class Log:
         self.changed.set()
 
 
+class Contents:
+    """What files steps take, for their keys. What kept trees gave is remembered: they never change."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._known: OrderedDict[object, Sequence[Part]] = OrderedDict()
+
+    def copied(
+        self, op: CopyOp, patterns: Sequence[str], files: FileSystem, stack: Sequence[str]
+    ) -> Sequence[Part]:
+        """Blocking. InvalidParameter."""
+        asked = (files.token, tuple(patterns), op.exclude, op.parents)
+        excluded = self._work.excluding(op.exclude)
+
+        def looked() -> Sequence[Part]:
+            with seen(stack) as tree:
+                chosen = select(tree, patterns, excluded, parents=op.parents)
+                return content_parts(tree, chosen, files.sums, owners=not files.directory)
+
+        return self._remembered(asked, files, looked)
+
+    def bound(self, source: str, files: FileSystem, stack: Sequence[str]) -> Sequence[Part]:
+        """Blocking. InvalidParameter."""
+
+        def looked() -> Sequence[Part]:
+            with seen(stack) as tree:
+                return content_parts(tree, select(tree, (source,)), files.sums, owners=True)
+
+        return self._remembered((files.token, source), files, looked)
+
+    def _remembered(
+        self, asked: object, files: FileSystem, looked: Callable[[], Sequence[Part]]
+    ) -> Sequence[Part]:
+        if not files.token:
+            return looked()
+        found = self._known.pop(asked, None)
+        if found is None:
+            found = looked()
+        self._known[asked] = found
+        while len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+        return found
+
+
 class Solver:
     """What all builds share. at_once: how many ops of them work side by side."""
 
@@ -89,6 +135,7 @@ class Solver:
         self.runner = runner
         self.mounter = mounter
         self.work = work
+        self.contents = Contents(work)
         self.turns = asyncio.Semaphore(max(2, at_once))
 
     def stack(self, files: FileSystem) -> Sequence[str]:
@@ -195,20 +242,18 @@ class Solving:
     def _content(self, op: Op, standing: Mapping[OpIndex, FileSystem]) -> list[Part]:
         """What the op takes from trees of which only the files count. Blocking."""
         parts: list[Part] = []
+        contents = self.solver.contents
         for origin in needs_content(op):
             files = standing[origin]
-            with seen(self.solver.stack(files)) as tree:
-                if isinstance(op, CopyOp):
-                    excluded = self.solver.work.excluding(op.exclude)
-                    for source in op.sources:
-                        if source.origin == origin:
-                            chosen = select(tree, source.patterns, excluded, parents=op.parents)
-                            parts += content_parts(tree, chosen, files.sums, owners=not files.directory)
-                elif isinstance(op, ExecOp):
-                    for mount in op.mounts:
-                        if mount.origin == origin and mount.kind == "bind":
-                            chosen = select(tree, (mount.source or "/",))
-                            parts += content_parts(tree, chosen, files.sums, owners=True)
+            stack = self.solver.stack(files)
+            if isinstance(op, CopyOp):
+                for source in op.sources:
+                    if source.origin == origin:
+                        parts += contents.copied(op, source.patterns, files, stack)
+            elif isinstance(op, ExecOp):
+                for mount in op.mounts:
+                    if mount.origin == origin and mount.kind == "bind":
+                        parts += contents.bound(mount.source or "/", files, stack)
         return parts
 
     async def _layer(

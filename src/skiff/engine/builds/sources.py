@@ -38,7 +38,9 @@ class BuildSources:
                 known = self._contexts.get(op.name)
                 if known is None:
                     raise InvalidParameter(f"build context {op.name}: only images are possible here")
-                return FileSystem(key=cache_key(op, ()), directory=known.directory, sums=known.sums)
+                return FileSystem(
+                    key=cache_key(op, ()), directory=known.directory, sums=known.sums, token=known.token
+                )
             case "http":
                 return await self._download(op)
             case "git":

@@ -1,0 +1,66 @@
+"""What a build begins from: its Dockerfile and its contexts, wherever they come from, each as a directory."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from msgspec import Struct
+
+from skiff.engine.builds import context as contexts
+from skiff.engine.builds.context import Context
+from skiff.engine.builds.kept import Trees
+from skiff.engine.builds.request import BuildRequest
+from skiff.engine.builds.selection import newest
+from skiff.engine.builds.solver import finished
+from skiff.engine.storage.extractor import Extractor
+from skiff.errors import NotImplementedHere
+
+
+class Inputs(Struct, frozen=True):
+    """contexts: "" is the build's own. images: the named ones that are images, "" for those in contexts.
+
+    ignored: the patterns of .dockerignore. newest_ns: the latest time in any context.
+    """
+
+    dockerfile: bytes
+    ignored: tuple[str, ...]
+    contexts: Mapping[str, Context]
+    images: Mapping[str, str]
+    newest_ns: int
+
+
+@asynccontextmanager
+async def gathered(
+    request: BuildRequest, body: AsyncIterator[bytes], extractor: Extractor, trees: Trees, directory: str
+) -> AsyncIterator[Inputs]:
+    """directory: for what is there for this build alone. InvalidParameter, NotFound: a tree that is gone."""
+    async with AsyncExitStack() as held:
+        found: dict[str, Context] = {}
+        latest = 0
+        for name, token in request.trees.items():
+            found[name], time = held.enter_context(trees.use(token))
+            latest = max(latest, time)
+        own = await _own(request, body, extractor, f"{directory}/context")
+        source, ignored = await finished(contexts.read_dockerfile, own.directory, request.dockerfile)
+        images = dict.fromkeys((name for name in request.trees if name), "")
+        fresh = [own] if "" not in found else []
+        for number, (name, value) in enumerate(request.contexts.items()):
+            if contexts.is_remote(value):
+                place = f"{directory}/context-{number}"
+                found[name] = await contexts.remote(extractor, value, place)
+                fresh.append(found[name])
+                images[name] = ""
+            else:
+                images[name] = value
+        found.setdefault("", own)
+        times = [await finished(newest, one.directory) for one in fresh]
+        yield Inputs(source, ignored, found, images, max([latest, *times]))
+
+
+async def _own(
+    request: BuildRequest, body: AsyncIterator[bytes], extractor: Extractor, directory: str
+) -> Context:
+    if request.remote == "client-session":
+        raise NotImplementedHere("skiff has no BuildKit sessions: send the context as the request's body")
+    if request.remote:
+        return await contexts.remote(extractor, request.remote, directory)
+    return await contexts.receive(extractor, body, directory)
