@@ -30,18 +30,9 @@ from skiff.engine.api.remote import RemoteRoutes
 from skiff.engine.api.skiff import Previews, SkiffRoutes
 from skiff.engine.api.system import SystemRoutes
 from skiff.engine.api.volumes import VolumeRoutes
-from skiff.engine.builds.cache import Cache
+from skiff.engine.builds.assembly import Parts, assembled
 from skiff.engine.builds.confinement import Machine
-from skiff.engine.builds.dockerfile.frontend import DockerfileFrontend
-from skiff.engine.builds.kept import Trees
-from skiff.engine.builds.layering import Layering
-from skiff.engine.builds.mounting import Mounter
-from skiff.engine.builds.networking import NetworkSandboxes as BuildSandboxes
-from skiff.engine.builds.running import Runner
 from skiff.engine.builds.service import Builds
-from skiff.engine.builds.solver import Solver
-from skiff.engine.builds.squashing import Squasher
-from skiff.engine.builds.work import Work
 from skiff.engine.containers import host as machine_facts
 from skiff.engine.containers import lifecycle
 from skiff.engine.containers.announce import Announcer
@@ -74,7 +65,6 @@ from skiff.engine.registry.transport import HttpTransport
 from skiff.engine.settings import Settings
 from skiff.engine.storage.apply import Layers
 from skiff.engine.storage.content import FileContent
-from skiff.engine.storage.extractor import Extractor
 from skiff.engine.storage.leases import Leases
 from skiff.engine.storage.overlay import OverlaySnapshots
 from skiff.engine.storage.removed import Bin
@@ -343,47 +333,27 @@ def _builds(
     runtime: NativeRuntime,
     host: platform.Platform,
 ) -> Builds:
-    """Before the first collection: the cache holds its layers by leases."""
-    data, run = DataPaths(settings.data_root), RunPaths(settings.exec_root)
-    layering = Layering(snapshots, leases)
-    extractor = Extractor(idle_seconds=600)  # people build again and again
     facts = machine_facts.facts()
-    runner = Runner(
-        runtime=runtime,
-        run=run,
-        snapshots=snapshots,
-        sandboxes=BuildSandboxes(networks, partial(host_resolv, settings)),
-        state=state,
-        machine=Machine(
-            architecture=facts.architecture,
-            kernel=facts.kernel,
-            capabilities=machine_facts.available_capabilities(),
-            cgroup_parent=cgroup_parent(settings),
-            shm_size=settings.default_shm_size,
-        ),
-    )
-    scratch = str(data.builds)
-    solver = Solver(
-        layering=layering,
-        cache=Cache(
-            state,
-            layering,
-            leases,
-            in_images=lambda: {layer.chain for row in images.held() for layer in row.layers},
-        ),
-        runner=runner,
-        mounter=Mounter(str(data.build_caches), scratch),
-        work=Work(extractor, scratch),
-    )
-    return Builds(
-        frontend=DockerfileFrontend(),
-        solver=solver,
-        images=images,
-        extractor=extractor,
-        squasher=Squasher(layering, extractor),
-        trees=Trees(str(data.build_contexts), extractor, state),
-        scratch=scratch,
-        platform=host,
+    return assembled(
+        Parts(
+            data=DataPaths(settings.data_root),
+            run=RunPaths(settings.exec_root),
+            state=state,
+            snapshots=snapshots,
+            leases=leases,
+            images=images,
+            networks=networks,
+            runtime=runtime,
+            host_resolv=partial(host_resolv, settings),
+            machine=Machine(
+                architecture=facts.architecture,
+                kernel=facts.kernel,
+                capabilities=machine_facts.available_capabilities(),
+                cgroup_parent=cgroup_parent(settings),
+                shm_size=settings.default_shm_size,
+            ),
+            platform=host,
+        )
     )
 
 

@@ -108,6 +108,7 @@ class Saver:
                 with self._content.open(layer.blob) as blob:
                     kind = compression.detect(blob.read(_HEAD))
                 return Descriptor(_TYPES.get(kind, manifests.OCI_LAYER), layer.blob, size)
+        lease.add(layer.diff_id)  # before it is there: the collector may pass at any time
         digest = self._rebuilt(layer)
         return Descriptor(manifests.OCI_LAYER, digest, self._content.info(digest).size)
 

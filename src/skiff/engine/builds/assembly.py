@@ -1,0 +1,81 @@
+"""The builds of an engine, put together of what it has."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from skiff.engine.builds.cache import Cache
+from skiff.engine.builds.confinement import Machine
+from skiff.engine.builds.dockerfile.frontend import DockerfileFrontend
+from skiff.engine.builds.kept import Trees
+from skiff.engine.builds.layering import Layering
+from skiff.engine.builds.mounting import Mounter
+from skiff.engine.builds.networking import NetworkSandboxes
+from skiff.engine.builds.running import Runner
+from skiff.engine.builds.service import Builds
+from skiff.engine.builds.solver import Solver
+from skiff.engine.builds.squashing import Squasher
+from skiff.engine.builds.work import Work
+from skiff.engine.execution.runtime import Runtime
+from skiff.engine.images.service import Images
+from skiff.engine.networks.service import Networks
+from skiff.engine.storage.extractor import Extractor
+from skiff.engine.storage.leases import Leases
+from skiff.engine.storage.snapshots import Snapshotter
+from skiff.engine.storage.state import StateStore
+from skiff.oci.platform import Platform
+from skiff.paths import DataPaths, RunPaths
+
+_IDLE_SECONDS = 600  # people build again and again
+
+
+class Parts(NamedTuple):
+    """What an engine has that builds stand on."""
+
+    data: DataPaths
+    run: RunPaths
+    state: StateStore
+    snapshots: Snapshotter
+    leases: Leases
+    images: Images
+    networks: Networks
+    runtime: Runtime
+    host_resolv: Callable[[], str]
+    machine: Machine
+    platform: Platform
+
+
+def assembled(parts: Parts) -> Builds:
+    """Before the first collection: the cache holds its layers by leases."""
+    layering = Layering(parts.snapshots, parts.leases)
+    extractor = Extractor(idle_seconds=_IDLE_SECONDS)
+    runner = Runner(
+        runtime=parts.runtime,
+        run=parts.run,
+        snapshots=parts.snapshots,
+        sandboxes=NetworkSandboxes(parts.networks, parts.host_resolv),
+        state=parts.state,
+        machine=parts.machine,
+    )
+    scratch = str(parts.data.builds)
+    solver = Solver(
+        layering=layering,
+        cache=Cache(
+            parts.state,
+            layering,
+            parts.leases,
+            in_images=lambda: {layer.chain for row in parts.images.held() for layer in row.layers},
+        ),
+        runner=runner,
+        mounter=Mounter(str(parts.data.build_caches), scratch),
+        work=Work(extractor, scratch),
+    )
+    return Builds(
+        frontend=DockerfileFrontend(),
+        solver=solver,
+        images=parts.images,
+        extractor=extractor,
+        squasher=Squasher(layering, extractor),
+        trees=Trees(str(parts.data.build_contexts), extractor, parts.state),
+        scratch=scratch,
+        platform=parts.platform,
+    )
