@@ -22,6 +22,7 @@ from tests.integration.own_network import Network
 
 SOURCE = Path(__file__).parents[2] / "src"
 SKIFF = (sys.executable, "-m", "skiff.cli")
+PATIENCE = int(os.environ.get("SKIFF_TEST_PATIENCE", "1"))  # for machines that are only emulated
 START_SECONDS = 20
 LEAVE_SECONDS = 10
 
@@ -84,7 +85,7 @@ class Engine:
             [*self.network.enter, *command],
             input=input,
             capture_output=True,
-            timeout=timeout,
+            timeout=timeout * PATIENCE,
             env=self.client_environment(),
         )
         return Run(
@@ -134,7 +135,7 @@ class Engine:
     def _end(self, number: int) -> None:
         assert self.process is not None
         self.process.send_signal(number)
-        self.process.wait(LEAVE_SECONDS + 20)
+        self.process.wait((LEAVE_SECONDS + 20) * PATIENCE)
 
     def remove_containers(self) -> list[str]:
         trouble = []
@@ -209,7 +210,7 @@ class Run:
 
 def wait_for(condition: Callable[[], Any], seconds: float, complaint: Callable[[], str]) -> Any:
     """What the condition gives once it is true."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + seconds * PATIENCE
     while not (value := condition()):
         if time.monotonic() > end:
             raise TimeoutError(complaint())

@@ -6,6 +6,7 @@ as filename.
 """
 
 import ctypes
+import errno
 import os
 import struct
 from collections.abc import Iterable
@@ -13,6 +14,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from skiff.linux import namespaces
 from skiff.linux.libc import AT_EMPTY_PATH, AT_FDCWD, AT_RECURSIVE, check, libc, syscall
 
 MS_RDONLY: Final = 1
@@ -67,6 +69,9 @@ MOVE_MOUNT_T_EMPTY_PATH: Final = 0x40
 
 PROC_MAGIC: Final = 0x9FA0  # linux/magic.h
 MAX_DATA: Final = 4095  # mount(2) copies one page
+
+_RELEASE: Final = [part.partition("-")[0].rstrip("+") for part in os.uname().release.split(".")]
+TAKES_LAYERS_ONE_BY_ONE: Final = tuple(map(int, _RELEASE[:2])) >= (6, 7)  # overlayfs
 
 libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
 
@@ -267,17 +272,59 @@ def new_filesystem(kind: str, options: Iterable[str], attributes: int = 0, sourc
 
 
 def new_overlay(options: Iterable[str], attributes: int = 0) -> int:
-    r"""A detached overlay: any number of lower layers, each told apart (`lowerdir+`, Linux 6.5).
+    r"""A detached overlay: any number of lower layers.
 
-    options: as for mount(8); a colon inside a path is written `\:` there.
+    options: as for mount(8); a colon inside a path is written `\:` there. Linux 6.7 takes the layers one by
+    one (`lowerdir+`); before, a value for fsconfig(2) is no longer than 255 bytes, so mount(2) does it.
     """
-    split: list[str] = []
+    lowers: list[str] = []
+    others: list[str] = []
     for option in options:
         if option.startswith("lowerdir="):
-            split.extend(f"lowerdir+={lower}" for lower in lower_directories(option[9:]))
+            lowers += lower_directories(option[9:])
         else:
-            split.append(option)
-    return new_filesystem("overlay", split, attributes, "overlay")
+            others.append(option)
+    if TAKES_LAYERS_ONE_BY_ONE:
+        return new_filesystem(
+            "overlay", [*(f"lowerdir+={lower}" for lower in lowers), *others], attributes, "overlay"
+        )
+    return _overlay_in_one_line(lowers, others, attributes)
+
+
+def _overlay_in_one_line(lowers: list[str], others: list[str], attributes: int) -> int:
+    """By mount(2), in a mount namespace where this thread is alone and which is gone afterwards.
+
+    E2BIG when the layers do not fit into one page, although they are named relative to where they all are.
+    """
+    top = os.path.commonpath(lowers)
+    lowerdir = ":".join(_escaped(os.path.relpath(lower, top)) for lower in lowers)
+    data = ",".join((f"lowerdir={lowerdir}", *others))
+    if len(os.fsencode(data)) > MAX_DATA:
+        raise OSError(errno.E2BIG, "too many layers for an overlay before Linux 6.7")
+    own = namespaces.open_namespace("/proc/thread-self/ns/mnt")
+    root, here = os.open("/", os.O_PATH | os.O_CLOEXEC), os.open(".", os.O_PATH | os.O_CLOEXEC)
+    try:
+        namespaces.unshare(namespaces.CLONE_NEWNS)  # root and directory are the thread's own from here on
+        try:
+            set_propagation("/", MS_PRIVATE | MS_REC)
+            os.chdir(top)
+            mount("overlay", "/proc", "overlay", 0, data)
+            tree = open_tree("/proc")
+        finally:
+            namespaces.setns(own, namespaces.CLONE_NEWNS)
+            os.fchdir(root)
+            os.chroot(".")
+            os.fchdir(here)
+    finally:
+        for fd in (own, root, here):
+            os.close(fd)
+    if attributes:
+        set_attributes(tree, attributes)
+    return tree
+
+
+def _escaped(path: str) -> str:
+    return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
 
 
 def is_procfs(fd: int) -> bool:

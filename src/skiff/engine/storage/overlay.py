@@ -2,7 +2,7 @@ r"""The overlayfs snapshotter: a snapshot is one directory of changes on top of 
 
 It mounts nothing: it says what to mount. Options are written as for mount(8), with `\`, `:` and `,` in paths
 escaped by `\`; together they may exceed the 4095 bytes of mount(2) when an image has very many layers, so the
-runtime then gives each (unescaped) lower directory to fsconfig(2) as `lowerdir+`.
+runtime names each (unescaped) lower directory apart, or relative to where all are (skiff/linux/mounts.py).
 
 https://docs.kernel.org/filesystems/overlayfs.html
 """
