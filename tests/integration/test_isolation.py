@@ -205,6 +205,28 @@ def test_the_namespaces_of_another_container(engine: Engine) -> None:
     assert "sleep 60" in out
 
 
+def test_shared_memory_of_another_container(engine: Engine) -> None:
+    quiet = ("run", "-d", "--network", "none", "--name")
+    engine.docker(*quiet, "owner", "--ipc", "shareable", "--shm-size", "1m", "busybox", "sleep", "60").ok()
+    guest = ("run", "--rm", "--network", "none", "--ipc", "container:owner", "busybox", "sh", "-c")
+    engine.docker("exec", "owner", "sh", "-c", "echo mine > /dev/shm/a").ok()
+    script = "cat /dev/shm/a; echo yours > /dev/shm/b; grep -c ' /dev/shm .*nosuid.*size=1024k' /proc/mounts"
+    assert engine.docker(*guest, script).ok() == "mine\n1"
+    assert engine.docker("exec", "owner", "cat", "/dev/shm/b").ok() == "yours"
+
+    ipc = engine.docker("exec", "owner", "readlink", "/proc/self/ns/ipc").ok()
+    assert engine.docker(*guest, "readlink /proc/self/ns/ipc").ok() == ipc
+
+    # the guest's hold on it outlives the owner
+    engine.docker(*quiet, "stays", "--ipc", "container:owner", "busybox", "sleep", "60").ok()
+    engine.docker("rm", "-f", "owner").ok()
+    assert engine.docker("exec", "stays", "cat", "/dev/shm/a").ok() == "mine"
+
+    engine.docker(*quiet, "closed", "busybox", "sleep", "60").ok()
+    refused = engine.docker("run", "--rm", "--ipc", "container:closed", "busybox", "true")
+    assert refused.code == 125 and "non-shareable IPC" in refused.err
+
+
 def test_exec_streams_are_framed_as_the_start_says(engine: Engine) -> None:
     id = engine.docker("run", "-d", "--network", "none", "busybox", "sleep", "60").ok()
     for has_terminal in (False, True):

@@ -226,10 +226,27 @@ def pivot_root_here() -> None:
 
 
 def open_tree(path: str, *, recursive: bool = False, dir_fd: int = AT_FDCWD) -> int:
-    """A detached copy of the mount at path, as a descriptor: a bind that is nowhere yet.."""
+    """A detached copy of the mount at path, as a descriptor: a bind that is nowhere yet.
+
+    A path /proc/PID/root/… is looked up in the mount namespace of that process: only there may it be copied.
+    """
     flags = OPEN_TREE_CLONE | os.O_CLOEXEC | (AT_RECURSIVE if recursive else 0)
     if not path:
         flags |= AT_EMPTY_PATH
+    match path.split("/", 4):
+        case ["", "proc", pid, "root", inner] if pid.isdecimal():
+            theirs = namespaces.open_namespace(f"/proc/{pid}/ns/mnt")
+            try:
+                return namespaces.elsewhere(
+                    lambda: namespaces.setns(theirs, namespaces.CLONE_NEWNS),
+                    lambda: _open_tree(dir_fd, f"/{inner}", flags),
+                )
+            finally:
+                os.close(theirs)
+    return _open_tree(dir_fd, path, flags)
+
+
+def _open_tree(dir_fd: int, path: str, flags: int) -> int:
     return check(syscall(SYS_OPEN_TREE, dir_fd, os.fsencode(path), flags), "open_tree", path)
 
 
@@ -292,7 +309,7 @@ def new_overlay(options: Iterable[str], attributes: int = 0) -> int:
 
 
 def _overlay_in_one_line(lowers: list[str], others: list[str], attributes: int) -> int:
-    """By mount(2), in a mount namespace where this thread is alone and which is gone afterwards.
+    """By mount(2), in a new mount namespace that is gone afterwards.
 
     E2BIG when the layers do not fit into one page, although they are named relative to where they all are.
     """
@@ -301,23 +318,17 @@ def _overlay_in_one_line(lowers: list[str], others: list[str], attributes: int) 
     data = ",".join((f"lowerdir={lowerdir}", *others))
     if len(os.fsencode(data)) > MAX_DATA:
         raise OSError(errno.E2BIG, "too many layers for an overlay before Linux 6.7")
-    own = namespaces.open_namespace("/proc/thread-self/ns/mnt")
-    root, here = os.open("/", os.O_PATH | os.O_CLOEXEC), os.open(".", os.O_PATH | os.O_CLOEXEC)
-    try:
-        namespaces.unshare(namespaces.CLONE_NEWNS)  # root and directory are the thread's own from here on
-        try:
-            set_propagation("/", MS_PRIVATE | MS_REC)
-            os.chdir(top)
-            mount("overlay", "/proc", "overlay", 0, data)
-            tree = open_tree("/proc")
-        finally:
-            namespaces.setns(own, namespaces.CLONE_NEWNS)
-            os.fchdir(root)
-            os.chroot(".")
-            os.fchdir(here)
-    finally:
-        for fd in (own, root, here):
-            os.close(fd)
+
+    def enter() -> None:
+        namespaces.unshare(namespaces.CLONE_NEWNS)
+        set_propagation("/", MS_PRIVATE | MS_REC)
+
+    def act() -> int:
+        os.chdir(top)
+        mount("overlay", "/proc", "overlay", 0, data)
+        return open_tree("/proc")
+
+    tree = namespaces.elsewhere(enter, act)
     if attributes:
         set_attributes(tree, attributes)
     return tree

@@ -2,12 +2,13 @@
 
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from skiff.linux.libc import check, libc
 from skiff.linux.processes import clone, pidfd_signal, reap
 
+CLONE_FS: Final = 0x200
 CLONE_NEWTIME: Final = 0x80
 CLONE_NEWNS: Final = 0x20000
 CLONE_NEWCGROUP: Final = 0x2000000
@@ -44,6 +45,28 @@ def setns(fd: int, flags: int = 0) -> None:
 def open_namespace(path: str) -> int:
     """A close-on-exec descriptor of a namespace file."""
     return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def elsewhere(enter: Callable[[], None], act: Callable[[], int]) -> int:
+    """What act gives in the mount namespace that enter goes to. Then this thread is back where it was.
+
+    Root and directory are as before, but from now on this thread's own.
+    """
+    own = open_namespace("/proc/thread-self/ns/mnt")
+    root, here = os.open("/", os.O_PATH | os.O_CLOEXEC), os.open(".", os.O_PATH | os.O_CLOEXEC)
+    try:
+        unshare(CLONE_FS)
+        try:
+            enter()
+            return act()
+        finally:
+            setns(own, CLONE_NEWNS)
+            os.fchdir(root)
+            os.chroot(".")
+            os.fchdir(here)
+    finally:
+        for fd in (own, root, here):
+            os.close(fd)
 
 
 def differing(pid: int, kinds: Iterable[str]) -> int:

@@ -54,6 +54,7 @@ class Execs:
         self.announce = announce
         self._execs: dict[str, Exec] = {}
         self._processes: dict[str, Process] = {}
+        self._starting: dict[str, asyncio.Event] = {}
         self._started: asyncio.Queue[tuple[str, Process]] = asyncio.Queue()
 
     async def create(self, text: str, wish: ExecCreate) -> str:
@@ -90,6 +91,7 @@ class Execs:
         asked = found.wish
         container = self.records.get(found.container)
         self._execs[id] = replace(found, running=True)
+        here = self._starting[id] = asyncio.Event()
         self.announce(container, "exec_start: " + " ".join(asked.cmd or ()), execID=id)
         request = None
         if stream is not None:
@@ -115,8 +117,12 @@ class Execs:
             code = error.exit_code if isinstance(error, CannotRun) else 126
             self._execs[id] = replace(self._execs[id], running=False, code=code)
             raise
-        self._execs[id] = replace(self._execs[id], pid=process.pid)
-        self._processes[id] = process
+        else:
+            self._execs[id] = replace(self._execs[id], pid=process.pid)
+            self._processes[id] = process
+        finally:
+            del self._starting[id]
+            here.set()
         self._started.put_nowait((id, process))
 
     async def run(self) -> None:
@@ -140,9 +146,11 @@ class Execs:
             self.announce(self.records.get(found.container), "exec_die", execID=id, exitCode=str(code))
 
     async def resize(self, id: str, *, rows: int, columns: int) -> None:
-        found = self._get(id)
+        self._get(id)
+        if here := self._starting.get(id):
+            await here.wait()  # clients resize as soon as their stream is open
         process = self._processes.get(id)
-        if process is None or not found.running:
+        if process is None or not self._get(id).running:
             raise Conflict(f"exec {id} is not running")
         await process.resize(rows, columns)
 

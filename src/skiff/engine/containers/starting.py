@@ -200,10 +200,16 @@ class Starting:
         if kind == "host":
             return oci.Mount("/dev/shm", "bind", "/dev/shm", ("rbind", "rprivate"))
         if kind == "container":
-            # a tmpfs lives in its container's own mount namespace: it is shared through the pid's root
-            raise InvalidParameter(
-                f"IPC mode container:{other}: this engine cannot share /dev/shm between containers"
-            )
+            owner = self.records.find(other)
+            if owner.host.ipc_mode == "host":
+                return self._shm(owner)
+            if self.settings.runtimes[host.runtime]:
+                raise InvalidParameter(
+                    f"IPC mode container:{other}: the runtime {host.runtime} cannot share /dev/shm"
+                )
+            # The tmpfs is in no mount namespace but its owner's.
+            root = f"/proc/{self.live.task(owner.id).pid}/root"
+            return oci.Mount("/dev/shm", "bind", f"{root}/dev/shm", ("bind", "rprivate"))
         options = ("nosuid", "noexec", "nodev", "mode=1777", f"size={host.shm_size}")
         return oci.Mount("/dev/shm", "tmpfs", "shm", options)
 
