@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from skiff.cli.flags import Command
 
 TYPE_CHECKING = False
@@ -13,8 +15,8 @@ KINDS_OF_CHANGE = "CAD"  # the wire says 0, 1, 2
 
 
 def diff(session: Session, asked: Parsed) -> int:
-    for change in session.engine().container_changes(asked.args[0]):
-        print(KINDS_OF_CHANGE[change["Kind"]], change["Path"])
+    changes = session.engine().container_changes(asked.args[0])
+    sys.stdout.write("".join([f"{KINDS_OF_CHANGE[one['Kind']]} {one['Path']}\n" for one in changes]))
     return 0
 
 

@@ -240,7 +240,24 @@ def changes(upper: str, lowers: Sequence[str]) -> list[Change]:
 
 def unchanged_ground(upper: str, lowers: Sequence[str]) -> frozenset[str]:
     """The paths in upper that are there for the engine's sake alone."""
-    return GROUND - {change.path for change in changes(upper, lowers)}
+    return frozenset(path for path in GROUND if not _is_users(upper, lowers, path))
+
+
+def _is_users(upper: str, lowers: Sequence[str], path: str) -> bool:
+    """Whether a path of GROUND is in upper because the user changed it, or something in it."""
+    try:
+        status = os.lstat(upper + path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True  # it is not there at all
+    if stat.S_ISCHR(status.st_mode):
+        return True
+    if stat.S_ISDIR(status.st_mode):
+        children = [f"{path}/{name}" for name in os.listdir(upper + path)]
+        if any(child not in GROUND or _is_users(upper, lowers, child) for child in children):
+            return True
+        if diff.replaced(upper, lowers, path):
+            return True
+    return _differs(upper, lowers, path)
 
 
 def _differs(upper: str, lowers: Sequence[str], path: str) -> bool:

@@ -6,6 +6,7 @@ those that no image uses are deleted again.
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence, Set
 from datetime import UTC, datetime
 from functools import partial
@@ -56,10 +57,18 @@ class _Ahead:
         self._known = {str(layer.diff_id) for layer in layers} | {str(layer.blob) for layer in layers}
         self._begun: dict[Digest, Begun] = {}
 
-    def begin(self, digest: Digest) -> None:
-        """A blob that may be a layer has come. Called from the thread that reads the archive."""
+    def begin(self, digest: Digest, is_plain: bool) -> None:
+        """A blob that may be a layer has come. Called from the thread that reads the archive.
+
+        is_plain: it is not compressed, so its digest is its diff ID already.
+        """
         if digest not in self._known and digest not in self._begun:
-            self._begun[digest] = self._unpacker.begin(self._content.open(digest))
+            stored = partial(self._stored, digest) if is_plain else None
+            self._begun[digest] = self._unpacker.begin(self._content.open(digest), stored)
+
+    def _stored(self, digest: Digest) -> tuple[int, DiffID]:
+        with self._content.open(digest) as blob:
+            return os.dup(blob.fileno()), DiffID(digest)
 
     def take(self, digest: Digest) -> Begun | None:
         return self._begun.pop(digest, None)

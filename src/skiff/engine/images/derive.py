@@ -5,10 +5,9 @@ does.
 """
 
 import asyncio
-import hashlib
-import secrets
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 
 from msgspec.structs import replace
 
@@ -21,8 +20,6 @@ from skiff.oci.digest import Digest, ImageID
 from skiff.oci.image import History, ImageConfig, RunConfig
 from skiff.oci.image import parse as parse_config
 from skiff.oci.reference import Reference
-
-EMPTY = Digest("sha256:" + hashlib.sha256(tarwriter.END).hexdigest())
 
 
 class Deriver:
@@ -48,14 +45,12 @@ class Deriver:
         base = await asyncio.to_thread(self._config, parent)
         await self._assembler.warm()
         with self._leases.hold(parent) as lease:
-            blob = await asyncio.to_thread(self._store, layer)
             layers = list(row.layers)
-            is_empty = blob == EMPTY
-            if is_empty:
-                await asyncio.to_thread(self._content.delete, blob)
-            else:
-                lease.add(blob)
-                layers.append(await self._assembler.layer(blob, [one.diff_id for one in row.layers]))
+            head = await asyncio.to_thread(_head, layer)
+            is_empty = head == tarwriter.END
+            if not is_empty:
+                below = [one.diff_id for one in row.layers]
+                layers.append(await self._assembler.made(chain([head], layer), below, lease.add))
             now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
             step = History(
                 created=now,
@@ -78,19 +73,10 @@ class Deriver:
         with self._content.open(Digest(id)) as blob:
             return parse_config(blob.read())
 
-    def _store(self, layer: Iterator[bytes]) -> Digest:
-        ingest = self._content.ingest(f"layer {secrets.token_hex(16)}")
-        held: list[bytes] = []
-        size = 0
-        try:
-            for chunk in layer:
-                held.append(chunk)
-                size += len(chunk)
-                if size >= 1 << 18:
-                    ingest.write(b"".join(held))
-                    held, size = [], 0
-            ingest.write(b"".join(held))
-            return ingest.commit()
-        except BaseException:
-            ingest.abort()
-            raise
+
+def _head(layer: Iterator[bytes]) -> bytes:
+    """The first bytes of a tar: enough to tell an empty one."""
+    head = b""
+    while len(head) < len(tarwriter.END) and (more := next(layer, b"")):
+        head += more
+    return head

@@ -18,7 +18,7 @@ def rebuilt(layer: LayerRow, snapshots: Snapshotter) -> Iterator[bytes]:
     """The plain tar in large pieces. DigestMismatch, after the last, when it is not what it was."""
     upper, lowers = snapshots.directory(layer.chain), snapshots.lowers(layer.chain)
     digest = hashlib.sha256()
-    for piece in _collected(diff.upper_layer(upper, lowers)):
+    for piece in collected(diff.upper_layer(upper, lowers)):
         digest.update(piece)
         yield piece
     if f"sha256:{digest.hexdigest()}" != layer.diff_id:
@@ -27,7 +27,7 @@ def rebuilt(layer: LayerRow, snapshots: Snapshotter) -> Iterator[bytes]:
         )
 
 
-def _collected(chunks: Iterator[bytes]) -> Iterator[bytes]:
+def collected(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """The same bytes in large pieces."""
     held: list[bytes] = []
     size = 0

@@ -28,6 +28,7 @@ MAGIC = 257  # where a tar's first header says `ustar`
 
 T = TypeVar("T")
 Add = Callable[[str], None]
+FoundLayer = Callable[[Digest, bool], None]
 
 
 class Entries:
@@ -103,12 +104,12 @@ class DirectFeed(Chunks):
             self._stream.shutdown(socket.SHUT_RD)
 
 
-async def spool(body: Body, content: ContentStore, add: Add, found_tar: Callable[[Digest], None]) -> Entries:
+async def spool(body: Body, content: ContentStore, add: Add, found_layer: FoundLayer) -> Entries:
     """Every regular file of the archive as a blob. add: keeps a digest from the collector. HostileArchive.
 
-    found_tar: called in the thread with each blob that begins as a tar does, compressed or not.
+    found_layer: called in the thread with each blob that begins as a tar does, and whether it is a plain one.
     """
-    return await _in_thread(body, lambda feed: _spool(feed, content, add, found_tar))
+    return await _in_thread(body, lambda feed: _spool(feed, content, add, found_layer))
 
 
 async def spool_one(body: Body, content: ContentStore, add: Add) -> Digest:
@@ -141,9 +142,7 @@ async def _in_thread(body: Body, work: Callable[[Feed | DirectFeed], T]) -> T:
             body.close(ended=ended)
 
 
-def _spool(
-    feed: Feed | DirectFeed, content: ContentStore, add: Add, found_tar: Callable[[Digest], None]
-) -> Entries:
+def _spool(feed: Feed | DirectFeed, content: ContentStore, add: Add, found_layer: FoundLayer) -> Entries:
     found = Entries()
     source = Source(decompressed(feed.read))
     for count, entry in enumerate(tarstream.entries(source)):
@@ -171,8 +170,9 @@ def _spool(
             add(digest)
             found.files[name] = digest
             found.digests.add(digest)
-            if detect(head) != "none" or head[MAGIC:].startswith(b"ustar"):
-                found_tar(digest)
+            is_plain = detect(head) == "none"
+            if not is_plain or head[MAGIC:].startswith(b"ustar"):
+                found_layer(digest, is_plain)
     source.drain()
     return found
 

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import BinaryIO, NamedTuple, Protocol
 
-from skiff.engine.storage.apply import Draft, Layers
+from skiff.engine.storage.apply import Draft, Layers, Stored
 from skiff.engine.storage.snapshots import Snapshotter
 from skiff.errors import NotFound
 from skiff.oci.digest import ChainID, DiffID
@@ -96,11 +96,11 @@ class Unpacker:
         begun = self.begin(await asyncio.to_thread(open_blob))
         return await self.finished(begun, diff_id, size, tell)
 
-    def begin(self, blob: BinaryIO) -> Begun:
+    def begin(self, blob: BinaryIO, stored: Stored | None = None) -> Begun:
         """The same in two steps: this one from any thread, before anybody knows where the layer belongs. The
-        other step is `finished`, or `forget`. blob: is closed when it is read.
+        other step is `finished`, or `forget`. blob: is closed when it is read. stored: as for Layers.extract.
         """
-        return Begun(blob, self._threads.submit(self._extract, blob))
+        return Begun(blob, self._threads.submit(self._extract, blob, stored))
 
     async def finished(self, begun: Begun, diff_id: DiffID | None, size: int, tell: Listener) -> Draft:
         try:
@@ -122,9 +122,9 @@ class Unpacker:
     async def discard(self, draft: Draft) -> None:
         await asyncio.to_thread(self._layers.discard, draft)
 
-    def _extract(self, blob: BinaryIO) -> Draft:
+    def _extract(self, blob: BinaryIO, stored: Stored | None) -> Draft:
         with blob:
-            return self._layers.extract(blob)
+            return self._layers.extract(blob, stored)
 
     def _drop(self, future: Future[Draft]) -> None:
         if not future.cancelled() and future.exception() is None:

@@ -16,12 +16,13 @@ view.
 import contextlib
 import os
 import secrets
+from collections.abc import Callable
 from typing import BinaryIO
 
 from msgspec import Struct
 
 from skiff.engine.storage.beneath import Found, copy_attributes, look
-from skiff.engine.storage.extractor import Extractor, Job, NeedsMerge
+from skiff.engine.storage.extractor import Extractor, Job, NeedsMerge, Result
 from skiff.engine.storage.overlay import escape
 from skiff.engine.storage.snapshots import SnapshotKey, Snapshotter
 from skiff.errors import AlreadyExists, DigestMismatch, NotFound
@@ -36,6 +37,10 @@ class Applied(Struct, frozen=True):
     diff_id: DiffID
     size: int
     entries: int
+
+
+Stored = Callable[[], tuple[int, DiffID]]
+"""A descriptor of the tar's bytes, the reader's to close, and what they came to."""
 
 
 class Draft(Struct, frozen=True):
@@ -61,29 +66,36 @@ class Layers:
         """Start the helper ahead of the first layer, without waiting for it."""
         self._extractor.start()
 
-    def extract(self, blob: BinaryIO | int) -> Draft:
+    def extract(self, blob: BinaryIO | int, stored: Stored | None = None) -> Draft:
         """Extract a layer: gzip, zstd or plain tar, told apart by its first bytes. The caller closes blob.
 
-        Raises HostileArchive and leaves nothing behind.
+        stored: blob is a plain tar, perhaps a pipe, whose bytes somebody else keeps and takes the digest of;
+        it is called once they have all been read. Raises HostileArchive and leaves nothing behind.
         """
         own = os.open(
             f"/proc/self/fd/{blob if isinstance(blob, int) else blob.fileno()}", os.O_RDONLY | os.O_CLOEXEC
         )
         key = SnapshotKey(DRAFT + secrets.token_hex(8))
         try:
+            result, whole = Result(), False
             if self._snapshots.stacks_late:
                 self._snapshots.prepare(key, None)
-                try:
-                    job = Job(self._snapshots.directory(key), "overlay", max_bytes=self._max_bytes)
+                with contextlib.suppress(NeedsMerge):
+                    directory, limit = self._snapshots.directory(key), self._max_bytes
+                    job = Job(directory, "overlay", max_bytes=limit, hashed=stored is None)
                     result, whole = self._extractor.run(job, own), True
-                except NeedsMerge:
-                    result, whole = self._extractor.run(Job(None), own), False
-            else:
-                result, whole = self._extractor.run(Job(None), own), False
-            applied = Applied(DiffID(result.diff_id), result.size, result.entries)
+            diff_id = ""
+            if stored is not None:
+                os.close(own)
+                own = -1
+                own, diff_id = stored()
+            if not whole:
+                result = self._extractor.run(Job(None), own)
+            applied = Applied(DiffID(diff_id or result.diff_id), result.size, result.entries)
             return Draft(key, applied, own, tuple(result.implied), whole)
         except BaseException:
-            os.close(own)
+            if own >= 0:
+                os.close(own)
             self._drop(key)
             raise
 

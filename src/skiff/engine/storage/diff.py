@@ -8,12 +8,13 @@ layer.md.
 import os
 import stat
 from collections.abc import Iterator, Sequence, Set
+from contextlib import ExitStack
 from typing import Literal
 
 from msgspec import Struct
 
 from skiff.engine.storage import tarwriter
-from skiff.engine.storage.beneath import Found, look, visible
+from skiff.engine.storage.beneath import visible
 from skiff.engine.storage.tarstream import BLOCK
 from skiff.errors import SkiffError
 from skiff.oci import layer
@@ -62,17 +63,99 @@ class _Node(Struct, frozen=True):
 
 def changes(upper: str, lowers: Sequence[str]) -> list[Change]:
     """What an overlay's upper directory changes on lowers (topmost first), sorted by path."""
-    found = []
-    for node in _visit(upper):
-        if node.is_whiteout:
-            found.append(Change("D", node.path))
-        elif visible(lowers, node.path[1:]):
-            found.append(Change("C", node.path))
-        else:
-            found.append(Change("A", node.path))
-        if node.is_directory and _is_opaque(node):
-            found += _replaced(upper, lowers, node)
+    found: list[Change] = []
+    with ExitStack() as stack:
+        root, *beneath = (_opened(directory, stack) for directory in (upper, *lowers))
+        _compare(root, "", beneath, found)
     return sorted(found, key=lambda change: change.path)
+
+
+def replaced(upper: str, lowers: Sequence[str], path: str) -> bool:
+    """Whether the directory path of upper hides something that the lowers have there and upper has not."""
+    with ExitStack() as stack:
+        root, *beneath = (_opened(directory, stack) for directory in (upper, *lowers))
+        for name in path.strip("/").split("/"):
+            beneath = _below(name, beneath, stack)
+            root = os.open(name, _STEP, dir_fd=root)
+            stack.callback(os.close, root)
+        return _is_opaque_directory(root) and bool(_names(beneath) - set(os.listdir(root)))
+
+
+def _compare(fd: int, prefix: str, beneath: Sequence[int], found: list[Change]) -> None:
+    """Upper's directory and those that it lies upon, side by side: each name is one look per layer."""
+    directories: list[str] = []
+    with os.scandir(fd) as entries:
+        for entry in entries:
+            path = f"{prefix}/{entry.name}"
+            if entry.is_dir(follow_symlinks=False):
+                directories.append(entry.name)
+            elif not entry.is_file(follow_symlinks=False) and _is_whiteout(fd, entry.name):
+                found.append(Change("D", path))
+                continue
+            found.append(Change("C" if _has(beneath, entry.name) else "A", path))
+    for name in directories:
+        with ExitStack() as stack:
+            try:
+                own = _opened(name, stack, fd)
+            except (FileNotFoundError, NotADirectoryError):  # a running container deleted or replaced it
+                continue
+            below = _below(name, beneath, stack)
+            if below and _is_opaque_directory(own):
+                gone = _names(below) - set(os.listdir(own))
+                found += [Change("D", f"{prefix}/{name}/{one}") for one in gone]
+            _compare(own, f"{prefix}/{name}", below, found)
+
+
+def _opened(name: str, stack: ExitStack, parent: int | None = None) -> int:
+    fd = os.open(name, _STEP if parent is not None else _STEP & ~os.O_NOFOLLOW, dir_fd=parent)
+    stack.callback(os.close, fd)
+    return fd
+
+
+def _has(beneath: Sequence[int], name: str) -> bool:
+    """Whether there is anything of that name when one looks at these directories from above."""
+    for fd in beneath:
+        try:
+            status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        return not (stat.S_ISCHR(status.st_mode) and status.st_rdev == 0)
+    return False
+
+
+def _below(name: str, beneath: Sequence[int], stack: ExitStack) -> list[int]:
+    """The directories of that name which are seen from above, topmost first."""
+    found = []
+    for fd in beneath:
+        try:
+            own = _opened(name, stack, fd)
+        except FileNotFoundError:
+            continue
+        except OSError:  # something else: it hides what is below
+            break
+        found.append(own)
+        if _is_opaque_directory(own):
+            break
+    return found
+
+
+def _names(directories: Sequence[int]) -> set[str]:
+    """What these directories, the topmost first, show together."""
+    names = {name for fd in directories for name in os.listdir(fd)}
+    return {name for name in names if _has(directories, name)}
+
+
+def _is_whiteout(fd: int, name: str) -> bool:
+    try:
+        status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+
+
+def _is_opaque_directory(fd: int) -> bool:
+    names = os.listxattr(fd)
+    return any(name in names and os.getxattr(fd, name) == b"y" for name in _OPAQUE)
 
 
 def tree_changes(new: str, old: str) -> list[Change]:
@@ -251,20 +334,6 @@ def _is_opaque(node: _Node) -> bool:
     return any(
         name in names and os.getxattr(node.where, name, follow_symlinks=False) == b"y" for name in _OPAQUE
     )
-
-
-def _replaced(upper: str, lowers: Sequence[str], directory: _Node) -> list[Change]:
-    """Deletions that an opaque directory stands for: names of lowers that upper has not."""
-    names: set[str] = set()
-    for lower in lowers:
-        if not isinstance(look([lower], directory.path[1:]), Found):
-            names.update(os.listdir(f"{lower}{directory.path}"))
-    paths = [f"{directory.path}/{name}" for name in sorted(names)]
-    return [
-        Change("D", path)
-        for path in paths
-        if visible(lowers, path[1:]) and not os.path.lexists(f"{upper}{path}")
-    ]
 
 
 def _identity(node: _Node) -> tuple[object, ...]:

@@ -101,7 +101,8 @@ def _extract(job: dict[str, Any], blob: int) -> dict[str, Any]:
     size = os.fstat(blob).st_size
     # a pipe cannot be read twice: what was read to tell the compression is handed out again
     head = [_head(blob)]
-    compression.prepare(compression.detect(head[0]))
+    kind = compression.detect(head[0])
+    compression.prepare(kind)
     keep_owners = _confine(job["directory"], job["overlay"], job["base"])
     untar = Untar(
         whiteouts=job["whiteouts"],
@@ -119,17 +120,16 @@ def _extract(job: dict[str, Any], blob: int) -> dict[str, Any]:
             yield chunk
 
     plain = count(compression.decompressed(lambda n: head.pop() if head else os.read(blob, n)))
-    if job.get("digests"):  # no layer: nobody asks for the digest of the whole
-        with _ahead(plain) as inflating:
-            untar.run(Source(inflating))
-    elif 0 < size <= _SMALL:
-        untar.run(Source(_hashed(plain, digest.update)))
-    else:
-        with contextlib.ExitStack() as threads:
-            inflating = threads.enter_context(_ahead(plain))
-            untar.run(Source(threads.enter_context(_beside(inflating, digest.update))))
+    is_hashed = job.get("hashed", True) and not job.get("digests")  # of files or by others: not of the whole
+    with contextlib.ExitStack() as threads:
+        if 0 < size <= _SMALL:
+            plain = _hashed(plain, digest.update) if is_hashed else plain
+        else:
+            plain = threads.enter_context(_ahead(plain)) if is_hashed or kind != "none" else plain
+            plain = threads.enter_context(_beside(plain, digest.update)) if is_hashed else plain
+        untar.run(Source(plain))
     return {
-        "diff_id": f"sha256:{digest.hexdigest()}",
+        "diff_id": f"sha256:{digest.hexdigest()}" if is_hashed else "",
         "size": total[0],
         "entries": untar.entries,
         "implied": [path.decode("latin-1") for path in untar.implied],  # JSON takes no arbitrary bytes,

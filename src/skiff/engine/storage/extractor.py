@@ -4,6 +4,7 @@ thread.
 
 import os
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -26,7 +27,8 @@ extract.main(int(sys.argv[1]), float(sys.argv[2]))
 
 class Job(Struct, frozen=True):
     """directory: where to extract; None: only measure. overlay: mount it there first, options relative to
-    base. digests: tell the SHA-256 of every file instead of that of the archive; blob may then be a pipe.
+    base. digests: tell the SHA-256 of every file instead of that of the archive. hashed: take the archive's
+    at all; somebody else may have done so.
     """
 
     directory: str | None
@@ -35,6 +37,7 @@ class Job(Struct, frozen=True):
     overlay: str | None = None
     base: str = "/"
     digests: bool = False
+    hashed: bool = True
 
 
 class Result(Struct, frozen=True):
@@ -67,7 +70,7 @@ class Extractor:
             self._started()
 
     def run(self, job: Job, blob: int) -> Result:
-        """Do one job with the bytes of blob from its start; several threads may at once.
+        """Do one job with the bytes of blob, perhaps a pipe, from its start; several threads may at once.
 
         Raises HostileArchive, NeedsMerge, OSError.
         """
@@ -88,7 +91,7 @@ class Extractor:
         reader, writer = os.pipe2(os.O_CLOEXEC)
         with open(reader, "rb", buffering=0) as result:
             try:
-                if not job.digests:
+                if stat.S_ISREG(os.fstat(blob).st_mode):
                     os.lseek(blob, 0, os.SEEK_SET)
                 helper = self._send(msgspec.json.encode(job), [blob, writer])
             finally:
