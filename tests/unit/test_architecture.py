@@ -47,6 +47,11 @@ MAY_IMPORT: dict[str, set[str]] = {
 PURE = {
     "oci",
     "docker",
+    "cli.case",
+    "cli.completion_kinds",
+    "cli.reasons",
+    "cli.reasons_start",
+    "cli.reasons_words",
     "engine.options",
     "engine.builds.dockerfile",
     "engine.builds.plan",
