@@ -47,7 +47,7 @@ async def measure(place: Path, rounds: int) -> Figures:
     serving = asyncio.create_task(runtime.run())
     await asyncio.sleep(0.2)
     for number in range(rounds + 1):
-        id = f"c{number}"
+        id = runtime.next_id()
         layer = bundles.overlay(place / id, lower)
         written = bundle.write(run, id, bundles.spec("true", cgroup=f"{parent}/{id}"))
         stdio = Stdio(log=LogConfig(path=str(place / id / "log")))

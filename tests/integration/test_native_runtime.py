@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
-from skiff.engine.execution import bundle
+from skiff.engine.execution import bundle, native
 from skiff.engine.execution.native import NativeRuntime
 from skiff.engine.execution.runtime import AttachRequest, Bundle, LogConfig, Stdio
 from skiff.linux import cgroups
@@ -314,38 +315,81 @@ async def test_nothing_is_left_after_many_containers(
     assert counts() == before
     assert not mounts()
     for directory in cgroups.existing(cgroups.layout(), parent).directories():
-        assert not [e for e in os.scandir(directory) if e.is_dir()]
+        left = [entry.name for entry in os.scandir(directory) if entry.is_dir()]
+        assert set(left) <= {runtime._expected}
 
 
-async def test_a_monitor_waits_in_reserve_and_may_die(runtime: NativeRuntime, box: Box) -> None:
-    assert await output(runtime, box("echo", "first")) == ("first\n", 0)
-    waiting = await reserve(runtime)
-    task = await runtime.create(*box("sleep", "100"))
-    assert comm(waiting) == "skiff-monitor"
+async def test_what_is_expected_was_made_ahead(runtime: NativeRuntime, box: Box, parent: str) -> None:
+    id = runtime.next_id()
+    init = await init_that_waits(parent, id)
+    task = await runtime.create(*box("sleep", "100", id=id))
+    assert task.pid == init
+    assert comm(init) != "sleep"
+    await task.start()
+    assert comm(init) == "sleep"
+    assert runtime.next_id() not in (id, runtime.next_id())
     await task.delete(force=True)
-    waiting = await reserve(runtime)
-    gone = os.pidfd_open(waiting)
-    os.kill(waiting, 9)
-    await asyncio.to_thread(select.select, [gone], [], [], 10)
-    os.close(gone)
-    assert await output(runtime, box("echo", "third")) == ("third\n", 0)
+
+
+@pytest.mark.parametrize("victim", ["monitor", "builder", "init"])
+async def test_what_waits_may_die(runtime: NativeRuntime, box: Box, parent: str, victim: str) -> None:
+    id = runtime.next_id()
+    init = await init_that_waits(parent, id)
+    monitor = int(Path(f"/proc/{init}/stat").read_text().rpartition(")")[2].split()[1])
+    builder = next(pid for pid in children(monitor) if comm(pid) == "skiff-ready")
+    falling = {"monitor": [monitor, builder], "builder": [builder], "init": [init]}[victim]
+    gone = [os.pidfd_open(pid) for pid in falling]
+    os.kill(falling[0], 9)
+    for pidfd in gone:
+        await asyncio.to_thread(select.select, [pidfd], [], [], 10)
+        os.close(pidfd)
+    assert await output(runtime, box("echo", "all the same", id=id)) == ("all the same\n", 0)
+
+
+async def test_the_expected_may_turn_out_otherwise(runtime: NativeRuntime, box: Box, parent: str) -> None:
+    """It wants no pid namespace, or another cgroup."""
+
+    def without_pids(spec: Spec) -> Spec:
+        assert spec.linux is not None
+        kinds = tuple(found for found in spec.linux.namespaces if found.type != "pid")
+        return structs.replace(spec, linux=structs.replace(spec.linux, namespaces=kinds))
+
+    def elsewhere(spec: Spec) -> Spec:
+        assert spec.linux is not None
+        return structs.replace(spec, linux=structs.replace(spec.linux, cgroups_path=f"{parent}/elsewhere"))
+
+    for change, command in ((without_pids, "test $$ -gt 1 && echo yes"), (elsewhere, "echo yes")):
+        id = runtime.next_id()
+        await init_that_waits(parent, id)
+        assert await output(runtime, box("sh", "-c", command, id=id, change=change)) == ("yes\n", 0)
+
+
+async def test_ids_that_nobody_starts_are_given_up(
+    runtime: NativeRuntime, box: Box, parent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = runtime.next_id()
+    await init_that_waits(parent, first)
+    monkeypatch.setattr(native, "UNSTARTED", 0.0)
+    second = runtime.next_id()
+    assert second != first
+    await init_that_waits(parent, second)
+    assert not cgroups.existing(cgroups.layout(), f"{parent}/{first}").exists()
+    assert await output(runtime, box("echo", "late", id=first)) == ("late\n", 0)
 
 
 def comm(pid: int) -> str:
     return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
-async def reserve(runtime: NativeRuntime) -> int:
-    """The pid of the monitor that was forked ahead, once it is there."""
-    assert runtime._zygote is not None
-    zygote = runtime._zygote.pid
-    for _ in range(200):
-        children = Path(f"/proc/{zygote}/task/{zygote}/children").read_text().split()
-        for child in map(int, children):
-            try:
-                if comm(child) == "skiff-ready":
-                    return child
-            except FileNotFoundError:
-                continue  # a monitor that ended meanwhile
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+async def init_that_waits(parent: str, id: str) -> int:
+    """Its pid, once it stands in its group."""
+    group = cgroups.existing(cgroups.layout(), f"{parent}/{id}")
+    for _ in range(1000):
+        if group.exists() and (pids := group.pids()):
+            return pids[0]
         await asyncio.sleep(0.01)
-    raise AssertionError("no monitor waits")
+    raise AssertionError("no init waits")

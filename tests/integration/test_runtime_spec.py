@@ -293,7 +293,7 @@ def test_a_container_on_v2_alone(tmp_path: Path, lower: Path) -> None:
         here=alone,
     )
     try:
-        create.start(container, spec, id="v2", bundle=str(tmp_path))
+        create.start(container)
         group = container.group
         assert group.pids() == [container.pid]
         group.freeze()

@@ -8,6 +8,7 @@ import os
 import select
 import time
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Final, NamedTuple
 
 from skiff.errors import InvalidParameter
@@ -133,10 +134,17 @@ class Group:
     def __init__(self, here: Layout, path: str) -> None:
         self.layout = here
         self.path = path
-        self.v1 = cgroups_v1.Group(here.v1, path) if here.v1 else None
-        self.v2 = (
-            cgroups_v2.Group(here.v2, path, here.v2_controllers, eager=here.version == 2) if here.v2 else None
-        )
+
+    @cached_property
+    def v1(self) -> cgroups_v1.Group | None:
+        return cgroups_v1.Group(self.layout.v1, self.path) if self.layout.v1 else None
+
+    @cached_property
+    def v2(self) -> cgroups_v2.Group | None:
+        here = self.layout
+        if not here.v2:
+            return None
+        return cgroups_v2.Group(here.v2, self.path, here.v2_controllers, eager=here.version == 2)
 
     def make(self) -> None:
         if self.v1:
@@ -313,13 +321,13 @@ class Group:
             return self.v1.oom_kills()
         return self.v2.oom_kills() if self.v2 else 0
 
-    def watch_oom(self) -> "OomWatch | None":
-        """A descriptor that becomes readable when memory runs out; None without the memory controller."""
+    def oom_event(self) -> int:
+        """A descriptor that becomes readable when memory runs out; -1 without the memory controller."""
         if self.v1 and "memory" in self.v1.by_controller:
-            return OomWatch(self, self.v1.oom_event())
+            return self.v1.oom_event()
         if self.v2 and "memory" in self.layout.v2_controllers:
-            return OomWatch(self, self.v2.oom_event())
-        return None
+            return self.v2.oom_event()
+        return -1
 
     def destroy(self, *, patience: float = 2.0) -> None:
         """Remove the group everywhere, with groups below it. Nothing there is fine.
@@ -339,12 +347,15 @@ class Group:
 
 
 class OomWatch:
-    """Readable when memory ran out in the group. Owns its descriptor."""
+    """Readable when memory ran out in the group. Owns the descriptor, which is its oom_event.
 
-    def __init__(self, group: Group, fd: int) -> None:
+    seen: how many were killed in it before.
+    """
+
+    def __init__(self, group: Group, fd: int, seen: int = 0) -> None:
         self.group = group
         self.fd = fd
-        self.seen = group.oom_kills()
+        self.seen = seen
 
     def fileno(self) -> int:
         return self.fd

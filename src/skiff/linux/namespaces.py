@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from skiff.linux.libc import check, libc
-from skiff.linux.processes import clone, pidfd_signal, reap
+from skiff.linux.processes import clone, pid_in_proc, pidfd_signal, reap
 
 CLONE_FS: Final = 0x200
 CLONE_NEWTIME: Final = 0x80
@@ -101,8 +101,9 @@ def mapped_namespace(uids: Iterable[tuple[int, int, int]], gids: Iterable[tuple[
         while True:
             signal.pause()
     try:
-        write_id_maps(pid, uids, gids)
-        return open_namespace(f"/proc/{pid}/ns/user")
+        shown = pid_in_proc(pidfd)  # we may be in a pid namespace of our own
+        write_id_maps(shown, uids, gids)
+        return open_namespace(f"/proc/{shown}/ns/user")
     finally:
         pidfd_signal(pidfd, signal.SIGKILL)
         os.close(pidfd)

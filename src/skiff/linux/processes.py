@@ -1,5 +1,6 @@
 """Processes: clone3, process descriptors, and what prctl(2) says about oneself. No policy."""
 
+import _signal  # type: ignore[import-not-found]
 import ctypes
 import os
 import signal
@@ -10,10 +11,12 @@ from skiff.linux import syscalls
 from skiff.linux.libc import check, libc, locked_libc, prctl, syscall
 
 CLONE_PIDFD: Final = 0x1000
+CLONE_PARENT: Final = 0x8000
 CLONE_INTO_CGROUP: Final = 0x200000000
 SYS_CLONE3: Final = 435
 SYS_PIDFD_SEND_SIGNAL: Final = 424
 
+PR_SET_PDEATHSIG: Final = 1
 PR_SET_DUMPABLE: Final = 4
 PR_SET_NAME: Final = 15
 PR_SET_CHILD_SUBREAPER: Final = 36
@@ -37,12 +40,13 @@ def clone(flags: int = 0, *, cgroup: int = -1) -> tuple[int, int]:
     close-on-exec; SIGCHLD tells the exit.
     """
     pidfd = ctypes.c_int(-1)
+    told = 0 if flags & CLONE_PARENT else signal.SIGCHLD  # a sibling is told of as we are
     into = 0
     if cgroup >= 0:
         flags |= CLONE_INTO_CGROUP
         into = cgroup
     args = ctypes.create_string_buffer(
-        _ARGS.pack(flags | CLONE_PIDFD, ctypes.addressof(pidfd), 0, 0, signal.SIGCHLD, 0, 0, 0, 0, 0, into),
+        _ARGS.pack(flags | CLONE_PIDFD, ctypes.addressof(pidfd), 0, 0, told, 0, 0, 0, 0, 0, into),
         _ARGS.size,
     )
     ctypes.pythonapi.PyOS_BeforeFork()
@@ -62,6 +66,15 @@ def pidfd_signal(pidfd: int, number: int) -> None:
     check(syscall(SYS_PIDFD_SEND_SIGNAL, pidfd, number, 0, 0), "pidfd_send_signal")
 
 
+def pid_in_proc(pidfd: int) -> int:
+    """The number under which the /proc of our root shows a process; proc(5), fdinfo. OSError ESRCH: none."""
+    with open(f"/proc/self/fdinfo/{pidfd}", encoding="ascii") as file:
+        for line in file:
+            if line.startswith("Pid:") and int(line[4:]) > 0:
+                return int(line[4:])
+    raise ProcessLookupError(3, os.strerror(3))
+
+
 def reap(pid: int) -> int:
     """Wait for a child and take it away: its wait status."""
     return os.waitpid(pid, 0)[1]
@@ -79,6 +92,11 @@ def become_subreaper() -> None:
     prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
+def die_with_parent() -> None:
+    """SIGKILL for us when our parent ends. PR_SET_PDEATHSIG."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def set_dumpable(dumpable: bool) -> None:
     """Whether /proc/self belongs to us (and may be traced), or to root only."""
     prctl(PR_SET_DUMPABLE, int(dumpable))
@@ -88,6 +106,20 @@ def set_name(name: str) -> None:
     """What ps shows as the command's name, at most 15 bytes."""
     buffer = ctypes.create_string_buffer(name.encode()[:15], 16)
     prctl(PR_SET_NAME, ctypes.addressof(buffer))
+
+
+def set_own_name(name: str) -> None:
+    """The same where the host's /proc is in sight: through it, which touches hardly any memory. proc(5)."""
+    fd = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, name.encode())
+    finally:
+        os.close(fd)
+
+
+def expect_children() -> None:
+    """Undo an ignored SIGCHLD: children that end can be waited for."""
+    _signal.signal(signal.SIGCHLD, 0)  # `signal.signal` would make an enum of the answer, page by page
 
 
 def default_hidden_signals() -> None:

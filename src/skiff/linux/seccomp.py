@@ -6,7 +6,7 @@ seccomp(2), SECCOMP_SET_MODE_FILTER.
 import ctypes
 import struct
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from skiff.linux import syscalls
 from skiff.linux.libc import check, prctl, syscall
@@ -34,14 +34,21 @@ def flags(names: Iterable[str]) -> int:
     return found
 
 
-def load(program: bytes, flags: int = 0) -> None:
-    """Put the calling task under the filter (an array of struct sock_filter).
+class Filter(NamedTuple):
+    """program: an array of struct sock_filter. flags: see FLAGS."""
+
+    program: bytes
+    flags: int = 0
+
+
+def load(filter: Filter) -> None:
+    """Put the calling task under the filter.
 
     OSError(EACCES) when the task has neither CAP_SYS_ADMIN nor no_new_privs; EINVAL: not a valid program.
     """
-    code = ctypes.create_string_buffer(program, len(program))
-    header = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(code))
-    check(syscall(_SECCOMP, _SET_MODE_FILTER, flags, header), "seccomp")
+    code = ctypes.create_string_buffer(filter.program, len(filter.program))
+    header = struct.pack("HxxxxxxP", len(filter.program) // 8, ctypes.addressof(code))
+    check(syscall(_SECCOMP, _SET_MODE_FILTER, filter.flags, header), "seccomp")
 
 
 def set_no_new_privileges() -> None:

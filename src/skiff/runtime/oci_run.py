@@ -146,7 +146,8 @@ def run(store: Store, args: argparse.Namespace) -> int:
         code = wait(container.pid, container.pidfd, -1)
     else:
         try:
-            isolation.start(container, spec, id=args.id, bundle=os.path.realpath(args.bundle))
+            isolation.start(container)
+            isolation.poststart(container, spec, id=args.id, bundle=os.path.realpath(args.bundle))
             code = wait(container.pid, container.pidfd, container.master)
         except BaseException:
             destroy(store, store.load(args.id))
@@ -271,8 +272,7 @@ def execute(store: Store, args: argparse.Namespace) -> int:
         process,
         isolation.Streams(),
         mappings=linux.uid_mappings,
-        seccomp_program=isolation.filter_of(spec),
-        seccomp_flags=isolation.flags_of(spec),
+        filter=isolation.filter_of(spec.linux.seccomp) if spec.linux and spec.linux.seccomp else None,
     )
     write_pid(args.pid_file, joined.pid)
     if console >= 0:

@@ -1,53 +1,34 @@
 """The zygote: a small, warm process without threads that forks one monitor per container.
 
     engine ── SEQPACKET pair, inherited ──► zygote ── fork ──► monitor
-              Create + control channel
+              Expect, Create + control channel
 
-One monitor is forked ahead and waits: a start then saves the fork and the copying of the pages it touches.
-Everything a monitor or an init will ever need is imported before the first fork, compiled seccomp filters
-are kept by
-content, the heap is frozen: monitors share it. When the engine is gone the zygote sees the end of its
-socket and
-leaves; monitors stay.
+For the container that is expected next a monitor and its init are made ahead: its start then saves two
+forks, the making of its cgroup and the copying of the pages they touch. Everything a monitor or an init will
+ever need is imported before the first fork, compiled seccomp filters are kept by content, the heap is frozen:
+monitors share it. When the engine is gone the zygote sees the end of its socket and leaves; monitors stay.
 
 It runs from a read-only, detached copy of the interpreter: /proc/PID/exe of a container's init leads there
-until its
-execve, and must not be a way to write the host's python (CVE-2019-5736).
+until its execve, and must not be a way to write the host's python (CVE-2019-5736).
 """
 
+import contextlib
 import gc
 import os
 import select
 import signal
 import socket
-import sys
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, NoReturn
 
-from msgspec import DecodeError, json, structs
-
-from skiff.errors import SkiffError
-from skiff.linux import cgroups, fds, mounts, processes
-from skiff.oci.runtime import Linux, Seccomp, Spec
-from skiff.runtime.isolation import cgroup as limits
-from skiff.runtime.isolation import create, handshake
-from skiff.runtime.isolation.handshake import StepFailed, reason
-from skiff.runtime.monitor.loop import Monitor
-from skiff.runtime.protocol import (
-    MAX_PACKET,
-    Create,
-    Failed,
-    Message,
-    Quit,
-    StepError,
-    decode_for_zygote,
-    encode,
-)
+from skiff.linux import fds, mounts, processes
+from skiff.runtime.isolation import handshake
+from skiff.runtime.protocol import MAX_PACKET
+from skiff.runtime.workshop import Workshop
 
 SEALED = "--sealed"
-FILTERS_KEPT = 64
 QUIET = 0.004  # seconds: the next request of a burst is there by then, and this start is in its init
-
-_decode_spec = json.Decoder(Spec).decode
+_CREATE, _EXPECT = b'{"t":"Create",', b'{"t":"Expect",'
 
 
 def seal(arguments: list[str]) -> None:
@@ -83,179 +64,114 @@ def serve(channel_fd: int) -> NoReturn:
     gc.collect()
     gc.freeze()
     gc.disable()
-    workshop = _Workshop(channel)
-    while True:
-        try:
-            if not select.select([channel], [], [], workshop.patience())[0]:
-                workshop.keep_one_ready()
-                continue
-            packet, riders = fds.recv_packet(channel, MAX_PACKET)
-        except OSError:
-            os._exit(0)
-        if not packet:
-            os._exit(0)
-        workshop.serve(packet, riders)
-        fds.close_all(riders)
+    _Zygote(channel).run()
 
 
-class _Workshop:
-    """Forks monitors, and keeps one ready: forked ahead, its pages warm, waiting for its wish.
+class _Zygote:
+    """Forks monitors, and keeps one ready for the container that is expected next.
 
-    It is made in a quiet moment, so that it takes no processor from a start; in a burst of starts each
+    That is a monitor asleep, a builder that waits for its wish, and an init that waits for its order. They
+    are made in a quiet moment, so that they take no processor from a start; in a burst of starts each
     monitor is forked when it is asked for.
+
+    It decodes nothing: what it writes to, every monitor that lives has a copy of.
     """
 
     def __init__(self, channel: socket.socket) -> None:
         self.channel = channel
-        self.here = cgroups.layout()
-        self.filters: dict[Seccomp, bytes] = {}
-        self.ready: socket.socket | None = None
-        self.example = b""  # the latest config.json: what the next one will be like
+        self.workshop = Workshop()
+        self.expected = b""  # the packet of an Expect
+        self.ready: _Ready | None = None
 
-    def patience(self) -> float | None:
-        """How long to wait for a request before one is made ready, in seconds; None: it is there already."""
-        return None if self.ready else QUIET
+    def run(self) -> NoReturn:
+        lessons = self.workshop.lessons
+        while True:
+            patience = QUIET if self.expected and self.ready is None else None
+            readable = select.select((self.channel, lessons), (), (), patience)[0]
+            if self.channel in readable:
+                self._serve()
+            elif lessons in readable:
+                self.workshop.learn()
+            else:
+                self._keep_one_ready()
 
-    def serve(self, packet: bytes, riders: list[int]) -> None:
+    def _serve(self) -> None:
         try:
-            message = decode_for_zygote(packet)
-        except DecodeError as error:
-            _tell(riders, Failed(error=StepError("create", 22, str(error))))
-            return
-        if isinstance(message, Quit):
+            packet, riders = fds.recv_packet(self.channel, MAX_PACKET)
+        except OSError:
+            packet = b""
+        if packet.startswith(_CREATE):
+            if not self._hand_over(packet, riders):
+                self._fork(lambda monitor: self.workshop.build(packet, riders, monitor), riders)
+            fds.close_all(riders)
+        elif packet.startswith(_EXPECT):
+            self._let_go()
+            self.expected = packet
+        else:  # Quit, or the engine is gone
+            self._let_go()
             os._exit(0)
-        if len(riders) != 1 or self._hand_over(packet, riders, message):
-            return
-        prepared = self._prepare(message, riders)
-        if prepared and os.fork() == 0:
-            self._become(message, *prepared, riders[0])
 
-    def _hand_over(self, packet: bytes, riders: list[int], wish: Create) -> bool:
-        """Give it to the one that waits; False when there is none."""
-        if self.ready is None:
+    def _hand_over(self, packet: bytes, riders: list[int]) -> bool:
+        """Give it to the one that waits for it; False when there is none."""
+        if self.expected and _id(self.expected) == _id(packet):
+            self.expected = b""
+        ready = self.ready
+        if ready is None or ready.id != _id(packet):
             return False
-        with self.ready as waiting:
-            self.ready = None
+        self.ready = None
+        with ready.wishes as wishes:
             try:
-                fds.send_packet(waiting, packet, riders)
+                fds.send_packet(wishes, packet, riders)
             except OSError:
                 return False  # it has gone
-        try:
-            self.example = _config(wish)
-        except StepFailed:
-            pass  # the monitor tells
         return True
 
-    def keep_one_ready(self) -> None:
+    def _let_go(self) -> None:
+        """The one that waits ends, and is gone when this returns."""
+        if self.ready is not None:
+            ready, self.ready = self.ready, None
+            ready.wishes.close()
+            with contextlib.suppress(ChildProcessError):  # nobody has to reap it
+                os.waitpid(ready.pid, 0)
+
+    def _keep_one_ready(self) -> None:
         ours, theirs = handshake.pair()
-        self._learn()
-        if os.fork() == 0:
-            ours.close()
-            self._wait(theirs)
+        expected = self.expected
+        pid = self._fork(
+            lambda monitor: self.workshop.wait(expected, theirs, monitor), (theirs.fileno(),), (ours,)
+        )
         theirs.close()
-        self.ready = ours
+        self.ready = _Ready(_id(expected), pid, ours)
 
-    def _wait(self, wishes: socket.socket) -> NoReturn:
-        """In the child: until the wish comes, or the zygote goes."""
-        try:
-            self.channel.close()
-            processes.set_name("skiff-ready")
-            self._rehearse()
-            packet, riders = fds.recv_packet(wishes, MAX_PACKET)
-            wishes.close()
-            message = decode_for_zygote(packet) if packet else None
-            if isinstance(message, Create) and (prepared := self._prepare(message, riders)):
-                self._become(message, *prepared, riders[0])
-        except (OSError, SkiffError, StepFailed) as error:
-            print(f"skiff-ready: {error}", file=sys.stderr, flush=True)  # the zygote forks another
-        finally:
-            os._exit(0)
+    def _fork(
+        self,
+        build: Callable[[socket.socket], None],
+        for_builder: Sequence[int],
+        for_us: Sequence[socket.socket] = (),
+    ) -> int:
+        """A monitor, whose builder does `build` with its end of their pair: its pid.
 
-    def _learn(self) -> None:
-        """The filter of the latest container, if its monitor had to compile it."""
-        try:
-            _read(self.example, self.filters)
-        except StepFailed:
-            self.example = b""
-
-    def _rehearse(self) -> None:
-        """Make a container that cannot be: like the latest, but in a group that no kernel has.
-
-        A forked process copies each page of the heap at its first use, even for reading; so that is done now.
+        for_builder, for_us: descriptors that nobody else may keep.
         """
-        if not self.example:
-            return
-        example, _ = _read(self.example, self.filters)
-        linux = example.linux or Linux()
-        if linux.resources:
-            limits.plan(
-                linux.resources, v1=self.here.v1, v2=self.here.v2_controllers if self.here.v2 else None
-            )
-        impossible = structs.replace(example, linux=structs.replace(linux, cgroups_path="no:such:group"))
-        wish = decode_for_zygote(encode(Create(id="rehearsal", bundle="/proc/self")))
-        ours, theirs = handshake.pair()
-        with ours, theirs:
-            assert isinstance(wish, Create)
-            monitor = Monitor(wish, impossible, ours, here=self.here, seccomp_program=None)
-            monitor.run()
-            os.close(monitor.bundle)
-
-    def _prepare(self, wish: Create, riders: list[int]) -> tuple[Spec, bytes | None] | None:
-        try:
-            self.example = _config(wish)
-            return _read(self.example, self.filters)
-        except StepFailed as failure:
-            _tell(riders, Failed(error=failure.error))
-            return None
-
-    def _become(self, wish: Create, spec: Spec, program: bytes | None, control: int) -> NoReturn:
-        code = 1
-        try:
+        pid = os.fork()
+        if pid == 0:
             self.channel.close()
-            self.example = b""
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            os.setsid()
-            processes.set_name("skiff-monitor")
-            Monitor(wish, spec, socket.socket(fileno=control), here=self.here, seccomp_program=program).run()
-            code = 0
-        except (OSError, SkiffError, StepFailed) as error:
-            print(f"skiff-monitor {wish.id}: {error}", file=sys.stderr, flush=True)
-        finally:
-            os._exit(code)
+            for kept in for_us:
+                kept.close()
+            if self.ready is not None:
+                self.ready.wishes.close()
+            self.workshop.live(build, for_builder, rehearse=bool(for_us))
+        return pid
 
 
-def _config(wish: Create) -> bytes:
-    try:
-        fd = os.open(f"{wish.bundle}/config.json", os.O_RDONLY | os.O_CLOEXEC)
-        with open(fd, "rb", buffering=0) as file:
-            return file.read()
-    except OSError as error:
-        raise StepFailed("config.json", error.errno or 0, reason(error)) from error
+class _Ready(NamedTuple):
+    """A monitor that waits. wishes: its builder is sent its Create there, and leaves at its end."""
+
+    id: bytes
+    pid: int
+    wishes: socket.socket
 
 
-def _read(config: bytes, filters: dict[Seccomp, bytes]) -> tuple[Spec, bytes | None]:
-    """The spec, and its filter: compiled once, kept for the next monitor."""
-    try:
-        spec = _decode_spec(config)
-    except DecodeError as error:
-        raise StepFailed("config.json", text=str(error)) from error
-    profile = spec.linux.seccomp if spec.linux else None
-    if profile is None:
-        return spec, None
-    program = filters.get(profile)
-    if program is None:
-        program = create.filter_of(spec)
-        if program is not None:
-            if len(filters) >= FILTERS_KEPT:
-                filters.pop(next(iter(filters)))
-            filters[profile] = program
-    return spec, program
-
-
-def _tell(riders: list[int], message: Message) -> None:
-    for fd in riders:
-        with socket.socket(fileno=os.dup(fd)) as control:
-            try:
-                control.send(encode(message), socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
-            except OSError:
-                pass  # the engine gave up on it
+def _id(packet: bytes) -> bytes:
+    """The field after the tag."""
+    return packet.split(b",", 2)[1]

@@ -161,7 +161,7 @@ def test_running_out_of_memory_is_noticed(group: cgroups.Group) -> None:
     group.apply([("memory", name, str(8 << 20))])
     if group.layout.version == 1:
         group.apply([("memory", "memory.memsw.limit_in_bytes", str(8 << 20))])
-    watch = group.watch_oom()
+    watch = cgroups.OomWatch(group, group.oom_event())
     assert watch is not None
     try:
         assert not watch.happened()

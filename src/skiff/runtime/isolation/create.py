@@ -10,19 +10,20 @@ import signal
 import socket
 import stat
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import NoReturn
 
 from msgspec import Struct, structs
 
 from skiff.errors import SkiffError
 from skiff.linux import cgroups, namespaces, processes, seccomp
 from skiff.linux import fds as descriptors
-from skiff.oci.runtime import Hooks, IdMapping, Linux, Mount, Process, Spec, State
+from skiff.linux.seccomp import Filter
+from skiff.oci.runtime import Hooks, IdMapping, Linux, Mount, Process, Seccomp, Spec, State
 from skiff.runtime.isolation import cgroup as limits
 from skiff.runtime.isolation import handshake, hooks, init, rootfs
 from skiff.runtime.isolation import seccomp as filters
 from skiff.runtime.isolation.handshake import StepFailed, step_failed
-
-__all__ = ["Container", "StepFailed", "Streams", "create", "filter_of", "flags_of", "start", "state_of"]
 
 
 class Streams(Struct, frozen=True, kw_only=True):
@@ -57,8 +58,11 @@ class Container(Struct, kw_only=True):
     owns_pids: bool = False
 
 
-class _Plan(Struct):
-    """The namespaces, sorted by what has to be done for each."""
+class Namespaces(Struct):
+    """Those of a container, sorted by what has to be done for each.
+
+    clone: flags init is born with. unshare: those it makes itself, inside its group. entered: all it joins.
+    """
 
     clone: int = 0
     unshare: int = 0
@@ -66,6 +70,11 @@ class _Plan(Struct):
     joined: tuple[tuple[int, int], ...] = ()
     user_fd: int = -1
     pid_fd: int = -1
+
+    @property
+    def has_user(self) -> bool:
+        """Whether init is in a user namespace other than ours."""
+        return bool(self.clone & namespaces.CLONE_NEWUSER) or self.user_fd >= 0
 
     def close(self) -> None:
         descriptors.close_all([self.user_fd, self.pid_fd, *(fd for fd, _ in self.joined)])
@@ -81,9 +90,9 @@ def create(
     with_init: bool = False,
     gate: int = -1,
     report: int = -1,
-    seccomp_program: bytes | None = None,
+    filter: Filter | None = None,
     here: cgroups.Layout | None = None,
-    meanwhile: Callable[[], None] | None = None,
+    flags: int = 0,
 ) -> Container:
     """Make the container; StepFailed with everything undone when a step fails.
 
@@ -92,62 +101,32 @@ def create(
     gate: descriptor init reads one byte from before its execve; report: where it writes a StepError as JSON
     if
     that fails (closed on success). Both -1: the handshake socket does both, see start().
-    seccomp_program: compiled from spec.linux.seccomp by the caller (cached there), else compiled here.
+    filter: compiled from spec.linux.seccomp by the caller (cached there), else compiled here.
     here: the cgroup hierarchies, if the caller knows them.
-    meanwhile: what the caller can do while init works.
+    flags: further ones to clone init with.
     """
-    linux, process = _checked(spec)
     here = here or cgroups.layout()
-    path = linux.cgroups_path or f"/skiff/{id}"
-    plan = _plan_namespaces(linux)
+    plan = plan_namespaces(checked(spec)[0])
     group: cgroups.Group | None = None
     try:
-        steps = rootfs.plan(
-            spec,
-            here,
-            path,
-            new_user=bool(plan.clone & namespaces.CLONE_NEWUSER) or plan.user_fd >= 0,
-            new_cgroup=bool(plan.unshare & namespaces.CLONE_NEWCGROUP),
+        group = make_group(here, (spec.linux and spec.linux.cgroups_path) or f"/skiff/{id}")
+        prepared = charge(
+            plan,
+            group,
+            id=id,
+            bundle=bundle,
+            spec=spec,
+            streams=streams,
+            rootfs_mounts=rootfs_mounts,
+            with_init=with_init,
+            gate=gate,
+            report=report,
+            filter=filter,
         )
-        group = _make_group(here, path, linux)
-        flags = 0
-        if linux.seccomp:
-            seccomp_program = seccomp_program or filter_of(spec)
-            flags = flags_of(spec)
-        root_path = os.path.join(bundle, spec.root.path if spec.root else "rootfs")
-        trees = rootfs.prepare(rootfs_mounts, root_path, steps)
         try:
-            own_streams(streams, process, linux.uid_mappings)
-            at = root_path if spec.hooks and (rootfs_mounts or os.path.isdir(root_path)) else "/"
-            return _clone(
-                plan,
-                group,
-                lambda tasks: init.Charge(
-                    spec=spec,
-                    process=process,
-                    state=state_of(id, bundle, spec, "creating"),
-                    steps=steps,
-                    trees=trees,
-                    at=at,
-                    tasks=tasks,
-                    joined=plan.joined,
-                    user_fd=plan.user_fd,
-                    unshared=plan.unshare,
-                    cloned=plan.clone,
-                    entered=plan.entered,
-                    new_user=bool(plan.clone & namespaces.CLONE_NEWUSER),
-                    streams=(streams.stdin, streams.stdout, streams.stderr),
-                    console=streams.console,
-                    gate=gate,
-                    report=report,
-                    init=with_init,
-                    seccomp_program=seccomp_program,
-                    seccomp_flags=flags,
-                ),
-                meanwhile,
-            )
+            return _clone(plan, group, prepared, flags)
         finally:
-            trees.close()
+            prepared.trees.close()
     except BaseException:
         if group is not None:
             group.destroy()
@@ -156,8 +135,63 @@ def create(
         plan.close()
 
 
-def start(container: Container, spec: Spec, *, id: str, bundle: str) -> None:
-    """Open the gate; returns once execve has succeeded, poststart hooks included. StepFailed."""
+def charge(
+    plan: Namespaces,
+    group: cgroups.Group,
+    *,
+    id: str,
+    bundle: str,
+    spec: Spec,
+    streams: Streams,
+    rootfs_mounts: Sequence[Mount] = (),
+    with_init: bool = False,
+    gate: int = -1,
+    report: int = -1,
+    filter: Filter | None = None,
+) -> init.Charge:
+    """What init needs, all of it opened; the group gets its limits. For the parameters see create.
+
+    By the parent, when init shall have a user namespace: inside it nothing of the host could be opened. Else
+    init does this for itself. StepFailed; nothing stays open then.
+    """
+    linux, process = checked(spec)
+    _limit(group, linux)
+    steps = rootfs.plan(
+        spec,
+        group.layout,
+        group.path,
+        new_user=plan.has_user,
+        new_cgroup=bool(plan.unshare & namespaces.CLONE_NEWCGROUP),
+    )
+    if linux.seccomp and filter is None:
+        filter = filter_of(linux.seccomp)
+    root_path = os.path.join(bundle, spec.root.path if spec.root else "rootfs")
+    trees = rootfs.prepare(rootfs_mounts, root_path, steps)
+    own_streams(streams, process, linux.uid_mappings)
+    return init.Charge(
+        spec=spec,
+        process=process,
+        state=state_of(id, bundle, spec, "creating"),
+        steps=steps,
+        trees=trees,
+        at=root_path if spec.hooks and (rootfs_mounts or os.path.isdir(root_path)) else "/",
+        joined=plan.joined,
+        user_fd=plan.user_fd,
+        unshared=plan.unshare,
+        cloned=plan.clone,
+        entered=plan.entered,
+        new_user=bool(plan.clone & namespaces.CLONE_NEWUSER),
+        streams=(streams.stdin, streams.stdout, streams.stderr),
+        console=streams.console,
+        gate=gate,
+        report=report,
+        init=with_init,
+        filter=filter,
+    )
+
+
+def start(container: Container) -> None:
+    """Open the gate; returns once execve has succeeded. StepFailed."""
     sync = container.sync
     if sync is None:
         raise StepFailed("start", text="started already")
@@ -167,30 +201,23 @@ def start(container: Container, spec: Spec, *, id: str, bundle: str) -> None:
             handshake.say(sync, handshake.START)
         except BrokenPipeError:
             raise StepFailed("start", text="init has ended before it was started") from None
-        letter, riders = handshake.hear(sync)  # the end of the socket is success; ERROR raises
+        letter, _, riders = handshake.hear(sync)  # the end of the socket is success; ERROR raises
         descriptors.close_all(riders)
         if letter:
             raise StepFailed("start", text=f"unexpected {letter!r} from init")
+
+
+def poststart(container: Container, spec: Spec, *, id: str, bundle: str) -> None:
+    """The hooks of that name. StepFailed."""
     if spec.hooks and spec.hooks.poststart:
         hooks.run("poststart", spec.hooks.poststart, state_of(id, bundle, spec, "running", container.pid))
 
 
-def filter_of(spec: Spec) -> bytes | None:
-    """The compiled seccomp filter a spec asks for. StepFailed for a profile that cannot be."""
-    if not spec.linux or not spec.linux.seccomp:
-        return None
+def filter_of(profile: Seccomp) -> Filter:
+    """The compiled filter of a profile. StepFailed for one that cannot be, or an unknown flag."""
     try:
-        return filters.compile(spec.linux.seccomp)
+        return Filter(filters.compile(profile), seccomp.flags(profile.flags))
     except (SkiffError, ValueError) as error:
-        raise StepFailed("seccomp", text=str(error)) from error
-
-
-def flags_of(spec: Spec) -> int:
-    """How that filter is to be loaded. StepFailed for a flag that is not known."""
-    profile = spec.linux.seccomp if spec.linux else None
-    try:
-        return seccomp.flags(profile.flags) if profile else 0
-    except ValueError as error:
         raise StepFailed("seccomp", text=str(error)) from error
 
 
@@ -199,7 +226,7 @@ def state_of(id: str, bundle: str, spec: Spec, status: str, pid: int = 0) -> Sta
     return State(id=id, status=status, pid=pid, bundle=bundle, annotations=spec.annotations)
 
 
-def _checked(spec: Spec) -> tuple[Linux, Process]:
+def checked(spec: Spec) -> tuple[Linux, Process]:
     if spec.process is None or spec.linux is None:
         raise StepFailed("config.json", text="a spec needs `process` and `linux`")
     if spec.linux.personality:
@@ -216,8 +243,12 @@ def _checked(spec: Spec) -> tuple[Linux, Process]:
     return spec.linux, spec.process
 
 
-def _plan_namespaces(linux: Linux) -> _Plan:
-    plan = _Plan()
+def plan_namespaces(linux: Linux, *, born: bool = False) -> Namespaces:
+    """What is to be done for each; those to join are open. StepFailed.
+
+    born: init is there already, in its pid namespace, and makes or joins all others itself.
+    """
+    plan = Namespaces()
     new = 0
     joined: list[tuple[int, int]] = []
     try:
@@ -228,9 +259,11 @@ def _plan_namespaces(linux: Linux) -> _Plan:
             if not namespace.path:
                 new |= flag
                 continue
+            plan.entered |= flag
+            if born and flag == namespaces.CLONE_NEWPID:
+                continue
             with step_failed(f"join {namespace.path}"):
                 fd = namespaces.open_namespace(namespace.path)
-            plan.entered |= flag
             match namespace.type:
                 case "user":
                     plan.user_fd = fd
@@ -250,6 +283,10 @@ def _plan_namespaces(linux: Linux) -> _Plan:
         descriptors.close_all([plan.user_fd, plan.pid_fd, *(fd for fd, _ in joined)])
         raise
     plan.joined = tuple(joined)
+    if born:
+        plan.clone = new & namespaces.CLONE_NEWPID
+        plan.unshare = new & ~plan.clone
+        return plan
     # The cgroup namespace takes its root from where the process is: after joining. In a joined user namespace
     # everything comes after joining it.
     plan.unshare = new & namespaces.CLONE_NEWCGROUP if plan.user_fd < 0 else new
@@ -257,22 +294,25 @@ def _plan_namespaces(linux: Linux) -> _Plan:
     return plan
 
 
-def _make_group(here: cgroups.Layout, path: str, linux: Linux) -> cgroups.Group:
+def make_group(here: cgroups.Layout, path: str) -> cgroups.Group:
+    """The group of a container, without limits so far. StepFailed."""
     try:
         with step_failed(f"cgroup {path}"):
-            group = cgroups.create(here, path)
-            try:
-                if linux.resources:
-                    plan = limits.plan(
-                        linux.resources, v1=here.v1, v2=here.v2_controllers if here.v2 else None
-                    )
-                    group.apply(plan.writes)
-                    if plan.device_program:
-                        group.restrict_devices(plan.device_program)
-            except BaseException:
-                group.destroy()
-                raise
-            return group
+            return cgroups.create(here, path)
+    except SkiffError as error:
+        raise StepFailed("cgroup", text=str(error)) from error
+
+
+def _limit(group: cgroups.Group, linux: Linux) -> None:
+    if not linux.resources:
+        return
+    here = group.layout
+    try:
+        with step_failed(f"cgroup {group.path}"):
+            plan = limits.plan(linux.resources, v1=here.v1, v2=here.v2_controllers if here.v2 else None)
+            group.apply(plan.writes)
+            if plan.device_program:
+                group.restrict_devices(plan.device_program)
     except SkiffError as error:
         raise StepFailed("cgroup", text=str(error)) from error
 
@@ -294,67 +334,78 @@ def _on_host(uid: int, mappings: Sequence[IdMapping]) -> int:
     return uid
 
 
-def _clone(
-    plan: _Plan,
-    group: cgroups.Group,
-    charge: Callable[[tuple[int, ...]], init.Charge],
-    meanwhile: Callable[[], None] | None,
-) -> Container:
-    ours, theirs = handshake.pair()
-    tickets = group.tickets()
+def _clone(plan: Namespaces, group: cgroups.Group, prepared: init.Charge, flags: int) -> Container:
+    container = born(group, plan.clone | flags, plan.pid_fd, lambda sync: init.become(lambda: prepared, sync))
     try:
-        prepared = charge(tickets.tasks)
-        with step_failed("clone"):
-            entered = namespaces.CLONE_NEWPID if plan.pid_fd >= 0 else 0
-            pid, pidfd = clone_inside(plan.pid_fd, entered, plan.clone, cgroup=tickets.directory)
-        if pid == 0:
-            ours.close()
-            init.become(prepared, theirs)
-    except BaseException:
-        ours.close()
-        raise
-    finally:
-        tickets.close()
-        theirs.close()
-    container = Container(pid=pid, pidfd=pidfd, sync=ours, group=group)
-    try:
-        if meanwhile is not None:
-            meanwhile()
-        _escort(container, prepared, ours)
-        if prepared.gate >= 0:
-            ours.close()
+        escort(container, lambda: (prepared.spec, prepared.state))
+        if prepared.gate >= 0 and container.sync is not None:
+            container.sync.close()
             container.sync = None
     except BaseException:
-        ours.close()
         kill(container)
         raise
     return container
 
 
-def _escort(container: Container, charge: init.Charge, sync: socket.socket) -> None:
-    """Answer init until it is ready."""
-    spec = charge.spec
+def born(
+    group: cgroups.Group, flags: int, pid_namespace: int, live: Callable[[socket.socket], NoReturn]
+) -> Container:
+    """Clone init into its group: it lives by `live`, with its end of the handshake. StepFailed.
+
+    flags: of clone(2), the namespaces it is born with. pid_namespace: one to be born in, or -1.
+    """
+    ours, theirs = handshake.pair()
+    try:
+        with step_failed("clone"):
+            tickets = group.tickets()
+            try:
+                entered = namespaces.CLONE_NEWPID if pid_namespace >= 0 else 0
+                pid, pidfd = clone_inside(pid_namespace, entered, flags, cgroup=tickets.directory)
+                if pid == 0:
+                    ours.close()
+                    init.settle(tickets, theirs)
+                    live(theirs)
+            finally:
+                tickets.close()
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    return Container(
+        pid=pid, pidfd=pidfd, sync=ours, group=group, owns_pids=bool(flags & namespaces.CLONE_NEWPID)
+    )
+
+
+def escort(container: Container, made_of: Callable[[], tuple[Spec, State]]) -> None:
+    """Answer init until it is ready. StepFailed.
+
+    made_of: asked only when init wants its id maps or its hooks.
+    """
+    sync = container.sync
+    if sync is None:
+        raise StepFailed("init", text="nobody is to be escorted")
     while True:
-        letter, riders = handshake.hear(sync)
+        letter, body, riders = handshake.hear(sync)
         match letter:
             case handshake.MAP:
                 with step_failed("write id maps"):
-                    linux = spec.linux or Linux()
+                    linux = made_of()[0].linux or Linux()
                     namespaces.write_id_maps(
                         container.pid, _rows(linux.uid_mappings), _rows(linux.gid_mappings)
                     )
                 handshake.say(sync, handshake.GO)
             case handshake.HOOKS:
-                state = structs.replace(charge.state, pid=container.pid)
+                spec, state = made_of()
+                told = structs.replace(state, pid=container.pid)
                 wanted = spec.hooks or Hooks()
-                hooks.run("prestart", wanted.prestart, state)
-                hooks.run("createRuntime", wanted.create_runtime, state)
+                hooks.run("prestart", wanted.prestart, told)
+                hooks.run("createRuntime", wanted.create_runtime, told)
                 handshake.say(sync, handshake.GO, b"%d" % container.pid)
             case handshake.READY:
                 if riders:
                     container.master = riders[0]
-                container.namespaces = charge.cloned | charge.unshared | charge.entered
-                container.owns_pids = bool(charge.cloned & namespaces.CLONE_NEWPID)
+                container.namespaces = int(body)
                 return
             case _:
                 descriptors.close_all(riders)
@@ -371,7 +422,8 @@ def kill(container: Container) -> None:
         processes.pidfd_signal(container.pidfd, signal.SIGKILL)
     except ProcessLookupError:
         pass
-    processes.reap(container.pid)
+    with suppress(ChildProcessError):  # our sibling, perhaps: then our parent reaps it
+        processes.reap(container.pid)
     descriptors.close_all([container.pidfd, container.master])
     if container.sync is not None:
         container.sync.close()

@@ -3,9 +3,11 @@
 A SOCK_SEQPACKET pair; each packet is one letter, then its body. The socket is close-on-exec: its end
 tells the parent that execve succeeded.
 
+    init ◄─ORDER── parent   what to become: a Create; its streams ride along      (only to one born ahead)
     init ──MAP──► parent    a user namespace is there: write my id maps           (only with a new one)
     init ──HOOKS► parent    namespaces are there, the root is not yet entered     (only if hooks are wanted)
-    init ──READY► parent    all is set up; the terminal's master rides along
+    init ──READY► parent    all is set up; flags of the namespaces in which it differs from its parent; the
+                            terminal's master rides along
     init ──ERROR► parent    StepError as JSON; init ends
     init ◄──GO─── parent    answers MAP and HOOKS
     init ◄─START─ parent    answers READY when the container shall run
@@ -21,6 +23,7 @@ from msgspec import json
 from skiff.linux import fds
 from skiff.runtime.protocol import StepError
 
+ORDER: Final = b"O"
 MAP: Final = b"M"
 HOOKS: Final = b"H"
 READY: Final = b"R"
@@ -84,21 +87,21 @@ def tell(sock: socket.socket, error: StepError) -> None:
         pass  # nobody listens
 
 
-def hear(sock: socket.socket) -> tuple[bytes, list[int]]:
-    """(letter, descriptors); b"" when the other side is gone. ERROR raises its StepFailed."""
+def hear(sock: socket.socket) -> tuple[bytes, bytes, list[int]]:
+    """(letter, body, descriptors); b"" when the other side is gone. ERROR raises its StepFailed."""
     try:
         packet, riders = fds.recv_packet(sock, LIMIT)
     except ConnectionResetError:
-        return b"", []
+        return b"", b"", []
     if packet[:1] == ERROR:
         fds.close_all(riders)
         raise failed(packet[1:])
-    return packet[:1], riders
+    return packet[:1], packet[1:], riders
 
 
 def expect(sock: socket.socket, letter: bytes) -> None:
     """The next packet must be that letter; ConnectionAbortedError otherwise."""
-    got, riders = hear(sock)
+    got, _, riders = hear(sock)
     fds.close_all(riders)
     if got != letter:
         raise ConnectionAbortedError(103, "the other side of the handshake has gone")

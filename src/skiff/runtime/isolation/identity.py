@@ -17,6 +17,7 @@ from typing import Final
 
 from skiff.linux import capabilities, keyring, mounts, seccomp, syscalls
 from skiff.linux.libc import check, syscall
+from skiff.linux.seccomp import Filter
 from skiff.oci.runtime import Capabilities, Process, Rlimit, User
 
 DEFAULT_UMASK: Final = 0o022
@@ -29,12 +30,10 @@ _IOPRIO_SET: Final = (
 )
 
 
-def apply_identity(
-    process: Process, seccomp_program: bytes | None = None, seccomp_flags: int = 0
-) -> list[str]:
+def apply_identity(process: Process, filter: Filter | None = None) -> list[str]:
     """Become what `process` says. What could not be had but can be lived without is returned, a line each.
 
-    seccomp_program: compiled, or None for no filter. OSError or ValueError names what failed; the caller must
+    OSError or ValueError names what failed; the caller must
     then exit, since the process may be half of what it should be.
     """
     notes: list[str] = []
@@ -56,13 +55,13 @@ def apply_identity(
         notes += set_rlimit(limit)
     os.umask(DEFAULT_UMASK if process.user.umask is None else process.user.umask)
 
-    if seccomp_program is not None and not process.no_new_privileges:
-        seccomp.load(seccomp_program, seccomp_flags)
+    if filter is not None and not process.no_new_privileges:
+        seccomp.load(filter)
     become(process.user, process.capabilities or Capabilities())
     if process.no_new_privileges:
         seccomp.set_no_new_privileges()
-        if seccomp_program is not None:
-            seccomp.load(seccomp_program, seccomp_flags)
+        if filter is not None:
+            seccomp.load(filter)
     return notes
 
 

@@ -9,13 +9,14 @@ looked up late.
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from msgspec import Struct, structs
 
 from skiff.linux import cgroups, fds, mounts, namespaces, processes, safepath
 from skiff.linux.libc import check, libc
+from skiff.linux.seccomp import Filter
 from skiff.oci.runtime import Hooks, Process, Spec, State
 from skiff.runtime.isolation import handshake, hooks, program, rootfs
 from skiff.runtime.isolation.handshake import StepFailed, step_failed
@@ -23,13 +24,12 @@ from skiff.runtime.protocol import StepError
 
 
 class Charge(Struct, kw_only=True):
-    """All that init needs, prepared by the parent; descriptors are inherited.
+    """All that init needs, opened; see create.charge.
 
     joined: (descriptor, flag) of namespaces to join, the user namespace apart in user_fd. unshared: flags
-    still
-    to unshare once inside the cgroup; cloned: those it was born with; entered: those joined. new_user: the
-    parent will write our id maps. at: where the root is attached.
-    gate, report: instead of the socket, or -1.
+    still to unshare once inside the cgroup; cloned: those it was born with; entered: those joined. new_user:
+    the parent will write our id maps. at: where the root is attached. gate, report: instead of the socket,
+    or -1.
     """
 
     spec: Spec
@@ -38,7 +38,6 @@ class Charge(Struct, kw_only=True):
     steps: Sequence[rootfs.Step]
     trees: rootfs.Trees
     at: str
-    tasks: tuple[int, ...]
     joined: tuple[tuple[int, int], ...]
     user_fd: int
     unshared: int
@@ -50,13 +49,27 @@ class Charge(Struct, kw_only=True):
     gate: int
     report: int
     init: bool
-    seccomp_program: bytes | None
-    seccomp_flags: int
+    filter: Filter | None
 
 
-def become(charge: Charge, sync: socket.socket) -> NoReturn:
+def settle(tickets: cgroups.Tickets, sync: socket.socket) -> None:
+    """Just born: into the groups, and nothing left of what our parent was."""
+    try:
+        processes.default_signals()
+        processes.set_dumpable(False)
+        os.setsid()
+        with step_failed("join cgroup"):
+            cgroups.join(tickets.tasks)
+        tickets.close()
+    except StepFailed as failure:
+        handshake.tell(sync, failure.error)
+        os._exit(1)
+
+
+def become(prepare: Callable[[], Charge], sync: socket.socket) -> NoReturn:
     """Never returns; a failure goes over the socket (or the report descriptor) before the exit."""
     try:
+        charge = prepare()
         _set_up(charge, sync)
         _wait(charge, sync)
         if charge.report >= 0:
@@ -80,11 +93,6 @@ def become(charge: Charge, sync: socket.socket) -> NoReturn:
 
 def _set_up(charge: Charge, sync: socket.socket) -> None:
     spec = charge.spec
-    processes.default_signals()
-    processes.set_dumpable(False)
-    os.setsid()
-    with step_failed("join cgroup"):
-        cgroups.join(charge.tasks)
     _join(charge, sync)
     wanted = spec.hooks or Hooks()
     state = charge.state
@@ -117,12 +125,13 @@ def _set_up(charge: Charge, sync: socket.socket) -> None:
     )
     with step_failed("stdio"):
         program.take_streams(charge.streams, slave)
+    apart = charge.cloned | charge.unshared | charge.entered
     if master >= 0 and charge.console >= 0:
         with step_failed("console socket"), socket.socket(fileno=os.dup(charge.console)) as console:
             fds.send_packet(console, b"/dev/ptmx", [master])
-        handshake.say(sync, handshake.READY)
+        handshake.say(sync, handshake.READY, b"%d" % apart)
     else:
-        handshake.say(sync, handshake.READY, b"", [master] if master >= 0 else ())
+        handshake.say(sync, handshake.READY, b"%d" % apart, [master] if master >= 0 else ())
     if master >= 0:
         os.close(master)
     charge.state = structs.replace(state, status="created")
@@ -193,7 +202,7 @@ def _wait(charge: Charge, sync: socket.socket) -> None:
 def _run(charge: Charge, sync: socket.socket) -> NoReturn:
     if charge.spec.hooks:
         hooks.run("startContainer", charge.spec.hooks.start_container, charge.state)
-    path, environment = program.enter(charge.process, charge.seccomp_program, charge.seccomp_flags)
+    path, environment = program.enter(charge.process, charge.filter)
     if charge.init:
         program.run_below_init(path, charge.process, environment, sync)
     program.execute(path, charge.process, environment, sync)

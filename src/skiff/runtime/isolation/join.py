@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from skiff.linux import cgroups, namespaces, processes
 from skiff.linux import fds as descriptors
+from skiff.linux.seccomp import Filter
 from skiff.oci.runtime import IdMapping, Process
 from skiff.runtime.isolation import handshake, program
 from skiff.runtime.isolation.create import Container, Streams, clone_inside, own_streams
@@ -40,8 +41,7 @@ def join(
     streams: Streams,
     *,
     mappings: tuple[IdMapping, ...] = (),
-    seccomp_program: bytes | None = None,
-    seccomp_flags: int = 0,
+    filter: Filter | None = None,
 ) -> Joined:
     """Returns once execve has succeeded. StepFailed; nothing is left then.
 
@@ -57,7 +57,7 @@ def join(
             )
         if pid == 0:
             ours.close()
-            _become(container, process, streams, tickets.tasks, seccomp_program, seccomp_flags, theirs)
+            _become(container, process, streams, tickets.tasks, filter, theirs)
     except BaseException:
         ours.close()
         raise
@@ -68,7 +68,7 @@ def join(
     with ours:
         try:
             while True:
-                letter, riders = handshake.hear(ours)
+                letter, _, riders = handshake.hear(ours)
                 if riders:
                     joined.master = riders[0]
                 if not letter:
@@ -84,8 +84,7 @@ def _become(
     process: Process,
     streams: Streams,
     tasks: tuple[int, ...],
-    seccomp_program: bytes | None,
-    seccomp_flags: int,
+    filter: Filter | None,
     sync: socket.socket,
 ) -> NoReturn:
     try:
@@ -109,7 +108,7 @@ def _become(
             os.close(master)
         with step_failed("stdio"):
             program.take_streams((streams.stdin, streams.stdout, streams.stderr), slave)
-        path, environment = program.enter(process, seccomp_program, seccomp_flags)
+        path, environment = program.enter(process, filter)
         program.execute(path, process, environment, sync)
     except StepFailed as failure:
         handshake.tell(sync, failure.error)

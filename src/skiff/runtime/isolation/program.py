@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from skiff.linux import fds, processes, terminals
+from skiff.linux.seccomp import Filter
 from skiff.oci.runtime import Process
 from skiff.runtime.isolation.handshake import StepFailed, reason, step_failed
 from skiff.runtime.isolation.identity import apply_identity
@@ -43,7 +44,7 @@ def take_streams(streams: Sequence[int], slave: int = -1) -> None:
         os.dup2(fd, number)
 
 
-def enter(process: Process, seccomp_program: bytes | None, seccomp_flags: int) -> tuple[str, dict[str, str]]:
+def enter(process: Process, filter: Filter | None) -> tuple[str, dict[str, str]]:
     """Take on directory and identity: (path of the program, its environment).
 
     Everything from 3 on ends at execve. Limits that we may not raise so far are set as far as we may, and
@@ -59,7 +60,7 @@ def enter(process: Process, seccomp_program: bytes | None, seccomp_flags: int) -
     except OSError:
         entered = False  # perhaps only the user may
     try:
-        apply_identity(process, seccomp_program, seccomp_flags)
+        apply_identity(process, filter)
     except OSError as error:
         raise StepFailed("identity", error.errno or 0, reason(error)) from error
     except ValueError as error:

@@ -17,6 +17,25 @@ from skiff.runtime.protocol import MAX_PACKET, Message, encode
 SOCKET = "monitor.sock"
 
 
+def listening(bundle: str) -> socket.socket:
+    """monitor.sock in the bundle. OSError.
+
+    The path goes through a descriptor: sun_path holds 107 bytes only.
+    """
+    listener = socket.socket(
+        socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+    )
+    directory = os.open(bundle, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    old = os.umask(0o177)
+    try:
+        listener.bind(f"{safepath.fd_path(directory)}/{SOCKET}")
+    finally:
+        os.umask(old)
+        os.close(directory)
+    listener.listen(4)
+    return listener
+
+
 class Control:
     """on_packet(bytes, fds): a request came; on_connect: a new engine is there; on_lost: the engine is
     gone.
@@ -45,20 +64,8 @@ class Control:
         self.channel = channel
         self.poller.watch(channel.fileno(), READ, self._on_channel)
 
-    def listen(self, bundle: int) -> None:
-        """Make monitor.sock in the bundle.
-
-        The path goes through the descriptor: sun_path holds 107 bytes only.
-        """
-        listener = socket.socket(
-            socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-        )
-        old = os.umask(0o177)
-        try:
-            listener.bind(f"{safepath.fd_path(bundle)}/{SOCKET}")
-        finally:
-            os.umask(old)
-        listener.listen(4)
+    def listen(self, listener: socket.socket) -> None:
+        """Serve whoever connects there, the newest alone."""
         self.listener = listener
         self.poller.watch(listener.fileno(), READ, self._on_listener)
 
@@ -120,6 +127,10 @@ class Control:
             return
         self.take(channel)
         self.on_connect()
+
+    def close(self) -> None:
+        """Serve nobody any more."""
+        self._drop()
 
     def _drop(self) -> None:
         if self.channel is not None:

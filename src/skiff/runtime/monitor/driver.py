@@ -4,12 +4,12 @@ The other side is foreign.py: a runc-compatible program. The monitor and the eng
 """
 
 import signal
-from collections.abc import Callable
 from typing import Protocol
 
-from skiff.linux import cgroups, processes
+from skiff.linux import processes
+from skiff.linux.seccomp import Filter
 from skiff.oci.runtime import Hooks, Process, Resources, Spec
-from skiff.runtime.isolation import create, hooks, join
+from skiff.runtime.isolation import config, create, hooks, join
 from skiff.runtime.isolation.create import Container, Streams
 from skiff.runtime.isolation.update import update
 from skiff.runtime.protocol import Create
@@ -18,14 +18,10 @@ from skiff.runtime.protocol import Create
 class Driver(Protocol):
     """Verbs on one container. StepFailed or OSError when one fails.
 
-    `container` is there after create: its init is our child, so that its exit can be awaited and reaped.
+    The container's init is our child, so that its exit can be awaited and reaped.
     """
 
     container: Container
-
-    def create(self, streams: Streams, meanwhile: Callable[[], None]) -> Container:
-        """meanwhile: called once, where waiting would be idle."""
-        ...
 
     def start(self) -> None: ...
     def abandon(self) -> None:
@@ -48,35 +44,25 @@ class Driver(Protocol):
 
 
 class Native:
-    """Our own isolation."""
+    """Our own isolation. has_hooks: whether the spec names any."""
 
-    container: Container
-
-    def __init__(
-        self, wish: Create, spec: Spec, *, here: cgroups.Layout, seccomp_program: bytes | None
-    ) -> None:
+    def __init__(self, wish: Create, container: Container, reader: config.Reader, *, has_hooks: bool) -> None:
         self.wish = wish
-        self.spec = spec
-        self.here = here
-        self.seccomp_program = seccomp_program
-        self.seccomp_flags = create.flags_of(spec)
+        self.container = container
+        self.reader = reader
+        self.has_hooks = has_hooks
+        self._read: tuple[Spec, Filter | None] | None = None
 
-    def create(self, streams: Streams, meanwhile: Callable[[], None]) -> Container:
-        self.container = create.create(
-            id=self.wish.id,
-            bundle=self.wish.bundle,
-            spec=self.spec,
-            streams=streams,
-            rootfs_mounts=self.wish.rootfs,
-            with_init=self.wish.init,
-            seccomp_program=self.seccomp_program,
-            here=self.here,
-            meanwhile=meanwhile,
-        )
-        return self.container
+    def _spec(self) -> tuple[Spec, Filter | None]:
+        """With its filter. Read when it is first asked for: most monitors end without."""
+        if self._read is None:
+            self._read = self.reader.spec(self.wish)
+        return self._read
 
     def start(self) -> None:
-        create.start(self.container, self.spec, id=self.wish.id, bundle=self.wish.bundle)
+        create.start(self.container)
+        if self.has_hooks:
+            create.poststart(self.container, self._spec()[0], id=self.wish.id, bundle=self.wish.bundle)
 
     def abandon(self) -> None:
         processes.pidfd_signal(self.container.pidfd, signal.SIGKILL)
@@ -95,14 +81,9 @@ class Native:
         self.container.group.thaw()
 
     def exec(self, process: Process, streams: Streams) -> join.Joined:
-        return join.join(
-            self.container,
-            process,
-            streams,
-            mappings=self.spec.linux.uid_mappings if self.spec.linux else (),
-            seccomp_program=self.seccomp_program,
-            seccomp_flags=self.seccomp_flags,
-        )
+        spec, filter = self._spec()
+        mappings = spec.linux.uid_mappings if spec.linux else ()
+        return join.join(self.container, process, streams, mappings=mappings, filter=filter)
 
     def update(self, resources: Resources) -> None:
         update(self.container.group, resources)
@@ -118,7 +99,11 @@ class Native:
             self.container.group.destroy()
 
     def deleted(self) -> None:
-        wanted = self.spec.hooks or Hooks()
+        if not self.has_hooks:
+            return
+        spec, _ = self._spec()
+        wanted = spec.hooks or Hooks()
         if wanted.poststop:
-            state = create.state_of(self.wish.id, self.wish.bundle, self.spec, "stopped")
-            hooks.run("poststop", wanted.poststop, state)
+            hooks.run(
+                "poststop", wanted.poststop, create.state_of(self.wish.id, self.wish.bundle, spec, "stopped")
+            )

@@ -14,7 +14,7 @@ import select
 import shutil
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from msgspec import DecodeError, Struct, json, structs
@@ -53,8 +53,7 @@ class Foreign:
 
     # -- verbs -------------------------------------------------------------------------------------------
 
-    def create(self, streams: Streams, meanwhile: Callable[[], None]) -> Container:
-        meanwhile()
+    def create(self, streams: Streams) -> Container:
         if self.wish.init:
             raise StepFailed("init", text=f"an init is not available with the runtime {self.wish.runtime[0]}")
         if self.spec.linux is None or self.spec.process is None:

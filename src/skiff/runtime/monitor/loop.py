@@ -1,9 +1,7 @@
-"""The monitor: one process per container. It makes it, owns its streams, log and exit code, and outlives
-the engine.
+"""The monitor: one process per container. It owns its streams, log and exit code, and outlives the engine.
 
-    forked by the zygote ─► create ─► Created ─► Start ─► … requests … ─► init exits: reap, drain,
-    status.json, Exited
-                              └─► Failed, end                              ─► cgroups removed ─► Delete ─► end
+    Built ─► Created ─► Start ─► … requests … ─► init exits: reap, drain, status.json, Exited
+      └─► Failed, end                              ─► cgroups removed ─► Delete ─► end
 
 Without an engine it leaves by itself after the exit: status.json has the rest.
 """
@@ -12,26 +10,27 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from msgspec import DecodeError, json
+from msgspec import DecodeError, json, structs
 from msgspec.structs import replace
 
 from skiff.errors import SkiffError
 from skiff.linux import cgroups, fds, processes, terminals, watching
-from skiff.oci.runtime import Process, Spec
+from skiff.oci.runtime import Process
 from skiff.runtime import protocol
-from skiff.runtime.isolation import create, join
+from skiff.runtime.builder import Built
+from skiff.runtime.isolation import config, create, join
 from skiff.runtime.isolation.handshake import StepFailed, reason
 from skiff.runtime.monitor import status as status_file
-from skiff.runtime.monitor.control import SOCKET, Control
+from skiff.runtime.monitor.control import SOCKET, Control, listening
 from skiff.runtime.monitor.driver import Driver, Native
 from skiff.runtime.monitor.foreign import Foreign
-from skiff.runtime.monitor.logs import NoLog, open_log
+from skiff.runtime.monitor.logs import LogWriter, NoLog, open_log
 from skiff.runtime.monitor.poller import READ, Poller
 from skiff.runtime.monitor.streams import Streams, pipes
-from skiff.runtime.protocol import Create, Exited, Reply, Status, StepError
+from skiff.runtime.protocol import Exited, Reply, Status, StepError
 
 LINGER: Final = 30.0  # seconds
 _decode_process: Final = json.Decoder(Process).decode
@@ -48,27 +47,25 @@ class Running:
 
 
 class Monitor:
-    """State of one container. `run` returns when there is nothing left to do."""
+    """State of one container. `run` returns when there is nothing left to do.
+
+    built, riders: what the builder left; see builder.py. reader: knows the filters of other containers.
+    """
 
     def __init__(
-        self,
-        wish: Create,
-        spec: Spec,
-        channel: socket.socket,
-        *,
-        here: cgroups.Layout,
-        seccomp_program: bytes | None,
+        self, built: Built, riders: Mapping[str, int], *, here: cgroups.Layout, reader: config.Reader
     ) -> None:
-        self.wish = wish
-        self.spec = spec
+        self.built = built
+        self.riders = riders
+        self.wish = built.wish
         self.here = here
-        self.seccomp_program = seccomp_program
+        self.reader = reader
         self.poller = Poller()
         self.control = Control(
             self.poller, on_packet=self._on_packet, on_connect=self._on_connect, on_lost=self._on_lost
         )
-        self.control.take(channel)
-        self.bundle = os.open(wish.bundle, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.control.take(socket.socket(fileno=riders["control"]))
+        self.bundle = os.open(self.wish.bundle, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self.streams: Streams
         self.container: create.Container
         self.driver: Driver
@@ -86,10 +83,10 @@ class Monitor:
     # -- life --------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """From Create to the end."""
+        """From what was built to the end."""
         watching.to_file(self.bundle, self.wish.trace)
         try:
-            self._create()
+            self._begin()
         except StepFailed as failure:
             self._remove(SOCKET)
             self.control.say(protocol.Failed(error=failure.error))
@@ -102,43 +99,64 @@ class Monitor:
                 self._clean()
         self._remove(SOCKET)
 
-    def _create(self) -> None:
+    def close(self) -> None:
+        """Let go of the engine and of the bundle, whose descriptors are ours."""
+        self.control.close()
+        os.close(self.bundle)
+
+    def _begin(self) -> None:
+        """Take over what was built, or have it made by another runtime; from then on it is watched."""
+        if self.built.error is not None:
+            raise StepFailed(*structs.astuple(self.built.error))
         stdio = self.wish.stdio
+        self.driver, ours = self._foreign() if self.wish.runtime else self._native()
+        self.container = self.driver.container
         try:
-            log = open_log(stdio.log)
-        except OSError as error:
-            raise StepFailed("open log", error.errno or 0, reason(error)) from error
-        except ValueError as error:
-            raise StepFailed("open log", text=str(error)) from error
-        self.streams = Streams(self.poller, log, terminal=stdio.terminal, stdin_once=stdio.stdin_once)
-        spec = self.spec
-        if spec.process is not None and spec.process.terminal != stdio.terminal:
-            raise StepFailed("config.json", text="process.terminal differs from what the engine asked for")
-        theirs, ours = _channels(terminal=stdio.terminal, stdin=stdio.stdin)
-        try:
-            self.driver = self._driver()
-            self.container = self.driver.create(
-                create.Streams(stdin=theirs[0], stdout=theirs[1], stderr=theirs[2]),
-                meanwhile=lambda: self.control.listen(self.bundle),
+            self.streams = Streams(
+                self.poller, _opened(stdio.log), terminal=stdio.terminal, stdin_once=stdio.stdin_once
+            )
+            listener = self.riders.get("listener", -1)
+            self.control.listen(
+                listening(self.wish.bundle) if listener < 0 else socket.socket(fileno=listener)
             )
         except BaseException:
-            fds.close_all(ours)
+            self.driver.abandon()
+            self.driver.clean()
             raise
-        finally:
-            fds.close_all(theirs)
         self._connect(self.streams, ours, self.container.master, stdio)
         self.poller.watch(self.container.pidfd, READ, self._on_exit)
 
-    def _driver(self) -> Driver:
-        if not self.wish.runtime:
-            return Native(self.wish, self.spec, here=self.here, seccomp_program=self.seccomp_program)
-        foreign = Foreign(self.wish, self.spec, here=self.here)
+    def _native(self) -> tuple[Driver, Sequence[int]]:
+        built, riders = self.built, self.riders
+        container = create.Container(
+            pid=built.pid,
+            pidfd=riders["pidfd"],
+            sync=socket.socket(fileno=riders["sync"]),
+            group=cgroups.existing(self.here, built.group),
+            master=riders.get("master", -1),
+            namespaces=built.namespaces,
+            owns_pids=built.owns_pids,
+        )
+        ours = [riders.get(name, -1) for name in ("stdin", "stdout", "stderr")]
+        return Native(self.wish, container, self.reader, has_hooks=built.has_hooks), ours
+
+    def _foreign(self) -> tuple[Driver, Sequence[int]]:
+        spec, _ = self.reader.spec(self.wish)
+        foreign = Foreign(self.wish, spec, here=self.here)
         # What the program leaves behind becomes ours to reap, whenever it ends.
         heard, told = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(told, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         self.poller.watch(heard, READ, lambda events: self._reap_strays(heard, foreign))
-        return foreign
+        theirs, ours = _channels(terminal=self.wish.stdio.terminal, stdin=self.wish.stdio.stdin)
+        try:
+            foreign.create(create.Streams(stdin=theirs[0], stdout=theirs[1], stderr=theirs[2]))
+        except BaseException:
+            fds.close_all(ours)
+            raise
+        finally:
+            fds.close_all(theirs)
+        return foreign, ours
 
     def _reap_strays(self, heard: int, foreign: Foreign) -> None:
         os.read(heard, 4096)
@@ -154,7 +172,11 @@ class Monitor:
         streams.connect(master, master)
 
     def _watch_oom(self) -> None:
-        self.oom = self.container.group.watch_oom()
+        group = self.container.group
+        if "oom" in self.riders:
+            self.oom = cgroups.OomWatch(group, self.riders["oom"])
+        elif (event := group.oom_event()) >= 0:
+            self.oom = cgroups.OomWatch(group, event, seen=group.oom_kills())
         if self.oom is not None:
             self.poller.watch(self.oom.fileno(), READ, self._on_oom)
 
@@ -430,6 +452,15 @@ class Monitor:
         self._remove(SOCKET)
         self._remove(status_file.NAME)
         self.driver.deleted()
+
+
+def _opened(config: protocol.LogConfig | None) -> LogWriter:
+    try:
+        return open_log(config)
+    except OSError as error:
+        raise StepFailed("open log", error.errno or 0, reason(error)) from error
+    except ValueError as error:
+        raise StepFailed("open log", text=str(error)) from error
 
 
 def _channels(*, terminal: bool, stdin: bool) -> tuple[tuple[int, int, int], tuple[int, int, int]]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from skiff.linux import capabilities
+from skiff.linux.seccomp import Filter
 from skiff.oci.runtime import Capabilities, Process, Rlimit, Seccomp, SyscallRule, User
 from skiff.runtime.isolation import identity, seccomp
 
@@ -40,9 +41,9 @@ def fields(text: str) -> dict[str, str]:
     return {key: value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
 
 
-def become(process: Process, program: bytes | None = None) -> dict[str, str]:
+def become(process: Process, filter: Filter | None = None) -> dict[str, str]:
     def act() -> None:
-        identity.apply_identity(process, program)
+        identity.apply_identity(process, filter)
 
     return fields(seen_by_child(act))
 
@@ -89,12 +90,12 @@ def test_what_we_do_not_have_is_left_out() -> None:
 def test_seccomp_with_and_without_new_privileges(no_new_privileges: bool, uid: int) -> None:
     profile = Seccomp("SCMP_ACT_ALLOW", syscalls=(SyscallRule(("mkdir", "mkdirat"), "SCMP_ACT_ERRNO", 95),))
     process = Process(user=User(uid, uid), no_new_privileges=no_new_privileges)
-    seen = become(process, seccomp.compile(profile))
+    seen = become(process, Filter(seccomp.compile(profile)))
     assert seen["Seccomp"] == "2"
     assert seen["NoNewPrivs"] == str(int(no_new_privileges))
 
     def act() -> str:
-        identity.apply_identity(process, seccomp.compile(profile))
+        identity.apply_identity(process, Filter(seccomp.compile(profile)))
         os.mkdir("/tmp/never")
         return "made"
 
