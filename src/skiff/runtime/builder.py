@@ -7,6 +7,7 @@ What the making takes of memory goes with the builder; a monitor may stay for ye
 expected next all three wait, the builder for its wish.
 """
 
+import os
 import socket
 from typing import Final
 
