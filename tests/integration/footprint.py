@@ -5,16 +5,22 @@ import re
 import subprocess
 from pathlib import Path
 
+from skiff.runtime.workshop import READY
 from tests.integration.engines import Engine
 
 
 def footprint(engine: Engine) -> dict[str, object]:
     """Mounts, cgroups, processes, links, firewall elements, records and bundles, with an empty trash."""
     engine.client.delete("/skiff/trash")
-    pids = engine.processes()
+    ready = _ready(engine)
+    pids = [pid for pid in engine.processes() if pid not in ready.values()]
     return {
         "mounts": len(engine.mounts()),
-        "cgroups": sorted(line for line in engine.leftovers() if line.startswith("cgroup")),
+        "cgroups": sorted(
+            line
+            for line in engine.leftovers()
+            if line.startswith("cgroup") and os.path.basename(line) not in ready
+        ),
         "processes": len(pids),
         "namespaces": len(
             {_link(f"/proc/{pid}/ns/{kind}") for pid in pids for kind in ("mnt", "pid", "net")}
@@ -50,6 +56,18 @@ def descriptors(engine: Engine) -> dict[str, int]:
         for pid in engine.processes()
         if "skiff" in _name(pid) and "monitor" not in _name(pid)
     }
+
+
+def _ready(engine: Engine) -> dict[str, int]:
+    """What waits for the container that is expected next: there or not, it is no leak. Group → init."""
+    found = {}
+    for pid in engine.processes():
+        try:
+            if Path(f"/proc/{pid}/comm").read_text() == f"{READY}\n":
+                found[os.path.basename(Path(f"/proc/{pid}/cgroup").read_text().splitlines()[-1])] = pid
+        except OSError:
+            continue
+    return found
 
 
 def _link(path: str) -> str:

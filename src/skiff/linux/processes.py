@@ -16,7 +16,6 @@ CLONE_INTO_CGROUP: Final = 0x200000000
 SYS_CLONE3: Final = 435
 SYS_PIDFD_SEND_SIGNAL: Final = 424
 
-PR_SET_PDEATHSIG: Final = 1
 PR_SET_DUMPABLE: Final = 4
 PR_SET_NAME: Final = 15
 PR_SET_CHILD_SUBREAPER: Final = 36
@@ -90,11 +89,6 @@ def exit_code(status: int) -> tuple[int, int]:
 def become_subreaper() -> None:
     """Orphans below us become our children."""
     prctl(PR_SET_CHILD_SUBREAPER, 1)
-
-
-def die_with_parent() -> None:
-    """SIGKILL for us when our parent ends. PR_SET_PDEATHSIG."""
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def set_dumpable(dumpable: bool) -> None:

@@ -8,6 +8,7 @@ The zygote is frozen and decodes nothing; all decoding is done here, in children
 """
 
 import os
+import select
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -36,6 +37,8 @@ from skiff.runtime.protocol import (
     decode_for_zygote,
     encode,
 )
+
+READY = "skiff-ready"  # the name of what waits
 
 
 class Workshop:
@@ -110,8 +113,7 @@ class Workshop:
 
     def wait(self, packet: bytes, wishes: socket.socket, monitor: socket.socket) -> None:
         """Have the container of this Expect ready until its wish comes, or the zygote lets go of it."""
-        processes.die_with_parent()
-        processes.set_own_name("skiff-ready")
+        processes.set_own_name(READY)
         expected = decode_for_zygote(packet)
         assert isinstance(expected, Expect)
         group = create.make_group(self.here, expected.cgroup)
@@ -124,8 +126,9 @@ class Workshop:
         made = builder.Builder(self.here, self.reader, waiting)
         try:
             self._rehearse()
+            if monitor in select.select((wishes, monitor), (), ())[0]:
+                return  # it has been killed
             wish, riders = fds.recv_packet(wishes, MAX_PACKET)
-            wishes.close()
             if wish:
                 self._make(made, wish, riders, monitor)
         finally:
@@ -147,6 +150,7 @@ class Workshop:
     def _warm(self, expected: Expect, wishes: socket.socket) -> None:
         """In an init that waits: everything about the latest container that touches nothing."""
         wishes.close()
+        processes.set_own_name(READY)
         if not expected.like:
             return
         try:
