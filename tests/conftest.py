@@ -1,6 +1,11 @@
 """Options of the whole test suite."""
 
+import hypothesis
 import pytest
+
+# No test is about time: a loaded machine takes as long as it takes.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
