@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine.volumes": NOUNS | {"engine.storage"},
     "engine.containers": NOUNS | SERVING,
     "engine.builds": NOUNS | SERVING - {"engine.volumes"} | {"engine.registry"},
-    "engine.system": NOUNS | SERVING | ACTING | {"engine.settings"},
+    "engine.system": NOUNS | SERVING | ACTING | {"engine.registry", "engine.settings"},
     "engine.api": NOUNS | SERVING | ACTING | {"engine.system", "engine.settings", "engine.registry"},
     "engine.options": {"errors"},
     "engine.settings": NOUNS | {"engine.options"},

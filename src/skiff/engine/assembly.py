@@ -164,7 +164,7 @@ def assemble(live: Live) -> Engine:
     content, layers = FileContent(str(data.content)), Layers(snapshots)
     layers.recover()
     bin = Bin(state)
-    transport = HttpTransport()
+    transport = HttpTransport(proxies=info.proxies(settings))
     registries = Registries(transport, _hosts(settings), attempts=settings.max_download_attempts)
 
     def renew(now: Settings) -> None:
@@ -443,7 +443,8 @@ def container_settings(settings: Settings) -> ContainerSettings:
 
 
 def _hosts(settings: Settings) -> Hosts:
-    return Hosts(insecure=settings.insecure_registries, mirrors=settings.registry_mirrors)
+    insecure, own = settings.insecure_registries, settings.registry_mirrors
+    return Hosts(insecure=insecure, mirrors=own, mirrors_of=settings.mirrors)
 
 
 def _uses(records: Records, image: ImageID) -> Sequence[ImageUse]:

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from skiff.errors import InvalidParameter
 
-Kind = Literal["text", "number", "bytes", "truth", "texts", "pairs", "runtimes", "ulimits", "trash"]
+Kind = Literal["text", "number", "bytes", "truth", "texts", "pairs", "lists", "runtimes", "ulimits", "trash"]
 Flags = dict[str, Any]
 
 LEVELS: Final = ("debug", "info", "warn", "error", "fatal")
@@ -50,6 +50,8 @@ OPTIONS: Final = (
     Option("exec-root", "text", "Directory of running state"),
     Option("group", "text", "Group of the unix socket", short="G"),
     Option("hosts", "texts", "Listen here: unix://, tcp://, fd://", flag="host", short="H"),
+    Option("http-proxy", "text", "Proxy on the way to registries, for http URLs"),
+    Option("https-proxy", "text", "Proxy on the way to registries, for https URLs"),
     Option("init", "truth", "Run an init in every container"),
     Option("insecure-registries", "texts", "Registry without TLS or with any", flag="insecure-registry"),
     Option("labels", "texts", "key=value about this engine", flag="label"),
@@ -66,6 +68,8 @@ OPTIONS: Final = (
     Option(
         "publish-policy", "text", "docker: published ports pass the host's FORWARD drop; host: they do not"
     ),
+    Option("mirrors", "lists", "registry=URL of a mirror of any registry, in order", flag="mirror"),
+    Option("no-proxy", "text", "Hosts and ranges that are reached without a proxy, comma-separated"),
     Option("registry-mirrors", "texts", "Mirror of Docker Hub", flag="registry-mirror"),
     Option("runtimes", "runtimes", "name=path of a runc-compatible program", flag="add-runtime"),
     Option("shutdown-timeout", "number", "Seconds that requests in progress get at shutdown"),
@@ -110,8 +114,6 @@ NOT_YET: Final[dict[str, tuple[Any, ...]]] = {
     "fixed-cidr-v6": ("",),
     "host-gateway-ip": ("",),
     "host-gateway-ips": ([],),
-    "http-proxy": ("",),
-    "https-proxy": ("",),
     "icc": (True,),
     "init-path": ("",),
     "ip": ("", "0.0.0.0"),
@@ -123,10 +125,8 @@ NOT_YET: Final[dict[str, tuple[Any, ...]]] = {
     "log-format": ("", "text"),
     "metrics-addr": ("",),
     "network-control-plane-mtu": (0, 1500),
-    "no-proxy": ("",),
     "node-generic-resources": ([],),
     "oom-score-adjust": (0,),
-    "proxies": ({},),
     "raw-logs": (False, True),
     "rootless": (False,),
     "seccomp-profile": ("", "builtin"),
@@ -241,7 +241,9 @@ def _put(flags: Flags, option: Option, text: str, shown: str) -> None:
     if isinstance(value, list):
         flags.setdefault(option.key, []).extend(value)
     elif isinstance(value, dict):
-        flags.setdefault(option.key, {}).update(value)
+        known = flags.setdefault(option.key, {})
+        for key, one in value.items():
+            known[key] = [*known.get(key, []), *one] if option.kind == "lists" else one
     else:
         flags[option.key] = value
 
@@ -262,6 +264,11 @@ def _value(option: Option, text: str) -> Any:
         case "pairs":
             key, _, value = text.partition("=")
             return {key: value}
+        case "lists":
+            key, equals, value = text.partition("=")
+            if not equals or not key or not value:
+                raise ValueError("expected registry=URL")
+            return {key: [value]}
         case "runtimes":
             name, equals, path = text.partition("=")
             if not equals or not name.strip() or not path.strip():

@@ -68,6 +68,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     debug: bool = False
     log_level: str = "info"
     registry_mirrors: tuple[str, ...] = ()
+    mirrors: dict[str, tuple[str, ...]] = {}
+    http_proxy: str = ""
+    https_proxy: str = ""
+    no_proxy: str = ""
     insecure_registries: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     bip: str = ""
@@ -109,6 +113,7 @@ RELOADABLE: Final = (
     "debug",
     "labels",
     "registry_mirrors",
+    "mirrors",
     "insecure_registries",
     "shutdown_timeout",
     "max_download_attempts",
@@ -138,6 +143,7 @@ def _settings(flags: Flags, read: Read) -> Settings:
     named = flags.get("config-file")
     path, document = _document(str(named) if named else None, read)
     try:
+        document = _with_proxies(document)
         _refuse_unknown(document)
         _refuse_both(flags, document)
         _refuse_not_yet(document)
@@ -186,6 +192,17 @@ def _read(path: str) -> bytes:
 
 def _field(option: Option) -> str:
     return option.key.replace("-", "_")
+
+
+def _with_proxies(document: dict[str, Any]) -> dict[str, Any]:
+    """The three keys of `proxies`, as the flags call them. InvalidParameter."""
+    if "proxies" not in document:
+        return document
+    proxies = document["proxies"]
+    known = ("http-proxy", "https-proxy", "no-proxy")
+    if not isinstance(proxies, dict) or not all(key in known for key in proxies):
+        raise InvalidParameter(f"invalid value for proxies: expected an object of {', '.join(known)}")
+    return {key: value for key, value in document.items() if key != "proxies"} | proxies
 
 
 def _refuse_unknown(document: dict[str, Any]) -> None:
@@ -243,6 +260,7 @@ _KINDS: Final[dict[str, Any]] = {
     "bytes": int | str,
     "truth": bool,
     "texts": list[str],
+    "lists": dict[str, list[str]],
     "pairs": dict[str, str],
     "runtimes": dict[str, Runtime],
     "ulimits": dict[str, Ulimit],
@@ -260,8 +278,8 @@ def _checked(asked: Settings) -> Settings:
         key, equals, _ = label.partition("=")
         if not key or not equals:
             raise InvalidParameter(f"bad attribute format: {label}")
-    for mirror in asked.registry_mirrors:
-        if not re.fullmatch(r"https?://[^/?#@\s]+/?[^?#\s]*", mirror):
+    for mirror in (*asked.registry_mirrors, *(url for urls in asked.mirrors.values() for url in urls)):
+        if not re.fullmatch(r"https?://[^/?#@\s]+/?[^?#@\s]*", mirror):
             raise InvalidParameter(
                 f'invalid mirror: "{mirror}": expected http:// or https:// and a host, without user or query'
             )

@@ -71,12 +71,13 @@ class Registries:
         self, reference: Reference, credentials: Credentials | None = None, *, insecure: bool = False
     ) -> "Repository":
         """The repository of that reference, to read from. insecure: its registry may lack a certificate."""
-        scope = f"repository:{reference.path}:pull"
         asked = []
         for endpoint in self.hosts.endpoints(reference.domain, insecure=insecure):
             who = ANONYMOUS if endpoint.is_mirror or credentials is None else credentials
+            scope = f"repository:{endpoint.prefix}{reference.path}:pull"
             asked.append((endpoint, Authorisation(self._transport, who, scope, self._tokens)))
-        return Repository(reference, asked, self._pause, self.attempts)
+        elsewhere = Authorisation(self._transport, ANONYMOUS, "", {})
+        return Repository(reference, asked, elsewhere, self._pause, self.attempts)
 
     async def target(self, reference: Reference, credentials: Credentials | None = None) -> Target:
         """The repository of that reference, to write to; its registry has answered. Unavailable."""
@@ -129,11 +130,13 @@ class Repository:
         self,
         reference: Reference,
         endpoints: list[tuple[Endpoint, Authorisation]],
+        elsewhere: Authorisation,
         pause: Callable[[float], Awaitable[None]],
         attempts: int,
     ) -> None:
         self._reference = reference
         self._endpoints = endpoints
+        self._elsewhere = elsewhere
         self._pause = pause
         self._attempts = attempts
 
@@ -187,7 +190,7 @@ class Repository:
     async def _referrers(self, endpoint: Endpoint, door: Authorisation, subject: str) -> list[Descriptor]:
         request = prepared(
             endpoint,
-            f"{endpoint.url}/v2/{self._reference.path}/referrers/{subject}",
+            self._url(endpoint, f"referrers/{subject}"),
             {"Accept": manifests.OCI_INDEX},
         )
         async with door.send(request) as response:
@@ -196,6 +199,9 @@ class Repository:
             data = await response.read(manifests.LARGEST)
         found = manifests.parse(data, manifests.OCI_INDEX)
         return list(found.manifests) if isinstance(found, manifests.Index) else []
+
+    def _url(self, endpoint: Endpoint, rest: str) -> str:
+        return f"{endpoint.url}/v2/{endpoint.prefix}{self._reference.path}/{rest}"
 
     def _no_access(self, error: Denied) -> Denied:
         return Denied(
@@ -209,7 +215,7 @@ class Repository:
     async def _manifest(self, endpoint: Endpoint, door: Authorisation, identifier: str) -> Fetched:
         request = prepared(
             endpoint,
-            f"{endpoint.url}/v2/{self._reference.path}/manifests/{identifier}",
+            self._url(endpoint, f"manifests/{identifier}"),
             {"Accept": ", ".join(manifests.ACCEPTED)},
         )
         async with door.send(request) as response:
@@ -226,8 +232,13 @@ class Repository:
 
     async def _blob_once(self, descriptor: Descriptor, offset: int) -> AsyncIterator[bytes]:
         problems: list[tuple[bool, SkiffError]] = []
-        for endpoint, door in list(self._endpoints):
-            url = f"{endpoint.url}/v2/{self._reference.path}/blobs/{descriptor.digest}"
+        places = [
+            (endpoint, door, self._url(endpoint, f"blobs/{descriptor.digest}"))
+            for endpoint, door in self._endpoints
+        ]
+        # a foreign layer lies where its descriptor says; only its digest vouches for it
+        places += [(Endpoint(url, is_mirror=True), self._elsewhere, url) for url in descriptor.urls or ()]
+        for endpoint, door, url in places:
             headers = {"Range": f"bytes={offset}-{descriptor.size - 1}"} if offset else {}
             request = prepared(endpoint, url, headers)
             started = False
@@ -246,13 +257,14 @@ class Repository:
                             yield chunk
                     return
             except SkiffError as error:
-                if started or (_speaks(error) and not endpoint.is_mirror):
+                may_lie_elsewhere = isinstance(error, NotFound) and descriptor.urls
+                if started or (_speaks(error) and not endpoint.is_mirror and not may_lie_elsewhere):
                     raise
                 problems.append((endpoint.is_mirror, error))
         raise min(problems, key=lambda one: one[0])[1]  # the registry's own word before a mirror's
 
     async def _tags(self, endpoint: Endpoint, door: Authorisation) -> list[str]:
-        url: str | None = f"{endpoint.url}/v2/{self._reference.path}/tags/list"
+        url: str | None = self._url(endpoint, "tags/list")
         found: list[str] = []
         seen: set[str] = set()
         while url and url not in seen:

@@ -1,24 +1,34 @@
 """Where a repository's registry is: scheme, mirrors, insecure registries. Pure.
 
-Loopback speaks plain HTTP, the rest HTTPS; `insecure-registries` of daemon.json names exceptions,
-`registry-mirrors` are asked first for docker.io.
+Loopback speaks plain HTTP, the rest HTTPS; `insecure-registries` of daemon.json names exceptions. Mirrors are
+asked first, in their order: `registry-mirrors` for docker.io, `mirrors` for any registry.
+
+    https://cache.lan                     /v2/library/busybox/…
+    https://cache.lan/quay                /v2/quay/library/busybox/…          a path is where the copies are
+    https://art.lan/api/docker/v2/quay    /api/docker/v2/quay/library/…       one with /v2 says where that is
+    https://cache.lan/{registry}          the registry's name: for the mirrors of "*", all that name none
 """
 
 import ipaddress
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from skiff.errors import InvalidParameter
 from skiff.oci.reference import DEFAULT_DOMAIN
 
 HUB = "https://registry-1.docker.io"
+_MIRROR = re.compile(r"https?://[^/?#@\s{}]+(?:/(?:[^?#@\s{}]|\{registry\})*)?")
+_DOMAIN = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::[0-9]+)?")
 CERTIFICATES = ("/etc/docker/certs.d", "/etc/skiff/certs.d")
 
 
 class Endpoint(Struct, frozen=True):
     """One place to ask. url: without a slash at the end. is_mirror: never gets the user's credentials.
 
+    prefix: what stands before every repository's path there, with a slash at its end.
     certificates: directories that may hold its authorities and our client certificates.
     """
 
@@ -26,28 +36,46 @@ class Endpoint(Struct, frozen=True):
     verify: bool = True
     is_mirror: bool = False
     certificates: tuple[str, ...] = ()
+    prefix: str = ""
 
 
 class Hosts:
-    """insecure: hosts, host:port or CIDR ranges. mirrors: URLs. InvalidParameter."""
+    """insecure: hosts, host:port or CIDR ranges. InvalidParameter.
 
-    def __init__(self, *, insecure: Sequence[str] = (), mirrors: Sequence[str] = ()) -> None:
+    mirrors: URLs for docker.io. mirrors_of: registry → URLs; "*" for those that are not named.
+    """
+
+    def __init__(
+        self,
+        *,
+        insecure: Sequence[str] = (),
+        mirrors: Sequence[str] = (),
+        mirrors_of: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         self._hosts: set[str] = set()
         self._ranges: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
         for entry in insecure:
             self._add(entry)
-        self._mirrors = [_mirror(text) for text in mirrors]
+        self._mirrors = {
+            _registry(name): [_mirror(text) for text in urls] for name, urls in (mirrors_of or {}).items()
+        }
+        if mirrors:
+            own = [_mirror(text) for text in mirrors]
+            self._mirrors[DEFAULT_DOMAIN] = own + self._mirrors.get(DEFAULT_DOMAIN, [])
 
     def endpoints(self, domain: str, *, insecure: bool = False) -> list[Endpoint]:
         """Where to ask for a repository of that domain, in order. insecure: as if it were listed so."""
+        asked = [self._mirrored(url, domain) for url in self._mirrors.get(domain, self._mirrors.get("*", []))]
+        return [*asked, *self._own(domain, insecure=insecure)]
+
+    def _own(self, domain: str, *, insecure: bool) -> list[Endpoint]:
         if domain == DEFAULT_DOMAIN:
-            asked = [self._endpoint(*url.split("://", 1), is_mirror=True) for url in self._mirrors]
-            return [*asked, Endpoint(HUB)]
+            return [Endpoint(HUB)]
         if is_loopback(domain):
             return [Endpoint(f"http://{domain}"), Endpoint(f"https://{domain}", verify=False)]
         if insecure or self.is_insecure(domain):
             return [Endpoint(f"https://{domain}", verify=False), Endpoint(f"http://{domain}")]
-        return [self._endpoint("https", domain)]
+        return [self._endpoint(f"https://{domain}")]
 
     def is_insecure(self, domain: str) -> bool:
         """Whether that registry may lack a good certificate, or TLS altogether."""
@@ -57,12 +85,19 @@ class Hosts:
         address = _ip(host)
         return address is not None and any(address in one for one in self._ranges)
 
-    def _endpoint(self, scheme: str, rest: str, *, is_mirror: bool = False) -> Endpoint:
-        domain = rest.partition("/")[0]
-        verify = not self.is_insecure(domain)
-        return Endpoint(
-            f"{scheme}://{rest}", verify, is_mirror, tuple(f"{one}/{domain}" for one in CERTIFICATES)
-        )
+    def _mirrored(self, mirror: str, domain: str) -> Endpoint:
+        mirror = mirror.replace("{registry}", domain)
+        scheme, _, rest = mirror.partition("://")
+        host, _, path = rest.partition("/")
+        before, version, after = f"/{path}/".partition("/v2/")
+        base, prefix = (before, after) if version else ("", f"{path}/")
+        where = self._endpoint(f"{scheme}://{host}{base.rstrip('/')}")
+        return replace(where, is_mirror=True, prefix=prefix.lstrip("/"))
+
+    def _endpoint(self, url: str) -> Endpoint:
+        domain = url.split("/")[2]
+        certificates = tuple(f"{one}/{domain}" for one in CERTIFICATES)
+        return Endpoint(url, not self.is_insecure(domain), certificates=certificates)
 
     def _add(self, entry: str) -> None:
         if entry.startswith(("http://", "https://")):
@@ -101,7 +136,17 @@ def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def _mirror(text: str) -> str:
-    scheme, separator, rest = text.partition("://")
-    if not separator or scheme not in ("http", "https") or not rest.partition("/")[0] or "@" in rest:
-        raise InvalidParameter(f"invalid mirror: {text!r} is not a valid URL: expected http(s)://host[:port]")
+    if not _MIRROR.fullmatch(text):
+        raise InvalidParameter(
+            f'invalid mirror: "{text}": expected http:// or https:// and a host, without user or query'
+        )
     return text.rstrip("/")
+
+
+def _registry(text: str) -> str:
+    """A registry as references name it, or "*". InvalidParameter."""
+    if text == "index.docker.io":
+        return DEFAULT_DOMAIN
+    if text != "*" and not _DOMAIN.fullmatch(text):
+        raise InvalidParameter(f"invalid registry {text!r} of a mirror: expected host[:port] or *")
+    return text

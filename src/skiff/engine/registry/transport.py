@@ -17,12 +17,14 @@ import aiohttp
 from msgspec import Struct
 from yarl import URL
 
+from skiff.engine.registry.proxies import Proxies
 from skiff.errors import Unavailable
 
 READ_BUFFER = 1 << 20  # bytes; asyncio itself reads at most 256 KiB at a time
 CONNECT_SECONDS = 15.0
 SILENCE_SECONDS = 60.0  # without a byte, the peer is taken for dead
 REDIRECTS = 10
+NO_PROXIES = Proxies()
 _REDIRECT_STATUS = {301, 302, 303, 307, 308}
 _ADDRESS = re.compile(r"\('([0-9a-fA-F.:%]+)', (\d+)")
 
@@ -89,7 +91,8 @@ class HttpResponse:
 class HttpTransport:
     """A RegistryTransport on aiohttp's client. Its connections are kept until `close`."""
 
-    def __init__(self, *, user_agent: str = "skiff") -> None:
+    def __init__(self, *, user_agent: str = "skiff", proxies: Proxies = NO_PROXIES) -> None:
+        self._proxies = proxies
         self._user_agent = user_agent
         self._session: aiohttp.ClientSession | None = None
         self._contexts: dict[tuple[str, ...], ssl.SSLContext] = {}
@@ -131,6 +134,7 @@ class HttpTransport:
                 data=body,
                 allow_redirects=False,
                 ssl=self._trust(request),
+                proxy=self._proxies.of(str(url)) or None,
             )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             # an unreachable registry is named by its root, whatever was asked: Docker knocks there first
@@ -147,7 +151,6 @@ class HttpTransport:
                 ),
                 read_bufsize=READ_BUFFER,
                 auto_decompress=False,  # a digest names the bytes as sent
-                trust_env=True,  # HTTP_PROXY, HTTPS_PROXY, NO_PROXY
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._session
@@ -183,6 +186,10 @@ def _reason(error: BaseException) -> str:
             return f"tls: failed to verify certificate: x509: {_verification(error)}"
         case aiohttp.ClientConnectorDNSError():
             return f"dial tcp: lookup {error.host}: no such host"
+        case aiohttp.ClientProxyConnectionError():
+            return f"proxyconnect tcp: dial tcp {_address(error)}: connect: {_connect(error.os_error)}"
+        case aiohttp.ClientHttpProxyError():
+            return f"{error.message}"
         case aiohttp.ClientConnectorError():
             return f"dial tcp {_address(error)}: connect: {_connect(error.os_error)}"
         case TimeoutError() | asyncio.TimeoutError():

@@ -16,6 +16,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from skiff import __version__
+from skiff.engine.registry.proxies import Proxies, checked, from_environment, masked
 from skiff.engine.settings import Settings
 from skiff.linux import cgroups
 from skiff.oci.platform import of_machine
@@ -96,6 +97,7 @@ class Info:
     def _fixed(self, settings: Settings) -> dict[str, Any]:
         host = self._host
         v1 = host.cgroup_version == 1
+        used = proxies(settings)
         return {
             "ID": self._engine_id,
             "Containers": 0,
@@ -140,9 +142,9 @@ class Info:
             "MemTotal": host.memory,
             "GenericResources": None,
             "DockerRootDir": settings.data_root,
-            "HttpProxy": "",
-            "HttpsProxy": "",
-            "NoProxy": "",
+            "HttpProxy": masked(used.http),
+            "HttpsProxy": masked(used.https),
+            "NoProxy": used.no_proxy,
             "Name": "",
             "Labels": list(settings.labels),
             "ExperimentalBuild": False,
@@ -264,9 +266,20 @@ def _runtimes(settings: Settings) -> Mapping[str, Any]:
     return ours | {name: {"path": runtime.path} for name, runtime in settings.runtimes.items()}
 
 
+def proxies(settings: Settings) -> Proxies:
+    """What the settings say, else the environment of the engine. InvalidParameter."""
+    usual = from_environment(os.environ)
+    return Proxies(
+        checked(settings.http_proxy) if settings.http_proxy else usual.http,
+        checked(settings.https_proxy) if settings.https_proxy else usual.https,
+        settings.no_proxy or usual.no_proxy,
+    )
+
+
 def _registries(settings: Settings) -> dict[str, Any]:
     mirrors = [mirror.rstrip("/") + "/" for mirror in settings.registry_mirrors]
     networks = [entry for entry in settings.insecure_registries if "/" in entry]
+    mirrors += [mirror.rstrip("/") + "/" for mirror in settings.mirrors.get("docker.io", ())]
     configs = {"docker.io": {"Mirrors": mirrors, "Name": "docker.io", "Official": True, "Secure": True}}
     for name in settings.insecure_registries:
         if "/" not in name:

@@ -32,15 +32,40 @@ def test_insecure_registries() -> None:
         Hosts(insecure=["a/b/c"])
 
 
-def test_mirrors_are_for_the_hub_only() -> None:
+def test_registry_mirrors_are_for_the_hub_only() -> None:
     hosts = Hosts(mirrors=["http://mirror.lan:5000/", "https://10.0.0.1/hub"], insecure=["10.0.0.1"])
     endpoints = hosts.endpoints("docker.io")
-    assert [(one.url, one.is_mirror, one.verify) for one in endpoints] == [
-        ("http://mirror.lan:5000", True, True),
-        ("https://10.0.0.1/hub", True, False),
-        (HUB, False, True),
+    assert [(one.url, one.prefix, one.is_mirror, one.verify) for one in endpoints] == [
+        ("http://mirror.lan:5000", "", True, True),
+        ("https://10.0.0.1", "hub/", True, False),
+        (HUB, "", False, True),
     ]
     assert len(hosts.endpoints("ghcr.io")) == 1
+
+
+def test_mirrors_of_any_registry_in_order() -> None:
+    hosts = Hosts(
+        mirrors=["https://first.lan"],
+        mirrors_of={
+            "docker.io": ["https://second.lan/hub"],
+            "quay.io": ["https://a.lan/quay/", "https://b.lan/api/docker/v2/remote", "https://c.lan/api/v2"],
+            "*": ["https://any.lan/{registry}"],
+        },
+    )
+
+    def asked(domain: str) -> list[tuple[str, str]]:
+        return [(one.url, one.prefix) for one in hosts.endpoints(domain)]
+
+    assert asked("docker.io") == [("https://first.lan", ""), ("https://second.lan", "hub/"), (HUB, "")]
+    assert asked("quay.io") == [
+        ("https://a.lan", "quay/"),
+        ("https://b.lan/api/docker", "remote/"),
+        ("https://c.lan/api", ""),
+        ("https://quay.io", ""),
+    ]
+    assert asked("ghcr.io:444") == [("https://any.lan", "ghcr.io:444/"), ("https://ghcr.io:444", "")]
+    with pytest.raises(InvalidParameter, match="invalid registry 'a/b' of a mirror"):
+        Hosts(mirrors_of={"a/b": ["https://x"]})
 
 
 @pytest.mark.parametrize("mirror", ["mirror.lan", "ftp://x", "https://", "https://user@host"])
