@@ -29,6 +29,12 @@ class Unauthorized(SkiffError):
     """A registry wants to know who you are."""
 
 
+class NoCredentials(Unauthorized):
+    """A registry wants a password, and none was given. As Docker's engine does, the API answers 500 here: on
+    401 docker's command line would ask for one in the middle of a script.
+    """
+
+
 class Forbidden(SkiffError):
     """You may not, ever: a predefined network, a registry that denies."""
 

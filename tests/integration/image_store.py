@@ -52,6 +52,7 @@ class Engine:
         self.layers = Layers(self.snapshots)
         self.leases = Leases(self.state)
         self.transport = HttpTransport()
+        self.registries = Registries(self.transport, hosts or Hosts())
         self.events: list[tuple[str, str]] = []
         self.uses: list[tuple[str, ImageUse]] = []
         self.images = Images(
@@ -60,7 +61,7 @@ class Engine:
             snapshots=self.snapshots,
             layers=self.layers,
             leases=self.leases,
-            registries=Registries(self.transport, hosts or Hosts()),
+            registries=self.registries,
             host=HostImage(self.snapshots, self.state, PLATFORM, own=[str(root)]),
             platform=PLATFORM,
             in_use=lambda id: [use for image, use in self.uses if image == id],
@@ -101,16 +102,17 @@ class Engine:
 
 
 @contextmanager
-def serving(root: Path, more: str = "", tls: str = "") -> Iterator[str]:
+def serving(root: Path, more: str = "", tls: str = "", host: str = "127.0.0.1") -> Iterator[str]:
     """The address of a registry of our own. more: of its configuration; tls: what its `http` has besides."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+    bare = host.strip("[]")
+    with socket.socket(socket.AF_INET6 if ":" in bare else socket.AF_INET) as probe:
+        probe.bind((bare, 0))
         port = probe.getsockname()[1]
     root.mkdir(exist_ok=True)
     config = root / "config.yml"
     config.write_text(
         f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {root}/data}}, "
-        f"delete: {{enabled: true}}}}\nhttp: {{addr: '127.0.0.1:{port}'{tls}}}\n{more}"
+        f"delete: {{enabled: true}}}}\nhttp: {{addr: '{host}:{port}'{tls}}}\n{more}"
     )
     with open(root / "log", "wb") as log:
         process = subprocess.Popen(["docker-registry", "serve", str(config)], stdout=log, stderr=log)
@@ -118,12 +120,12 @@ def serving(root: Path, more: str = "", tls: str = "") -> Iterator[str]:
         deadline = time.monotonic() + 20
         while True:
             try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                socket.create_connection((bare, port), timeout=1).close()
                 break
             except OSError:
                 assert time.monotonic() < deadline, (root / "log").read_text()
                 time.sleep(0.05)
-        yield f"127.0.0.1:{port}"
+        yield f"{host}:{port}"
     finally:
         process.terminate()
         process.wait()

@@ -13,6 +13,7 @@ log = logging.getLogger(__name__)
 # The first class that fits decides: subclasses stand before their parents.
 STATUS: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (errors.InvalidParameter, 400),
+    (errors.NoCredentials, 500),
     (errors.Unauthorized, 401),
     (errors.Forbidden, 403),
     (errors.NotFound, 404),

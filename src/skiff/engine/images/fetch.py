@@ -4,6 +4,7 @@ The event loop reads; a thread hashes and writes the previous piece meanwhile.
 """
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -57,6 +58,10 @@ class Fetcher:
             tell("Verifying Checksum")
             await asyncio.to_thread(ingest.commit, descriptor.digest, descriptor.size)
             tell("Download complete")
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                ingest.abort()  # others need the room
+            raise
         finally:
             ingest.close()
 

@@ -94,6 +94,10 @@ class Puller:
         asking = asyncio.ensure_future(_said(source, top.descriptor.digest))
         try:
             return await self._come(source, reference, platform, top, came, found, asking, emit)
+        except OSError as error:  # a disk that is full, or broken
+            raise SkiffError(
+                f"write {error.filename or 'layer'}: {(error.strerror or str(error)).lower()}"
+            ) from error
         finally:
             asking.cancel()
 

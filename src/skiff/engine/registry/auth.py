@@ -17,11 +17,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from skiff.engine.registry.transport import RegistryRequest, RegistryResponse, RegistryTransport
-from skiff.errors import Unauthorized, Unavailable
+from skiff.errors import NoCredentials, Unauthorized, Unavailable
 
 TOKEN_SECONDS = 60  # as the specification says, when the server does not
 EARLY_SECONDS = 10  # a token is renewed this long before its end
 LARGEST_ANSWER = 1 << 20  # bytes
+LONGEST_WORDS = 1000  # bytes of a refusal that are shown
 CLIENT_ID = "skiff"
 
 _SCHEME = re.compile(r"\s*,*\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:\s+|$|(?=,))")
@@ -48,6 +49,14 @@ class Challenge(Struct, frozen=True):
 
     scheme: str
     parameters: dict[str, str]
+
+
+class _Problem(Struct, frozen=True):
+    message: str = ""
+
+
+class _Problems(Struct, frozen=True):
+    errors: tuple[_Problem, ...] = ()
 
 
 class _Token(Struct, frozen=True):
@@ -139,7 +148,9 @@ class Authorisation:
         for challenge in asked:
             if challenge.scheme == "basic":
                 if not self._credentials.username:
-                    raise Unauthorized(f'{request.method.title()} "{request.url}": no basic auth credentials')
+                    raise NoCredentials(
+                        f'{request.method.title()} "{request.url}": no basic auth credentials'
+                    )
                 return _basic(self._credentials), float("inf")
         raise Unauthorized("unauthorized: authentication required")
 
@@ -184,7 +195,7 @@ class Authorisation:
         async with self._transport.send(ask) as response:
             body = await response.read(LARGEST_ANSWER)
             if response.status in (401, 403):
-                raise Unauthorized("unauthorized: incorrect username or password")
+                raise Unauthorized(f"unauthorized: {_words(body)}")
             if response.status != 200:
                 raise Unavailable(f"{realm}: the token server answered {response.status}")
         try:
@@ -196,6 +207,18 @@ class Authorisation:
         if not token or not token.isprintable() or not token.isascii():
             raise Unauthorized("authorization server did not include a token in the response")
         return f"Bearer {token}", max(answer.expires_in or TOKEN_SECONDS, TOKEN_SECONDS) - EARLY_SECONDS
+
+
+def _words(body: bytes) -> str:
+    """What a token server says with its no: the errors in its body, else its body, as Docker does."""
+    try:
+        problems = msgspec.json.decode(body, type=_Problems).errors
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        problems = ()
+    if problems:
+        return "; ".join(one.message for one in problems)
+    text = " ".join(body[:LONGEST_WORDS].decode(errors="replace").split())
+    return text if text.isprintable() and text else "incorrect username or password"
 
 
 def _basic(credentials: Credentials) -> str:

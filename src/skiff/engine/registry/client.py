@@ -149,7 +149,7 @@ class Repository:
         except NotFound as error:
             raise NotFound(f"manifest for {self._named(identifier)} not found: {error}") from error
         except Unauthorized as error:  # Docker knocks with a HEAD
-            raise Unauthorized(re.sub(r"^Get ", "Head ", str(error))) from error
+            raise type(error)(re.sub(r"^Get ", "Head ", str(error))) from error
 
     async def blob(self, descriptor: Descriptor, offset: int = 0) -> AsyncIterator[bytes]:
         """The bytes of a blob from offset on. A cut connection is taken up again where it broke.

@@ -18,7 +18,7 @@ from skiff.engine.registry.auth import Authorisation
 from skiff.engine.registry.hosts import Endpoint
 from skiff.engine.registry.replies import ATTEMPTS, TryAgain, delay, prepared, refusal
 from skiff.engine.registry.transport import RegistryRequest, RegistryResponse, RegistryTransport
-from skiff.errors import DigestMismatch, NotFound, SkiffError, Unauthorized, Unavailable
+from skiff.errors import DigestMismatch, NoCredentials, NotFound, SkiffError, Unauthorized, Unavailable
 from skiff.oci.digest import Digest
 from skiff.oci.manifest import Descriptor
 from skiff.oci.reference import Reference
@@ -189,10 +189,8 @@ class Target:
                 yield response, request
         except TryAgain:
             raise
-        except Unauthorized as error:
-            if "no basic auth credentials" in str(error):  # the whole of what Docker says here
-                raise Unauthorized("no basic auth credentials") from error
-            raise
+        except NoCredentials as error:
+            raise NoCredentials("no basic auth credentials") from error  # the whole of what Docker says here
         except Unavailable as error:
             if isinstance(error.__cause__, OSError | TimeoutError) or "EOF" in str(error):
                 raise TryAgain(str(error)) from error
