@@ -22,6 +22,7 @@ ABOUT: dict[str, str] = {
     "egress log": "Show what a container was allowed and refused on its way out",
     "events": "Get real time events from the server",
     "exec": "Execute a command in a running container",
+    "explain": "Run a command and show what the engine did for it, step by step",
     "export": "Export a container's filesystem as a tar archive",
     "fork": "Make a second container with the same files",
     "history": "Show the history of an image",
@@ -69,7 +70,7 @@ ABOUT: dict[str, str] = {
     "system df": "Show disk usage",
     "system prune": "Remove unused data",
     "tag": "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE",
-    "top": "Display the running processes of a container",
+    "top": "Display the running processes of a container, or what all containers use, live",
     "trash empty": "Delete what is in the trash for good",
     "trash ls": "List what was removed and can come back",
     "trash restore": "Bring back something from the trash",
@@ -88,4 +89,5 @@ ABOUT: dict[str, str] = {
     "volume snapshots": "List the snapshots of a volume",
     "volume unsnapshot": "Remove snapshots of a volume",
     "wait": "Block until one or more containers stop, then print their exit codes",
+    "why": "Say why a container ended or does not start, and what to do",
 }

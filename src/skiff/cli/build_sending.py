@@ -9,6 +9,7 @@ import sys
 
 from skiff.cli import human
 from skiff.cli.build_query import fields, read
+from skiff.cli.transfer import Transfer
 from skiff.client.build_context import BLOCK, Context, header
 from skiff.client.connection import EngineError
 from skiff.errors import InvalidParameter, NotImplementedHere
@@ -130,7 +131,9 @@ class Sending:
 
         sync = Sync(context)
         try:
-            token = sync.run(self._connection, f"{os.uname().nodename}:{os.getuid()}:{key}")
+            token = sync.run(
+                self._connection, f"{os.uname().nodename}:{os.getuid()}:{key}", self._transfer().through
+            )
         except EngineError as error:
             if error.status != 404:
                 raise
@@ -146,8 +149,14 @@ class Sending:
         return iter([body + bytes(2 * BLOCK)])
 
     def _whole(self, context: Context) -> Iterator[bytes]:
-        yield from context.tar()
+        yield from self._transfer().through(context.tar())
         self._tell(context.size)
+
+    def _transfer(self) -> Transfer:
+        return Transfer("Sending build context to Docker daemon ", quiet=self._is_quiet())
+
+    def _is_quiet(self) -> bool:
+        return self._asked["quiet"] or self._asked["progress"] in ("plain", "quiet", "rawjson")
 
     def _tell(self, size: int) -> None:
         if not self._asked["quiet"] and self._asked["progress"] not in ("quiet", "rawjson"):

@@ -24,7 +24,7 @@ def export(session: Session, asked: Parsed) -> int:
     from skiff.cli.image import write_stream
 
     chunks = session.engine().export_container(asked.args[0]).chunks()
-    write_stream(chunks, asked["output"], "failed to export container")
+    write_stream(chunks, asked["output"], "failed to export container", doing="Exporting")
     return 0
 
 

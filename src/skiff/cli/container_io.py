@@ -104,6 +104,10 @@ def wait(session: Session, flags: Parsed) -> int:
 
 
 def top(session: Session, flags: Parsed) -> int:
+    if not flags.args:
+        from skiff.cli.live_top import live
+
+        return live(session)
     found = session.engine().container_top(flags.args[0], " ".join(flags.args[1:]))
     rows = [found["Titles"], *found["Processes"]]
     widths = [max(20, *(len(row[at]) + 3 for row in rows)) for at in range(len(rows[0]))]
@@ -165,10 +169,9 @@ COMMANDS = {
         aliases=("container wait", "wait"),
     ),
     "top": Command(
-        "CONTAINER [ps OPTIONS]",
-        "Display the running processes of a container",
+        "[CONTAINER [ps OPTIONS]]",
+        "Display the running processes of a container, or what all containers use, live",
         top,
-        least=1,
         interspersed=False,
         aliases=("container top", "top"),
     ),

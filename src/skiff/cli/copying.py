@@ -9,27 +9,25 @@ from __future__ import annotations
 import posix
 import stat
 import sys
-import time
 
 from skiff.cli import human
+from skiff.cli.transfer import Transfer
 from skiff.client.connection import EngineError
 from skiff.errors import InvalidParameter, SkiffError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sized
-    from typing import Any, TypeVar
+    from collections.abc import Iterator
+    from typing import Any
 
     from skiff.cli.flags import Parsed
     from skiff.cli.session import Session
 
-    Piece = TypeVar("Piece", bound=Sized)
 
 _IS_DIRECTORY = 1 << 31  # bits of Go's fs.FileMode
 _IS_LINK = 1 << 27
 _SPECIAL = 1 << 26 | 1 << 25 | 1 << 24 | 1 << 21 | 1 << 19
 _PIECE = 1 << 20
-_PATIENCE_SECONDS = 0.5  # before the counter appears
 
 
 def copy(session: Session, asked: Parsed) -> int:
@@ -54,29 +52,16 @@ def split(text: str) -> tuple[str, str]:
     return container, path
 
 
-class Counter:
+class Counter(Transfer):
     """Tells a person at a terminal how much has gone, when it takes long, and at the end."""
 
     def __init__(self, *, quiet: bool, towards: str) -> None:
-        self._shows = not quiet and sys.stderr.isatty()
-        self._towards = towards
-        self._begun = time.monotonic()
-        self._told = self._begun
-        self.size = 0
-
-    def through(self, chunks: Iterator[Piece]) -> Iterator[Piece]:
-        for chunk in chunks:
-            self.size += len(chunk)
-            yield chunk
-            if self._shows and time.monotonic() - self._told > _PATIENCE_SECONDS:
-                self._told = time.monotonic()
-                sys.stderr.write(f"\r\x1b[KCopying to {self._towards} - {human.size(self.size, 3)}")
-                sys.stderr.flush()
+        super().__init__(f"Copying to {towards} -", quiet=quiet)
 
     def done(self, where: str) -> None:
-        if self._shows:
-            clear = "\r\x1b[K" if self._told != self._begun else ""
-            print(f"{clear}Successfully copied {human.size(self.size, 3)} to {where}", file=sys.stderr)
+        self.clear()
+        if self.shows:
+            print(f"Successfully copied {human.size(self.size, 3)} to {where}", file=sys.stderr)
 
 
 def absolute(path: str) -> str:

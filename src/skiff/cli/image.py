@@ -12,6 +12,7 @@ from skiff.cli.each import each
 from skiff.cli.filters import DRY_RUN, FORCE, KINDS, PRUNE_FILTER, agreed, wire
 from skiff.cli.flags import Command
 from skiff.cli.table import FORMAT, Listing, render
+from skiff.cli.transfer import Transfer
 from skiff.errors import InvalidParameter
 
 TYPE_CHECKING = False
@@ -179,11 +180,12 @@ def history_listing(*, human_readable: bool, truncate: bool, now: float) -> List
 
 
 def save(session: Session, asked: Parsed) -> int:
-    write_stream(session.engine().save_images(asked.args).chunks(), asked["output"], "failed to save image")
+    chunks = session.engine().save_images(asked.args).chunks()
+    write_stream(chunks, asked["output"], "failed to save image", doing="Saving")
     return 0
 
 
-def write_stream(chunks: Iterator[bytes], path: str, wrong: str) -> None:
+def write_stream(chunks: Iterator[bytes], path: str, wrong: str, *, doing: str) -> None:
     """To a file that appears whole, or to stdout, which must not be a terminal. Raises InvalidParameter."""
     if not path:
         if sys.stdout.isatty():
@@ -203,7 +205,7 @@ def write_stream(chunks: Iterator[bytes], path: str, wrong: str) -> None:
     part = f"{path}.{posix.getpid()}.part"
     try:
         with open(part, "wb") as file:
-            for data in chunks:
+            for data in Transfer(doing).through(chunks):
                 file.write(data)
         posix.rename(part, path)
     except OSError as error:
@@ -236,6 +238,12 @@ def _pieces(fd: int) -> Pieces:
         yield data
 
 
+def _sent(path: str, *, quiet: bool = False) -> Pieces:
+    """A file's bytes on their way to the engine; of stdin's nobody knows how many there will be."""
+    total = posix.stat(path).st_size if path not in ("", "-") else 0
+    return Transfer("Sending", total=total, quiet=quiet).through(read_pieces(path))
+
+
 def _must_open(path: str) -> None:
     try:
         with open(path, "rb"):
@@ -251,7 +259,7 @@ def load(session: Session, asked: Parsed) -> int:
     elif sys.stdin.isatty():
         raise InvalidParameter("requested load from stdin, but stdin is empty")
     quiet = asked["quiet"] or not sys.stdout.isatty()
-    shown(session.engine().load_images(read_pieces(path), quiet=quiet))
+    shown(session.engine().load_images(_sent(path, quiet=quiet), quiet=quiet))
     return 0
 
 
@@ -272,7 +280,7 @@ def import_image(session: Session, asked: Parsed) -> int:
     else:
         if source != "-":
             _must_open(source)
-        pieces = read_pieces(source)
+        pieces = _sent(source)
     shown(session.engine().import_image(pieces, **query))
     return 0
 

@@ -29,7 +29,7 @@ def follow(messages: Iterable[Json], out: TextIO | None = None, *, width: int = 
     """Show the messages; gives those that carry an "aux". Raises Refused at the first error."""
     out = out or sys.stdout
     lines: dict[str, int] | None = {} if out.isatty() else None
-    width = width or (_width() if lines is not None else 0)
+    width = width or (columns(out) if lines is not None else 0)
     extras = []
     for message in messages:
         failure = message.get("errorDetail") or message.get("error")
@@ -100,8 +100,9 @@ def bar(detail: Json, width: int) -> str:
     return drawn + (f"{size(current):>8}/{size(total)}" if current <= total else f"{size(current):>8}")
 
 
-def _width() -> int:
+def columns(out: TextIO) -> int:
+    """Of the terminal that it is."""
     try:
-        return posix.get_terminal_size(1).columns
+        return posix.get_terminal_size(out.fileno()).columns
     except OSError:
         return 200

@@ -38,13 +38,13 @@ def stats(session: Session, asked: Parsed) -> int:
         engine.container(name)  # a name that nobody has is an error from the start
     form = asked["format"] or session.config().format("stats")
     shown = listing(truncate=not asked["no-trunc"])
-    before = _readings(engine, names, everything=asked["all"])
+    before = readings(engine, names, everything=asked["all"])
     if not asked["no-stream"]:
         sys.stdout.write(CLEAR)
     try:
         while True:
             time.sleep(INTERVAL)
-            now = _readings(engine, names, everything=asked["all"])
+            now = readings(engine, names, everything=asked["all"])
             text = render(shown, [row(word, it, before.get(word)) for word, it in now.items()], form=form)
             if asked["no-stream"]:
                 sys.stdout.write(text)
@@ -53,10 +53,11 @@ def stats(session: Session, asked: Parsed) -> int:
             sys.stdout.flush()
             before = now
     except KeyboardInterrupt:
+        print()
         return 130
 
 
-def _readings(engine: EngineClient, names: list[str], *, everything: bool) -> dict[str, Json]:
+def readings(engine: EngineClient, names: list[str], *, everything: bool) -> dict[str, Json]:
     """What was asked for → its figures of now. Who vanishes meanwhile is left out."""
     wanted = names or [item["Id"] for item in engine.containers(all=everything)]
     found = {}

@@ -70,6 +70,11 @@ class FilePart:
     def __len__(self) -> int:
         return self._size
 
+    def cut(self, size: int) -> Iterator[FilePart]:
+        """Itself in parts of at most that size, for one who wants to see them go."""
+        for at in range(0, self._size, size):
+            yield FilePart(self._fd, min(size, self._size - at))
+
     def send(self, sock: Socket) -> None:
         left = self._size
         is_plain = type(sock) is _socket.socket

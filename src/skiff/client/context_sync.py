@@ -17,7 +17,7 @@ from skiff.errors import InvalidParameter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from skiff.client.build_context import Context
     from skiff.client.connection import Connection
@@ -61,7 +61,9 @@ class Sync:
                 records.append(target + b"\0")
         self.manifest = b"".join(records)
 
-    def run(self, connection: Connection, key: str) -> str:
+    def run(
+        self, connection: Connection, key: str, through: Callable[[Iterator[bytes]], Iterator[bytes]] = iter
+    ) -> str:
         """The token that a build names. EngineError: 404 when the engine knows no such thing."""
         query = {"key": key}
         offered = connection.request("POST", "/skiff/build/contexts", query=query, body=self.manifest).json()
@@ -70,7 +72,7 @@ class Sync:
         missing = offered["Missing"]
         if missing is not None:
             path = f"/skiff/build/contexts/{quote(token)}"
-            connection.request("PUT", path, body=self._tar(set(missing))).read()
+            connection.request("PUT", path, body=through(self._tar(set(missing)))).read()
         return token
 
     def _tar(self, missing: set[int]) -> Iterator[bytes]:

@@ -108,6 +108,7 @@ class Unpacker:
         except asyncio.CancelledError:
             self.forget(begun)
             raise
+        tell("Extracting", size, size)
         if diff_id is not None:
             await asyncio.to_thread(self._layers.verify, draft, diff_id)
         return draft
