@@ -69,7 +69,10 @@ def create(session: Session, asked: Parsed) -> int:
         "Labels": pairs(asked["label"]),
         "Internal": asked["internal"],
         "Attachable": asked["attachable"],
+        "ConfigOnly": asked["config-only"],
     }
+    if asked["config-from"]:
+        body["ConfigFrom"] = {"Network": asked["config-from"]}
     for flag, name in (("ipv4", "EnableIPv4"), ("ipv6", "EnableIPv6")):
         if flag in asked.changed:
             body[name] = asked[flag]
@@ -211,6 +214,8 @@ COMMANDS = {
         (
             ("attachable", "", "bool", False, "Enable manual container attachment"),
             ("aux-address", "", "map", (), "Auxiliary IPv4 or IPv6 addresses used by Network driver"),
+            ("config-from", "", "string", "", "The network from which to copy the configuration"),
+            ("config-only", "", "bool", False, "Create a configuration only network"),
             ("driver", "d", "string", "bridge", "Driver to manage the Network"),
             ("egress", "", "string", "", "Where packets of its containers may go, as with run --egress"),
             ("gateway", "", "csv", (), "IPv4 or IPv6 Gateway for the master subnet"),

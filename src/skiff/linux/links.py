@@ -10,7 +10,6 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6
 from typing import Final, NamedTuple
 
 from skiff.linux.netlink import (
-    NLM_F_APPEND,
     NLM_F_CREATE,
     NLM_F_EXCL,
     NLM_F_REPLACE,
@@ -210,7 +209,9 @@ def address(index: int, interface: Interface) -> Message:
 
 
 def route(destination: Network | None, *, gateway: Address | None = None, device: int = 0) -> Message:
-    """A route in the main table; destination None is the default route, of the gateway's family."""
+    """A route in the main table, in place of one that is there; destination None is the default route, of the
+    gateway's family.
+    """
     known = destination or gateway
     family = socket.AF_INET6 if known is not None and known.version == 6 else socket.AF_INET
     length = destination.prefixlen if destination else 0
@@ -222,8 +223,7 @@ def route(destination: Network | None, *, gateway: Address | None = None, device
         body.append(attribute(RTA_GATEWAY, gateway.packed))
     if device:
         body.append(u32(RTA_OIF, device))
-    flags = NLM_F_CREATE | (NLM_F_APPEND if family == socket.AF_INET6 else NLM_F_REPLACE)
-    return Message(RTM_NEWROUTE, flags, b"".join(body))
+    return Message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, b"".join(body))
 
 
 def links(netlink: NetlinkSocket) -> list[Link]:

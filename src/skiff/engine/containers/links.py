@@ -21,13 +21,13 @@ class Links:
         self._address = address
 
     def check(self, container: Container) -> None:
-        """At create. InvalidParameter, NotFound in Docker's words."""
+        """At create. InvalidParameter in Docker's words."""
         for text in container.host.links or ():
             name, _ = links.parse(text)
             try:
                 target = self._records.find(name)
             except NotFound as error:
-                raise NotFound(f"could not get container for {name}: {error}") from None
+                raise InvalidParameter(f"could not get container for {name}: {error}") from None
             if target.host.network_mode == "host":
                 raise InvalidParameter(
                     "conflicting options: host type networking can't be used with links. "

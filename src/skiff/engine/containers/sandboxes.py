@@ -47,7 +47,7 @@ class NetworkSandboxes:
         if not container.host.network_mode.startswith("container:"):
             self._networks.check(mine)
         if is_plain(container):
-            return self._plain.warnings(container)
+            return [*check_plain(container.host), *self._plain.warnings(container)]
         if mode_of(container) == "bridge":
             self._links.check(container)
         return ()
@@ -173,7 +173,9 @@ class NetworkSandboxes:
         mine = owner(container)
         endpoints = self.endpoints(container)
         found = NetworkSettings(
-            ports=views.port_map(mine, self._published(container)) if container.state.running else {},
+            ports=views.port_map(mine, self._published(container))
+            if container.state.running and self._networks.sandboxes.is_reachable(container.id)
+            else {},
             networks=endpoints,
         )
         if container.state.running:
@@ -280,10 +282,26 @@ def check_egress(host: HostConfig) -> None:
         )
 
 
+def check_plain(host: HostConfig) -> Sequence[str]:
+    """Warnings for a container of the host's network. InvalidParameter for what it cannot have."""
+    if host.network_mode != "host":
+        return ()
+    if host.links:
+        raise InvalidParameter(
+            "conflicting options: host type networking can't be used with links. "
+            "This would result in undefined behavior"
+        )
+    ports = bool(host.port_bindings)
+    return ("Published ports are discarded when using host network mode",) if ports else ()
+
+
 def domain(container: Container) -> str:
-    """What follows the host name in /etc/hosts: `.domain` and the bare name again."""
+    """What follows the host name in /etc/hosts: `.domain`, and the name without its domain again."""
     config = container.config
-    return f".{config.domainname} {config.hostname}" if config.domainname else ""
+    name, dot, _ = config.hostname.partition(".")
+    if config.domainname:
+        return f".{config.domainname} {config.hostname}"
+    return f" {name}" if dot else ""
 
 
 def owner(container: Container) -> Owner:

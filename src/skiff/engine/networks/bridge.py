@@ -2,14 +2,15 @@
 
 import errno
 import os
-from collections.abc import Iterator
-from ipaddress import IPv4Interface, IPv6Interface, ip_interface
+from collections.abc import Collection, Iterator
+from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface
 from typing import Final
 
 from skiff.engine.networks.ipam import Address
 from skiff.engine.networks.record import Endpoint, Network
 from skiff.engine.networks.sandbox import Namespace
-from skiff.errors import InvalidParameter
+from skiff.engine.networks.settings import is_link_name, link_local, sysctls
+from skiff.errors import Forbidden, InvalidParameter
 from skiff.linux import links
 from skiff.linux.netlink import Message, NetlinkSocket
 
@@ -19,15 +20,25 @@ ICC: Final = PREFIX + "enable_icc"
 MASQUERADE: Final = PREFIX + "enable_ip_masquerade"
 HOST_BINDING: Final = PREFIX + "host_binding_ipv4"
 DEFAULT_BRIDGE: Final = PREFIX + "default_bridge"
+GATEWAY_MODES: Final = {4: PREFIX + "gateway_mode_ipv4", 6: PREFIX + "gateway_mode_ipv6"}
+MODES: Final = ("nat", "nat-unprotected", "routed", "isolated")
+INHIBIT_IPV4: Final = PREFIX + "inhibit_ipv4"
 MTU: Final = "com.docker.network.driver.mtu"
-_BOOLEANS: Final = (ICC, MASQUERADE, DEFAULT_BRIDGE)
-_KNOWN: Final = {NAME, MTU, HOST_BINDING, *_BOOLEANS}
-_LONGEST_LINK_NAME: Final = 15
+INTERFACE_PREFIX: Final = "com.docker.network.container_iface_prefix"
+_BOOLEANS: Final = (ICC, MASQUERADE, DEFAULT_BRIDGE, INHIBIT_IPV4)
+_KNOWN: Final = {NAME, MTU, HOST_BINDING, INTERFACE_PREFIX, *GATEWAY_MODES.values(), *_BOOLEANS}
+_TRUTHS: Final = ("1", "t", "T", "TRUE", "true", "True")  # Go's strconv.ParseBool
+_LIES: Final = ("0", "f", "F", "FALSE", "false", "False")
 
 
 def enabled(network: Network, option: str, *, default: bool = True) -> bool:
     text = network.options.get(option, "")
-    return default if not text else text.lower() in ("1", "t", "true")
+    return default if not text else text in _TRUTHS
+
+
+def in_mode(network: Network, mode: str) -> frozenset[int]:
+    """The address families whose gateway is in that mode; `nat` when nothing is said."""
+    return frozenset(v for v, key in GATEWAY_MODES.items() if (network.options.get(key) or "nat") == mode)
 
 
 class BridgeDriver:
@@ -46,13 +57,14 @@ class BridgeDriver:
                 continue
             if key not in _KNOWN:
                 raise InvalidParameter(f"the bridge driver does not know the option {key}")
-            if key in _BOOLEANS and value.lower() not in ("", "0", "1", "t", "f", "true", "false"):
-                raise InvalidParameter(f"invalid value for {key}: {value!r}: expected true or false")
-            if key == MTU and not (value.isdigit() and 68 <= int(value) <= 65535):
-                raise InvalidParameter(
-                    f"failed to parse {MTU} value: {value} (expected a number from 68 to 65535)"
-                )
-        if len(network.link) > _LONGEST_LINK_NAME or "/" in network.link or not network.link:
+            reason = _complaint(key, value)
+            if reason:
+                raise InvalidParameter(f"failed to parse {key} value: {value} ({reason})")
+        if in_mode(network, "isolated") and not network.internal:
+            raise InvalidParameter("gateway mode 'isolated' can only be used for an internal network")
+        if sum(s.range().subnet.version == 4 for s in network.ranges) > 1:
+            raise Forbidden("bridge driver doesn't support multiple subnets")
+        if not is_link_name(network.link):
             raise InvalidParameter(
                 f"invalid bridge name {network.link!r}: expected 1–15 characters, no slash"
             )
@@ -93,7 +105,13 @@ class BridgeDriver:
             self._netlink.request(links.deleted(found.number), what=network.link)
 
     def attach(
-        self, network: Network, endpoint: Endpoint, namespace: Namespace, *, default: bool, hairpin: bool
+        self,
+        network: Network,
+        endpoint: Endpoint,
+        namespace: Namespace,
+        *,
+        default: Collection[int],
+        hairpin: bool,
     ) -> None:
         index = self._indices.get(network.id)
         if index is None:
@@ -123,7 +141,33 @@ class BridgeDriver:
                 netlink.request(links.deleted(found.number), what=endpoint.link)
 
 
-def configure(network: Network, endpoint: Endpoint, namespace: Namespace, *, default: bool) -> None:
+def _complaint(key: str, value: str) -> str:
+    """What is wrong with an option's value, in Docker's words where it has any."""
+    if key in _BOOLEANS and value not in ("", *_TRUTHS, *_LIES):
+        return f'strconv.ParseBool: parsing "{value}": invalid syntax'
+    if key == MTU and not value.isdecimal():
+        return f'strconv.Atoi: parsing "{value}": invalid syntax'
+    if key == MTU and not 68 <= int(value) <= 65535:
+        return "expected a number from 68 to 65535"
+    if key == HOST_BINDING and not _is_ipv4(value):
+        return "nil ip"
+    if key in GATEWAY_MODES.values() and value not in MODES:
+        return f"unknown gateway mode {value}"
+    if key == INTERFACE_PREFIX and not is_link_name(f"{value}100"):
+        return "expected the beginning of a link's name"
+    return ""
+
+
+def _is_ipv4(text: str) -> bool:
+    try:
+        return ip_address(text).version == 4
+    except ValueError:
+        return False
+
+
+def configure(
+    network: Network, endpoint: Endpoint, namespace: Namespace, *, default: Collection[int]
+) -> None:
     """Give the endpoint's interface, which is there, its addresses and routes, and switch it on."""
     inside = links.find(namespace.netlink, endpoint.interface)
     if inside is None:
@@ -131,24 +175,33 @@ def configure(network: Network, endpoint: Endpoint, namespace: Namespace, *, def
     wanted = [
         links.address(inside.number, ip_interface(text)) for text in (endpoint.ipv4, endpoint.ipv6) if text
     ]
+    wanted += [links.address(inside.number, address) for address in link_local(endpoint.settings)]
     wanted.append(links.up(inside.number))
-    if default:
-        wanted += default_routes(network, endpoint)
+    wanted += default_routes(network, endpoint, default)
     namespace.netlink.request(*wanted, what=endpoint.interface)
+    for name, value in sysctls(endpoint.settings, endpoint.interface):
+        namespace.set_sysctl(name, value)
 
 
-def default_routes(network: Network, endpoint: Endpoint) -> Iterator[Message]:
-    """Through the network's gateway, for each family that the endpoint has."""
-    families = {4: endpoint.ipv4, 6: endpoint.ipv6}
+def default_routes(network: Network, endpoint: Endpoint, versions: Collection[int]) -> Iterator[Message]:
+    """Through the network's gateway, for those families of which the endpoint has an address."""
     for stored in network.ranges:
         scope = stored.range()
-        if families[scope.subnet.version]:
+        if scope.subnet.version in versions and endpoint.has(scope.subnet.version):
             yield links.route(None, gateway=scope.gateway)
 
 
 def gateways(network: Network) -> list[IPv4Interface | IPv6Interface]:
     """The bridge's own addresses."""
-    return [_with_prefix(s.range().gateway, s.range().subnet.prefixlen) for s in network.ranges]
+    absent = set(in_mode(network, "isolated"))
+    if enabled(network, INHIBIT_IPV4, default=False):
+        absent.add(4)
+    ranges = [stored.range() for stored in network.ranges]
+    return [
+        _with_prefix(scope.gateway, scope.subnet.prefixlen)
+        for scope in ranges
+        if scope.subnet.version not in absent
+    ]
 
 
 def _with_prefix(address: Address, length: int) -> IPv4Interface | IPv6Interface:

@@ -1,5 +1,6 @@
 """NetworkDriver: how a kind of network becomes links in the kernel. Plain blocking code."""
 
+from collections.abc import Collection
 from typing import Protocol
 
 from skiff.engine.networks.record import Endpoint, Network
@@ -26,10 +27,17 @@ class NetworkDriver(Protocol):
         ...
 
     def attach(
-        self, network: Network, endpoint: Endpoint, namespace: Namespace, *, default: bool, hairpin: bool
+        self,
+        network: Network,
+        endpoint: Endpoint,
+        namespace: Namespace,
+        *,
+        default: Collection[int],
+        hairpin: bool,
     ) -> None:
-        """Give the namespace an interface with the endpoint's addresses; default: and the default route.
+        """Give the namespace an interface with the endpoint's addresses.
 
+        default: the address families (4, 6) whose default route it gives.
         hairpin: the container publishes ports, and must reach itself by them.
         """
         ...

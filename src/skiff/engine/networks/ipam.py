@@ -1,7 +1,7 @@
 """Which address? Pools of subnets and the addresses in them. Pure.
 
 A network takes its subnet from what the user asks for, or the next free one of the default pools; an endpoint
-takes the address it asks for, or the next free one after the last given: none is reused at once.
+takes the address it asks for, or the first free one.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -156,10 +156,8 @@ def _unusable(scope: Range) -> set[int]:
     return unusable
 
 
-def reserve(
-    scope: Range, taken: Collection[Address], wish: Address | None = None, after: Address | None = None
-) -> Address:
-    """An address for an endpoint: the wish, or the next free one behind `after`, then from the start.
+def reserve(scope: Range, taken: Collection[Address], wish: Address | None = None) -> Address:
+    """An address for an endpoint: the wish, or the first free one.
 
     Forbidden when the wish is in use or outside; Conflict when none is left: Docker's words.
     """
@@ -173,23 +171,10 @@ def reserve(
             raise Forbidden("Address already in use")
         return wish
     used |= _unusable(scope)
-    low, high = int(scope.within.network_address), _last(scope.within)
-    start = low if after is None or not low <= int(after) <= high else int(after) + 1
-    for at in _around(start, low, high, len(used)):
+    for at in range(int(scope.within.network_address), _last(scope.within) + 1):
         if at not in used:
             return IPv4Address(at) if scope.subnet.version == 4 else IPv6Address(at)
-    raise Conflict(
-        "no available IPv4 addresses on this network's address pools"
-        if scope.subnet.version == 4
-        else "no available IPv6 addresses on this network's address pools"
-    )
-
-
-def _around(start: int, low: int, high: int, used: int) -> Iterator[int]:
-    """From start up and round again; used + 1 candidates always hold a free one, if there is any."""
-    span = high - low + 1
-    for step in range(min(span, used + 1)):
-        yield low + (start - low + step) % span
+    raise Conflict(f"no available IPv{scope.subnet.version} addresses on this network's address pools")
 
 
 def mac_for(address: IPv4Address) -> str:

@@ -6,8 +6,9 @@ the kernel refuse the port to other programs, and tells us when another program 
 
 import errno
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from skiff.docker.network import PortBinding
@@ -18,18 +19,25 @@ Address = IPv4Address | IPv6Address
 FIRST_DYNAMIC: Final = 32768
 LAST_DYNAMIC: Final = 60999
 PROTOCOLS: Final = ("tcp", "udp", "sctp")
+NOWHERE: Final[Mapping[int, Address]] = MappingProxyType({})
 
 
 class Wish(NamedTuple):
-    """A port to publish. host_ports: one, a range to choose from, or empty for any free one."""
+    """A port to publish. host_ports: one, a range to choose from, or empty for any free one.
+
+    direct: no port of the host's is wanted; the container's own is reached from outside.
+    """
 
     protocol: str
     container_port: int
     host: Address
     host_ports: range
+    direct: bool = False
 
 
 class Claim(NamedTuple):
+    """host_port: 0 for a direct wish."""
+
     protocol: str
     host: Address
     host_port: int
@@ -69,22 +77,28 @@ def wishes(
     default: Address,
     *,
     ipv6: bool,
+    direct: Collection[int] = (),
 ) -> list[Wish]:
     """What HostConfig asks to publish; everything: the exposed ports with --publish-all, else nothing.
 
-    A binding without an address is for all of IPv4, and with ipv6 for all of IPv6 too.
+    A binding without an address is for all of IPv4, and with ipv6 for all of IPv6 too. direct: the address
+    families in which containers are reached at their own addresses.
     """
     found: list[Wish] = []
     for key, asked in bindings.items():
         number, protocol = container_port(key)
         for binding in asked or ():
             for host in _hosts(binding.host_ip, default, ipv6=ipv6):
-                found.append(Wish(protocol, number, host, host_ports(binding.host_port)))
+                wanted = host_ports(binding.host_port)
+                found.append(Wish(protocol, number, host, wanted, host.version in direct))
     named = {(w.container_port, w.protocol) for w in found}
     for key in everything:
         number, protocol = container_port(key)
         if (number, protocol) not in named:
-            found += [Wish(protocol, number, host, range(0)) for host in _hosts("", default, ipv6=ipv6)]
+            found += [
+                Wish(protocol, number, host, range(0), host.version in direct)
+                for host in _hosts("", default, ipv6=ipv6)
+            ]
     return found
 
 
@@ -106,14 +120,20 @@ class PortAllocator:
         self._sockets: dict[tuple[str, Address, int], socket.socket] = {}
         self._next = FIRST_DYNAMIC
 
-    def claim(self, wished: Iterable[Wish]) -> list[Claim]:
-        """All of them or none. Unavailable in Docker's words when a port is taken."""
+    def claim(self, wished: Iterable[Wish], inside: Mapping[int, Address] = NOWHERE) -> list[Claim]:
+        """All of them or none. Unavailable in Docker's words when a port is taken.
+
+        inside: the container's addresses by family, for those words.
+        """
         claims: list[Claim] = []
         dynamic: dict[tuple[str, int], int] = {}  # one number for both families
         try:
             for wish in wished:
+                if wish.direct:
+                    claims.append(Claim(wish.protocol, wish.host, 0, wish.container_port))
+                    continue
                 same = dynamic.get((wish.protocol, wish.container_port))
-                number = self._claim(wish, same)
+                number = self._claim(wish, same, inside.get(wish.host.version) or inside.get(4))
                 if len(wish.host_ports) != 1:
                     dynamic.setdefault((wish.protocol, wish.container_port), number)
                 claims.append(Claim(wish.protocol, wish.host, number, wish.container_port))
@@ -122,30 +142,26 @@ class PortAllocator:
             raise
         return claims
 
-    def _claim(self, wish: Wish, same: int | None) -> int:
+    def _claim(self, wish: Wish, same: int | None, inside: Address | None) -> int:
         if len(wish.host_ports) == 1:
             number = wish.host_ports[0]
-            if self._is_ours(wish.protocol, wish.host, number):
-                raise Unavailable(f"Bind for {_shown(wish.host)}:{number} failed: port is already allocated")
+            holder = self._holder(wish.protocol, wish.host, number)
+            if holder is not None:
+                raise Unavailable(f"Bind for {_shown(holder)}:{number} failed: port is already allocated")
             try:
                 self._bind(wish.protocol, wish.host, number)
             except OSError as error:
-                raise Unavailable(
-                    f"failed to bind host port {_shown(wish.host)}:{number}/{wish.protocol}: {_reason(error)}"
-                ) from error
+                raise _not_bound(wish, number, inside, error) from error
             return number
         candidates = [same] if same is not None else self._candidates(wish.host_ports)
         for number in candidates:
-            if self._is_ours(wish.protocol, wish.host, number):
+            if self._holder(wish.protocol, wish.host, number) is not None:
                 continue
             try:
                 self._bind(wish.protocol, wish.host, number)
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
-                    raise Unavailable(
-                        f"failed to bind host port {_shown(wish.host)}:{number}/{wish.protocol}: "
-                        f"{_reason(error)}"
-                    ) from error
+                    raise _not_bound(wish, number, inside, error) from error
                 continue
             if not wish.host_ports:
                 self._next = number + 1 if number < LAST_DYNAMIC else FIRST_DYNAMIC
@@ -157,15 +173,14 @@ class PortAllocator:
             return asked
         return [*range(self._next, LAST_DYNAMIC + 1), *range(FIRST_DYNAMIC, self._next)]
 
-    def _is_ours(self, protocol: str, host: Address, number: int) -> bool:
-        """An address and the unspecified one of its family exclude each other."""
-        return any(
-            p == protocol
-            and n == number
-            and h.version == host.version
-            and (h == host or h.is_unspecified or host.is_unspecified)
-            for p, h, n in self._sockets
-        )
+    def _holder(self, protocol: str, host: Address, number: int) -> Address | None:
+        """Where the port is ours. An address and the unspecified one of its family exclude each other."""
+        for p, h, n in self._sockets:
+            if (p, n, h.version) == (protocol, number, host.version) and (
+                h == host or h.is_unspecified or host.is_unspecified
+            ):
+                return h
+        return None
 
     def _bind(self, protocol: str, host: Address, number: int) -> None:
         family = socket.AF_INET if host.version == 4 else socket.AF_INET6
@@ -188,6 +203,8 @@ class PortAllocator:
         """After a restart: hold the ports of containers that run already. Returns those somebody took."""
         lost: list[Claim] = []
         for claim in claims:
+            if not claim.host_port:
+                continue
             try:
                 self._bind(claim.protocol, claim.host, claim.host_port)
             except OSError:
@@ -204,6 +221,11 @@ class PortAllocator:
         for sock in self._sockets.values():
             sock.close()
         self._sockets.clear()
+
+
+def _not_bound(wish: Wish, number: int, inside: Address | None, error: OSError) -> Unavailable:
+    where = f"{_shown(wish.host)}:{number}:{_shown(inside) if inside else ''}:{wish.container_port}"
+    return Unavailable(f"failed to bind host port for {where}/{wish.protocol}: {_reason(error)}")
 
 
 def _shown(host: Address) -> str:

@@ -47,7 +47,8 @@ def _range(stored: StoredRange) -> Range:
 class Network(Struct, frozen=True, kw_only=True):
     """One network. link: the bridge, or the parent of a macvlan. asked: the IPAM as inspect shows it.
 
-    addressable: its user chose a subnet, and may choose addresses of it.
+    addressable: its user chose a subnet, and may choose addresses of it. config_only: it has no link; others
+    are made from it, and name it in config_from.
     """
 
     id: str
@@ -62,6 +63,8 @@ class Network(Struct, frozen=True, kw_only=True):
     ranges: tuple[StoredRange, ...] = ()
     asked: IPAM = IPAM()
     addressable: bool = True
+    config_only: bool = False
+    config_from: str = ""
     options: dict[str, str] = {}
     labels: dict[str, str] = {}
 
@@ -94,6 +97,10 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     @property
     def is_attached(self) -> bool:
         return bool(self.interface)
+
+    def has(self, version: int) -> bool:
+        """An address of that family?"""
+        return bool(self.ipv4 if version == 4 else self.ipv6)
 
     def addresses(self) -> list[Address]:
         return [_address(text) for text in (self.ipv4, self.ipv6) if text]

@@ -9,7 +9,9 @@ The chains are the same for ever; what changes are the members of the sets, kept
                          published, from a container or from 127.0.0.1 → masquerade, or no answer comes back
     guard       raw      from a bridge to 127.0.0.0/8 → drop: route_localnet must not open the host's loopback
     forward     filter   answers → accept; published → accept; within a bridge → accept;
-                         from an internal network → drop; to any bridge from elsewhere → drop
+                         from an internal network → drop;
+                         to a network that is open, to a published port of a routed one, ICMP to it → accept;
+                         to any bridge from elsewhere → drop
 """
 
 import struct
@@ -25,6 +27,7 @@ from skiff.linux.nftables import (
     NFPROTO_IPV4,
     NFPROTO_IPV6,
     SET_INTERVAL,
+    WORD,
     Chain,
     Element,
     Expression,
@@ -52,16 +55,25 @@ _NONE: Final = struct.pack("=I", 0)
 
 
 class Wall(NamedTuple):
-    """What one network asks of the firewall."""
+    """What one network asks of the firewall.
+
+    open: address families in which everybody may reach every port; routed: in which the published ones are
+    reached at the containers' own addresses, and nothing is masqueraded.
+    """
 
     bridge: str
     subnets: tuple[IPv4Network | IPv6Network, ...]
     internal: bool = False
     masquerade: bool = True
+    open: frozenset[int] = frozenset()
+    routed: frozenset[int] = frozenset()
 
 
 class Published(NamedTuple):
-    """A port of the host that leads to a container. host: the unspecified address for all of its family."""
+    """A port of the host that leads to a container. host: the unspecified address for all of its family.
+
+    host_port 0: none; the container's own is reached from outside.
+    """
 
     protocol: str
     host: IPv4Address | IPv6Address
@@ -105,6 +117,12 @@ SETS: Final = (
     Set("pub4_any", _PORT, ("ipv4_addr", "inet_service")),
     Set("pub6_at", ("ipv6_addr", *_PORT), ("ipv6_addr", "inet_service")),
     Set("pub6_any", _PORT, ("ipv6_addr", "inet_service")),
+    Set("open4", ("ifname",)),
+    Set("open6", ("ifname",)),
+    Set("routed4", ("ifname",)),
+    Set("routed6", ("ifname",)),
+    Set("direct4", ("ipv4_addr", *_PORT)),
+    Set("direct6", ("ipv6_addr", *_PORT)),
 )
 
 
@@ -127,6 +145,36 @@ def _publish(family: int, *, at: bool) -> tuple[Expression, ...]:
         dnat(family, address=FIRST, port=FIRST + size // 4),
     ]
     return tuple(rule)
+
+
+def _to_open_network(family: int) -> tuple[Expression, ...]:
+    digit = "4" if family == NFPROTO_IPV4 else "6"
+    return (*_family(family), load_meta("oifname"), look_up(f"open{digit}"), verdict(ACCEPT))
+
+
+def _to_routed_port(family: int) -> tuple[Expression, ...]:
+    size, offset, digit = (4, 16, "4") if family == NFPROTO_IPV4 else (16, 24, "6")
+    after = FIRST + size // WORD
+    return (
+        *_family(family),
+        load_payload("network", offset, size),
+        load_meta("l4proto", after),
+        load_payload("transport", 2, 2, after + 1),
+        look_up(f"direct{digit}"),
+        verdict(ACCEPT),
+    )
+
+
+def _icmp_to_routed_network(family: int) -> tuple[Expression, ...]:
+    digit, protocol = ("4", 1) if family == NFPROTO_IPV4 else ("6", 58)
+    return (
+        *_family(family),
+        load_meta("l4proto"),
+        compare(bytes([protocol])),
+        load_meta("oifname"),
+        look_up(f"routed{digit}"),
+        verdict(ACCEPT),
+    )
 
 
 def _is_published() -> list[Expression]:
@@ -222,6 +270,11 @@ CHAINS: Final = (
             (*_is_published(), verdict(ACCEPT)),
             (load_meta("iifname"), load_meta("oifname", FIRST + 4), look_up("within"), verdict(ACCEPT)),
             (load_meta("iifname"), look_up("internal"), verdict(DROP)),
+            *(
+                rule(family)
+                for rule in (_to_open_network, _to_routed_port, _icmp_to_routed_network)
+                for family in (NFPROTO_IPV4, NFPROTO_IPV6)
+            ),
             (load_meta("oifname"), look_up("bridges"), verdict(DROP)),
         ),
     ),
@@ -245,14 +298,21 @@ def ruleset(walls: Iterable[Wall], published: Iterable[Published]) -> Ruleset:
         if wall.internal:
             members["internal"].add(Element(name))
         members["within"].add(Element(name + name))
+        for kind, versions in (("open", wall.open), ("routed", wall.routed)):
+            for version in versions:
+                members[f"{kind}{version}"].add(Element(name))
         for subnet in wall.subnets:
             element = Element(subnet.network_address.packed, end=_after(subnet))
             if subnet.version == 4:
                 members["nets4"].add(element)
-            if wall.masquerade and not wall.internal:
+            if wall.masquerade and not wall.internal and subnet.version not in wall.routed:
                 members[f"masq{subnet.version}"].add(element)
     for port in published:
         version = port.container.version
+        if not port.host_port:
+            inside = padded(bytes([PROTOCOLS[port.protocol]]), struct.pack(">H", port.container_port))
+            members[f"direct{version}"].add(Element(port.container.packed + inside))
+            continue
         key = padded(bytes([PROTOCOLS[port.protocol]]), struct.pack(">H", port.host_port))
         data = padded(port.container.packed, struct.pack(">H", port.container_port))
         if port.host.is_unspecified:

@@ -93,6 +93,11 @@ class Namespace:
             nftables.close()
         return udp, tcp
 
+    def set_sysctl(self, name: str, value: str) -> None:
+        """name: a path below /proc/sys/net, which is that of whoever opens it. OSError."""
+        with entered(self.descriptor), open(f"/proc/sys/net/{name}", "w") as file:
+            file.write(value)
+
     def another_netlink(self) -> NetlinkSocket:
         """For a thread of its own. The caller closes it."""
         with entered(self.descriptor):

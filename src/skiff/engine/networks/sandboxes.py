@@ -17,7 +17,15 @@ from msgspec.structs import replace
 
 from skiff.docker.network import EndpointIPAMConfig
 from skiff.engine.networks import egress, resolv
-from skiff.engine.networks.bridge import HOST_BINDING, MASQUERADE, BridgeDriver, default_routes, enabled
+from skiff.engine.networks.bridge import (
+    HOST_BINDING,
+    INTERFACE_PREFIX,
+    MASQUERADE,
+    BridgeDriver,
+    default_routes,
+    enabled,
+    in_mode,
+)
 from skiff.engine.networks.driver import NetworkDriver
 from skiff.engine.networks.firewall import Firewall
 from skiff.engine.networks.guard import Guard
@@ -29,7 +37,8 @@ from skiff.engine.networks.record import Endpoint, Network, Owner, Records, Sand
 from skiff.engine.networks.relay import Relay
 from skiff.engine.networks.ruleset import Wall, ruleset
 from skiff.engine.networks.sandbox import Namespace
-from skiff.errors import SkiffError
+from skiff.engine.networks.settings import INTERFACE, check_link_local
+from skiff.errors import Conflict, SkiffError
 from skiff.linux import links
 
 log = logging.getLogger(__name__)
@@ -66,7 +75,6 @@ class Sandboxes:
         self._host_resolv = host_resolv
         self._ports = PortAllocator()
         self._open: dict[str, Sandbox] = {}
-        self._last: dict[str, Address] = {}  # by subnet: the address given last
 
     def is_open(self, owner: str) -> bool:
         return owner in self._open
@@ -169,7 +177,6 @@ class Sandboxes:
         sandbox = self._open[endpoint.owner]
         network = self._records.networks[endpoint.network]
         endpoint = self._records.put_endpoint(self._addressed(network, endpoint))
-        gateway = self._gateway(endpoint.owner)
         driver = self._drivers[network.driver]
         try:
             self.guard.apply()  # before there is a link that it does not know
@@ -177,10 +184,11 @@ class Sandboxes:
                 network,
                 endpoint,
                 sandbox.namespace,
-                default=gateway is not None and gateway.id == endpoint.id,
+                default=[v for v, e in self._defaults(endpoint.owner).items() if e.id == endpoint.id],
                 hairpin=bool(sandbox.owner.ports) or sandbox.owner.publish_all,
             )
         except OSError as error:
+            await self._take_away(sandbox, endpoint)
             self._records.put_endpoint(detached(endpoint))
             raise SkiffError(
                 f"failed to attach {endpoint.owner_name} to the network {network.name}: {error}"
@@ -208,10 +216,9 @@ class Sandboxes:
 
     def _restore_default_route(self, sandbox: Sandbox) -> None:
         """The way out went with an interface: another network's takes its place."""
-        gateway = self._gateway(sandbox.owner.id)
-        if gateway is not None:
-            routes = default_routes(self._records.networks[gateway.network], gateway)
-            sandbox.namespace.netlink.request(*routes, what=gateway.interface)
+        for version, endpoint in self._defaults(sandbox.owner.id).items():
+            routes = default_routes(self._records.networks[endpoint.network], endpoint, [version])
+            sandbox.namespace.netlink.request(*routes, what=endpoint.interface)
 
     def _addressed(self, network: Network, endpoint: Endpoint) -> Endpoint:
         asked = endpoint.settings.ipam_config or EndpointIPAMConfig()
@@ -226,11 +233,9 @@ class Sandboxes:
             wish = ip_address(text) if text else None
             if wish is not None and wish not in scope.subnet:
                 continue
-            given = reserve(scope, taken, wish, self._last.get(stored.subnet))
-            if wish is None:
-                self._last[stored.subnet] = given
-            found[version] = f"{given}/{scope.subnet.prefixlen}"
-        interface = self._free_interface(endpoint.owner)
+            found[version] = f"{reserve(scope, taken, wish)}/{scope.subnet.prefixlen}"
+        check_link_local(endpoint.settings)
+        interface = self._free_interface(network, endpoint)
         mac = endpoint.settings.mac_address
         if not mac and found[4]:
             address = ip_interface(found[4]).ip
@@ -244,18 +249,33 @@ class Sandboxes:
             link=f"veth{os.urandom(4).hex()[:7]}",
         )
 
-    def _free_interface(self, owner: str) -> str:
-        taken = {e.interface for e in self._records.of_owner(owner)}
-        return next(name for n in range(len(taken) + 1) if (name := f"eth{n}") not in taken)
+    def _free_interface(self, network: Network, endpoint: Endpoint) -> str:
+        taken = {e.interface for e in self._records.of_owner(endpoint.owner)}
+        asked = (endpoint.settings.driver_opts or {}).get(INTERFACE, "")
+        if asked in taken - {""}:
+            raise Conflict(f"the interface {asked} is there already")
+        prefix = network.options.get(INTERFACE_PREFIX) or "eth"
+        return asked or next(name for n in range(len(taken) + 1) if (name := f"{prefix}{n}") not in taken)
 
-    def _gateway(self, owner: str) -> Endpoint | None:
-        """The attached endpoint that gives the default route: by priority, then by the network's name."""
-        candidates = []
+    def _ways_out(self, owner: str) -> list[Endpoint]:
+        """Attached endpoints with a way out, the best first: with both families, by priority, by name."""
+        found = []
         for endpoint in self._records.of_owner(owner):
             network = self._records.networks[endpoint.network]
             if endpoint.is_attached and not network.internal:
-                candidates.append((-endpoint.settings.gw_priority, network.name, endpoint))
-        return min(candidates, key=lambda c: c[:2])[2] if candidates else None
+                both = bool(endpoint.ipv4 and endpoint.ipv6)
+                found.append((not both, -endpoint.settings.gw_priority, network.name, endpoint))
+        return [place[-1] for place in sorted(found, key=lambda place: place[:-1])]
+
+    def _gateway(self, owner: str) -> Endpoint | None:
+        """The endpoint by which the container is reached from outside."""
+        return next(iter(self._ways_out(owner)), None)
+
+    def _defaults(self, owner: str) -> dict[int, Endpoint]:
+        """The endpoint that gives the default route, by address family."""
+        ways = self._ways_out(owner)
+        first = {version: next((e for e in ways if e.has(version)), None) for version in (4, 6)}
+        return {version: endpoint for version, endpoint in first.items() if endpoint is not None}
 
     # -- ports ------------------------------------------------------------------------------------------
 
@@ -275,8 +295,11 @@ class Sandboxes:
         gateway = self._gateway(sandbox.owner.id)
         wanted = self._wishes(sandbox.owner, gateway) if gateway is not None else []
         added = [wish for wish in wanted if wish not in sandbox.claims]
+        inside: dict[int, Address] = (
+            {a.version: a for a in gateway.addresses()} if gateway is not None else {}
+        )
         try:
-            claims = dict(zip(added, self._ports.claim(added), strict=True))
+            claims = dict(zip(added, self._ports.claim(added, inside), strict=True))
         except SkiffError as error:
             where = f"{sandbox.owner.name} ({gateway.id})" if gateway is not None else sandbox.owner.name
             raise type(error)(
@@ -311,7 +334,13 @@ class Sandboxes:
         network = self._records.networks[gateway.network]
         default = ip_address(network.options.get(HOST_BINDING) or str(ANY))
         exposed = owner.exposed if owner.publish_all else ()
-        return wishes(owner.ports, exposed, default, ipv6=socket.has_ipv6 and os.path.exists(IF_INET6))
+        return wishes(
+            owner.ports,
+            exposed,
+            default,
+            ipv6=socket.has_ipv6 and os.path.exists(IF_INET6),
+            direct=[version for version in in_mode(network, "routed") if gateway.has(version)],
+        )
 
     def _store_ports(self, sandbox: Sandbox, gateway: Endpoint | None) -> None:
         owner = sandbox.owner.id
@@ -332,6 +361,10 @@ class Sandboxes:
         )
         self._records.put_sandbox(SandboxRecord(owner, ports))
 
+    def is_reachable(self, owner: str) -> bool:
+        """From outside, by published ports: is it on a network that is not internal?"""
+        return self._gateway(owner) is not None
+
     def published(self, owner: str) -> Sequence[StoredPort]:
         record = self._records.sandboxes.get(owner)
         return record.ports if record is not None else ()
@@ -346,6 +379,8 @@ class Sandboxes:
                 tuple(s.range().subnet for s in network.ranges),
                 internal=network.internal,
                 masquerade=enabled(network, MASQUERADE),
+                open=in_mode(network, "nat-unprotected"),
+                routed=in_mode(network, "routed"),
             )
             for network in self._records.networks.values()
             if network.driver == BridgeDriver.name and network.id in used
@@ -415,7 +450,7 @@ def granted(wished: Iterable[Wish], claims: Iterable[Claim]) -> dict[Wish, Claim
         for claim in left:
             same = (claim.protocol, claim.container_port, claim.host)
             if same == (wish.protocol, wish.container_port, wish.host) and (
-                not wish.host_ports or claim.host_port in wish.host_ports
+                wish.direct or not wish.host_ports or claim.host_port in wish.host_ports
             ):
                 found[wish] = claim
                 left.remove(claim)

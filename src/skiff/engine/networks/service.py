@@ -12,6 +12,7 @@ from skiff.docker.event import Actor, Event
 from skiff.docker.filters import Filters
 from skiff.docker.network import IPAM, EndpointSettings, IPAMConfig, NetworkCreate
 from skiff.docker.units import parse_time
+from skiff.engine.networks import configuration
 from skiff.engine.networks.bridge import DEFAULT_BRIDGE, HOST_BINDING, ICC, MASQUERADE, MTU, NAME
 from skiff.engine.networks.driver import NetworkDriver
 from skiff.engine.networks.ipam import Network as Subnet
@@ -138,6 +139,11 @@ class Networks:
         for kind in filters.values("type") if filters is not None else ():
             if kind not in ("builtin", "custom"):
                 raise InvalidParameter(f"invalid filter: 'type'='{kind}'")
+        for text in filters.values("dangling") if filters is not None else ():
+            if text.lower() not in ("1", "true", "0", "false"):
+                raise InvalidParameter(
+                    'invalid value for filter \'dangling\', must be "true" (or "1"), or "false" (or "0")'
+                )
         networks = sorted(self.records.networks.values(), key=lambda n: (n.name, n.id))
         return [n for n in networks if filters is None or self._matches(n, filters)]
 
@@ -157,10 +163,18 @@ class Networks:
     def create(self, wish: NetworkCreate) -> Network:
         """Conflict, InvalidParameter, Forbidden, NotImplementedHere; in Docker's words."""
         self._check(wish)
+        if wish.config_only:
+            return self._create_configuration(wish)
+        source = configuration.source_of(wish)
+        if source:
+            found = next((n for n in self.records.networks.values() if n.name == source), None)
+            if found is None or not found.config_only:
+                raise NotFound(f'configuration network "{source}" does not exist')
+            wish = configuration.applied(wish, found)
         id = os.urandom(32).hex()
         driver = wish.driver or "bridge"
         if driver not in self._drivers:
-            raise NotFound(f"could not find plugin {driver} in v1 plugin registry: plugin not found")
+            raise NotFound(f'plugin "{driver}" not found')
         options = dict(wish.options or {})
         ranges, asked = self._ranges(wish)
         network = Network(
@@ -176,6 +190,7 @@ class Networks:
             ranges=tuple(StoredRange.of(r) for r in ranges),
             asked=asked,
             addressable=any(config.subnet for config in (wish.ipam or IPAM()).config or ()),
+            config_from=source,
             options=options,
             labels=dict(wish.labels or {}),
         )
@@ -190,19 +205,33 @@ class Networks:
         self._tell(network, "create")
         return network
 
+    def _create_configuration(self, wish: NetworkCreate) -> Network:
+        network = Network(
+            id=os.urandom(32).hex(),
+            name=wish.name,
+            driver="null",
+            created_ns=self._now(),
+            ipv4=wish.enable_ipv4 is not False,
+            ipv6=bool(wish.enable_ipv6),
+            asked=wish.ipam or IPAM(),
+            config_only=True,
+            options=dict(wish.options or {}),
+            labels=dict(wish.labels or {}),
+        )
+        self.records.put_network(network)
+        self._tell(network, "create")
+        return network
+
     def _check(self, wish: NetworkCreate) -> None:
-        if not wish.name or wish.name.strip() != wish.name or "/" in wish.name:
-            raise InvalidParameter(
-                "invalid network name: name is empty"
-                if not wish.name.strip()
-                else f"invalid network name: {wish.name!r}"
-            )
+        if not wish.name.strip():
+            raise InvalidParameter("invalid name: name is empty")
         if wish.name in PREDEFINED or wish.name in ("default", "container"):
             raise Forbidden(f"operation is not permitted on predefined {wish.name} network")
         if wish.scope == "swarm" or wish.ingress:
-            raise NotImplementedHere("networks of a swarm are not part of this engine")
-        if wish.config_only or (wish.config_from and wish.config_from.network):
-            raise NotImplementedHere("config-only networks are not part of this engine")
+            raise Forbidden("cannot create a swarm scoped network when swarm is not active")
+        configuration.check(wish)
+        if wish.enable_ipv4 is False and not wish.enable_ipv6:
+            raise InvalidParameter("IPv4 or IPv6 must be enabled")
         if any(n.name == wish.name for n in self.records.networks.values()):
             raise Conflict(f"network with name {wish.name} already exists")
         if wish.driver in BUILT_IN_DRIVERS:
@@ -211,8 +240,10 @@ class Networks:
     def _ranges(self, wish: NetworkCreate) -> tuple[list[Range], IPAM]:
         """Complete ranges, and the IPAM as inspect shows it."""
         asked = wish.ipam or IPAM()
+        if asked.driver == "null":
+            raise NotImplementedHere("the IPAM driver null is not part of this engine")
         if asked.driver not in ("", "default"):
-            raise NotImplementedHere(f"the IPAM driver {asked.driver} is not part of this engine")
+            raise NotFound(f'plugin "{asked.driver}" not found')
         ranges: list[Range] = []
         shown: list[IPAMConfig] = []
         for config in asked.config or ():
@@ -230,7 +261,7 @@ class Networks:
             if any(overlap(scope.subnet, taken) for taken in self._taken()):
                 raise Forbidden("invalid pool request: Pool overlaps with other one on this address space")
             ranges.append(scope)
-            shown.append(replace(config, gateway=str(scope.gateway)))
+            shown.append(config)
         wanted = {4: wish.enable_ipv4 is not False, 6: bool(wish.enable_ipv6)}
         for version, enabled in wanted.items():
             if enabled and not any(r.subnet.version == version for r in ranges):
@@ -252,6 +283,8 @@ class Networks:
         network = self.find(text)
         if network.name in PREDEFINED:
             raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
+        if network.config_only and any(n.config_from == network.name for n in self.all()):
+            raise Forbidden(f'error while removing network: configuration network "{network.name}" is in use')
         active = [e for e in self.records.on_network(network.id) if e.is_attached]
         if active:
             names = ", ".join(f'name:"{e.owner_name}" id:"{e.id[:12]}"' for e in active)
@@ -262,7 +295,8 @@ class Networks:
             self.records.delete_endpoint(endpoint.id)
         if self._bin is not None and self._bin.keeping:
             self._bin.keep(NOUN, network.id, network.name, msgspec.json.encode(network))
-        self._drivers[network.driver].delete(network)
+        if not network.config_only:
+            self._drivers[network.driver].delete(network)
         self.records.delete_network(network.id)
         self._tell(network, "destroy")
 
@@ -275,7 +309,8 @@ class Networks:
         network = replace(network, name=name)
         self.records.put_network(network)
         try:
-            self._drivers[network.driver].create(network)
+            if not network.config_only:
+                self._drivers[network.driver].create(network)
         except BaseException:
             self.records.delete_network(network.id)
             raise
@@ -293,7 +328,7 @@ class Networks:
     def _prune(self, filters: Filters | None, dry_run: bool) -> Sequence[str]:
         gone: list[str] = []
         for network in self.all():
-            if network.name in PREDEFINED or self.records.on_network(network.id):
+            if network.name in PREDEFINED or network.config_only or self.records.on_network(network.id):
                 continue
             if filters is not None and not self._prunable(network, filters):
                 continue
@@ -316,7 +351,10 @@ class Networks:
                 network = self.find(name)
             except NotFound:
                 continue
-            check_settings(network, settings)
+            try:
+                check_settings(network, settings)
+            except InvalidParameter as error:
+                raise InvalidParameter(f"invalid config for network {network.name}: {error}") from None
             policy(network, owner.egress)
 
     def join(self, owner: Owner) -> list[Endpoint]:
@@ -327,6 +365,8 @@ class Networks:
         known = next((e for e in self.records.of_owner(owner.id) if e.network == network.id), None)
         if known is not None:
             return known
+        if network.config_only:
+            raise Forbidden("cannot create endpoint on configuration-only network")
         endpoint = Endpoint(
             id=os.urandom(32).hex(),
             network=network.id,
@@ -341,7 +381,12 @@ class Networks:
     async def connect(self, text: str, owner: Owner, settings: EndpointSettings) -> None:
         """Conflict when it is connected already. The interface appears at once in a running container."""
         network = self.find(text)
-        if network.name in PREDEFINED and network.name != "bridge":
+        if network.name == "none":
+            raise Forbidden(
+                "container cannot be connected to multiple networks with one of the networks in private "
+                "(none) mode"
+            )
+        if network.name == "host":
             raise Forbidden(
                 f"cannot connect container to {network.name} network - "
                 f"container must be created in {network.name} network mode"

@@ -4,7 +4,14 @@ from ipaddress import ip_interface
 
 from msgspec.structs import replace
 
-from skiff.docker.network import EndpointSettings, NetworkContainer, NetworkInspect, PortBinding, PortMap
+from skiff.docker.network import (
+    ConfigReference,
+    EndpointSettings,
+    NetworkContainer,
+    NetworkInspect,
+    PortBinding,
+    PortMap,
+)
 from skiff.docker.units import rfc3339
 from skiff.engine.networks.record import Endpoint, Network, Owner, Records, StoredPort
 
@@ -32,6 +39,8 @@ def inspect(records: Records, network: Network, *, containers: bool = True) -> N
         ipam=network.asked,
         internal=network.internal,
         attachable=network.attachable,
+        config_from=ConfigReference(network.config_from),
+        config_only=network.config_only,
         containers=inside if containers else {},
         options=network.options,
         labels=network.labels,
@@ -70,7 +79,7 @@ def port_map(owner: Owner, published: tuple[StoredPort, ...]) -> PortMap:
     """NetworkSettings.Ports: every exposed port, with its bindings or null."""
     found: dict[str, list[PortBinding]] = {}
     for port in published:
-        binding = PortBinding(host_ip=port.host, host_port=str(port.host_port))
+        binding = PortBinding(host_ip=port.host, host_port=str(port.host_port or ""))
         found.setdefault(f"{port.container_port}/{port.protocol}", []).append(binding)
     keys = sorted({*owner.exposed, *owner.ports, *found})
     return {key: tuple(found[key]) if key in found else None for key in keys}

@@ -5,6 +5,7 @@ parent := link | link "." tag      a tagged parent is made as an 802.1q link, an
 
 import errno
 import os
+from collections.abc import Collection
 from typing import Final
 
 from skiff.engine.networks.bridge import MTU, configure
@@ -84,7 +85,13 @@ class SubLinkDriver:
                 self._netlink.request(links.deleted(found.number), what=network.link)
 
     def attach(
-        self, network: Network, endpoint: Endpoint, namespace: Namespace, *, default: bool, hairpin: bool
+        self,
+        network: Network,
+        endpoint: Endpoint,
+        namespace: Namespace,
+        *,
+        default: Collection[int],
+        hairpin: bool,
     ) -> None:
         parent = links.find(self._netlink, network.link) or self._made_parent(network)
         mac = endpoint.mac if self.name == "macvlan" else ""

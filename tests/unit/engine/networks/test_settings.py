@@ -27,7 +27,7 @@ def network(name: str = "one", *, addressable: bool = True) -> Network:
             "10.6.0.9",
             "no configured subnet or ip-range contain the IP address 10.6.0.9",
         ),
-        (network(), "ten", "settings:\ninvalid IP address: ten"),
+        (network(), "ten", r"settings:\n\* invalid IPv4 address: ten\n\* no configured subnet"),
         (network(addressable=False), "10.5.0.9", f"settings:\nuser specified .* with {SUBNETS}"),
         (network("bridge"), "10.5.0.9", f"settings:\n\\* user .* networks only\n\\* user .* {SUBNETS}"),
     ],
