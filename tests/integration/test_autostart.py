@@ -6,6 +6,7 @@ engine, if there is one, sees nothing of it.
 
 import os
 import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -113,3 +114,29 @@ def test_a_stranger_is_told_about_the_group(engine: Engine) -> None:
     words = "permission denied while trying to connect to the Docker daemon socket at unix://" + engine.socket
     assert words in done.err
     assert "usermod -a" in done.err
+
+
+@pytest.mark.parametrize(
+    "words", [("-m", "skiff.engine"), ("-m", "skiff.cli", "check")], ids=["skiffd", "check"]
+)
+def test_without_rights_a_sentence_says_so(words: tuple[str, ...], tmp_path: Path) -> None:
+    less = ("setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin")
+    places = (
+        "--data-root",
+        f"{tmp_path}/data",
+        "--exec-root",
+        f"{tmp_path}/run",
+        "-H",
+        f"unix://{tmp_path}/s",
+    )
+    done = subprocess.run(
+        [*less, sys.executable, *words, *(places if "skiff.engine" in words else ())],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 1
+    assert "CAP_SYS_ADMIN" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "data").exists()

@@ -224,6 +224,13 @@ class Group:
         directory = os.open(self.v2.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if self.v2 else -1
         return Tickets(tasks, directory)
 
+    def open_of(self, pid: int) -> int:
+        """The v2 directory in which that process is, as in Tickets. OSError when it is gone."""
+        assert self.v2
+        with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as file:
+            path = next(line[3:].rstrip("\n") for line in file if line.startswith("0::"))
+        return os.open(self.v2.point + path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
     def pids(self) -> list[int]:
         """Pids (as seen from here) of every process in the group and in groups below it."""
         directory = self.v2.directory if self.v2 else self.v1.first if self.v1 else ""
@@ -308,6 +315,8 @@ class Group:
                 ):
                     continue
                 for name in names:
+                    if name in found:
+                        continue  # cpu.stat is in both hierarchies; the one that limits tells of it
                     try:
                         with open(f"{directory}/{name}", encoding="ascii") as file:
                             found[name] = file.read()

@@ -1,7 +1,9 @@
 """Facts about this host that containers depend on: processors, cgroups, what it may grant."""
 
 import os
+import resource
 
+from skiff.docker import ulimits
 from skiff.engine.containers.spec.limits import Machine
 from skiff.engine.containers.starting import HostFacts
 from skiff.linux import capabilities, cgroups
@@ -19,7 +21,17 @@ def machine() -> Machine:
         swap_limit=unified or _has_file(here, "memory", "memory.memsw.limit_in_bytes"),
         blkio_weight=unified or _has_file(here, "blkio", "blkio.weight"),
         unified=unified,
+        ulimits=_hard_limits(),
     )
+
+
+def _hard_limits() -> dict[str, int]:
+    """The hard limits that we cannot exceed, by the names of --ulimit."""
+    if capabilities.get_sets()[0] & capabilities.mask(["CAP_SYS_RESOURCE"]):
+        return {}
+    kinds = {name: getattr(resource, f"RLIMIT_{name.upper()}", None) for name in ulimits.NAMES}
+    found = {name: resource.getrlimit(kind)[1] for name, kind in kinds.items() if kind is not None}
+    return {name: most for name, most in found.items() if most != resource.RLIM_INFINITY}
 
 
 def facts() -> HostFacts:

@@ -8,6 +8,7 @@ with the mount namespace. Those who may trace it (the container has CAP_SYS_PTRA
 so it is born where it has no path to a file of the host.
 """
 
+import errno
 import os
 import socket
 from typing import Final, NoReturn
@@ -52,9 +53,7 @@ def join(
     tickets = container.group.tickets()
     try:
         with step_failed("clone"):
-            pid, pidfd = clone_inside(
-                container.pidfd, container.namespaces & BORN_IN, cgroup=tickets.directory
-            )
+            pid, pidfd = _born(container, tickets.directory)
         if pid == 0:
             ours.close()
             _become(container, process, streams, tickets.tasks, filter, theirs)
@@ -77,6 +76,24 @@ def join(
             processes.reap(pid)
             descriptors.close_all([pidfd, joined.master])
             raise
+
+
+def _born(container: Container, directory: int) -> tuple[int, int]:
+    """Clone into the container's v2 group; or where its init is, if it has divided its group among others.
+
+    admin-guide/cgroup-v2.rst, No Internal Process Constraint.
+    """
+    entered = container.namespaces & BORN_IN
+    try:
+        return clone_inside(container.pidfd, entered, cgroup=directory)
+    except OSError as error:
+        if error.errno != errno.EBUSY or directory < 0:
+            raise
+    directory = container.group.open_of(container.pid)
+    try:
+        return clone_inside(container.pidfd, entered, cgroup=directory)
+    finally:
+        os.close(directory)
 
 
 def _become(

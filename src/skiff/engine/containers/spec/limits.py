@@ -1,12 +1,12 @@
 """HostConfig's limits: are they possible here, and what are they as OCI resources? Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from skiff.docker import ulimits
-from skiff.docker.container import Resources
+from skiff.docker.container import Resources, Ulimit
 from skiff.errors import InvalidParameter
 from skiff.oci import runtime as oci
 
@@ -17,7 +17,10 @@ PERIOD_US = 100_000
 
 
 class Machine(Struct, frozen=True):
-    """What limits are measured against. cpus, memory_nodes: `0-3`. controllers: those that work."""
+    """What limits are measured against. cpus, memory_nodes: `0-3`. controllers: those that work.
+
+    ulimits: the most that may be given, by name; what is not named has no bound.
+    """
 
     cpus: str = "0"
     cpu_count: int = 1
@@ -26,6 +29,7 @@ class Machine(Struct, frozen=True):
     swap_limit: bool = True
     blkio_weight: bool = True
     unified: bool = True  # cgroup v2
+    ulimits: dict[str, int] = {}
 
 
 def check(wish: Resources, machine: Machine, *, updating: bool = False) -> list[str]:
@@ -50,9 +54,21 @@ def check(wish: Resources, machine: Machine, *, updating: bool = False) -> list[
         )
     if wish.kernel_memory:
         warnings.append("Specifying a kernel memory limit is deprecated and has no effect.")
+    warnings += _out_of_reach(wish.ulimits or (), machine.ulimits)
     if wish.cpu_count or wish.cpu_percent or wish.io_maximum_iops or wish.io_maximum_bandwidth:
         raise InvalidParameter("invalid option: CpuCount, CpuPercent and IOMaximum… exist only on Windows")
     return warnings
+
+
+def _out_of_reach(asked: Sequence[Ulimit], most: dict[str, int]) -> Iterator[str]:
+    for limit in asked:
+        bound = most.get(limit.name)
+        if bound is not None and (limit.hard == -1 or limit.hard > bound):
+            soft = bound if limit.soft == -1 else min(limit.soft, bound)
+            yield (
+                f"Ulimit {limit.name}={limit.soft}:{limit.hard} is more than this engine may give without "
+                f"CAP_SYS_RESOURCE. {soft}:{bound} is set."
+            )
 
 
 def _check_memory(wish: Resources, machine: Machine, warnings: list[str], *, updating: bool) -> None:
