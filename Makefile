@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test setup check unit integration conformance docs build clean
+.PHONY: demo test setup check unit integration conformance vm docs build clean
 
 demo: $(VENV)/.demo          ## install skiff into .venv and run a real container
 	@./packaging/demo $(BIN)
@@ -32,6 +32,12 @@ integration: setup
 conformance: setup
 	$(BIN)/python packaging/test-collection
 	$(BIN)/python -m pytest -n 2 tests/conformance
+
+vm: setup                    ## what depends on the kernel, on Linux 6.1 with cgroup v2 alone: five to ten minutes
+	./packaging/test-requirements vm
+	./tests/vm/boot env SKIFF_TEST_PATIENCE=8 $(BIN)/python -m pytest --timeout=900 \
+	  tests/integration/test_cgroups.py tests/integration/test_limits.py tests/integration/test_overlays.py \
+	  tests/integration/test_native_runtime.py
 
 docs: setup                  ## regenerate docs/compatibility.md
 	$(BIN)/python -m tests.conformance.compatibility > docs/compatibility.md
