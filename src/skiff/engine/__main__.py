@@ -11,8 +11,7 @@ import sys
 from skiff import __version__
 from skiff.engine.options import usage
 from skiff.engine.settings import settings
-from skiff.errors import Forbidden, SkiffError
-from skiff.linux import capabilities
+from skiff.errors import SkiffError
 
 
 def main() -> None:
@@ -26,7 +25,6 @@ def main() -> None:
         return
     try:
         asked = settings(arguments)
-        _require_rights()
         # Until the daemon listens; it freezes what is there by then and turns the collector on.
         gc.disable()
         _import_aiohttp()
@@ -35,15 +33,6 @@ def main() -> None:
         daemon.run(asked, arguments)
     except SkiffError as error:
         sys.exit(f"skiffd: {error}")
-
-
-def _require_rights() -> None:
-    effective, _, _ = capabilities.get_sets()
-    if not effective & capabilities.mask(["CAP_SYS_ADMIN"]):
-        raise Forbidden(
-            "the engine makes namespaces, mounts and networks: it needs root, with CAP_SYS_ADMIN "
-            "(`skiff check` tells what else is missing)"
-        )
 
 
 def _import_aiohttp() -> None:

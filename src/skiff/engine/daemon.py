@@ -23,13 +23,15 @@ from skiff.engine import settings as configuration
 from skiff.engine.api import listeners
 from skiff.engine.assembly import Engine, Live, assemble
 from skiff.engine.settings import Settings
-from skiff.errors import SkiffError
+from skiff.errors import Forbidden, SkiffError
+from skiff.linux import capabilities
 
 log = logging.getLogger("skiff")
 
 
 def run(settings: Settings, arguments: Sequence[str]) -> None:
     """Serve until SIGTERM or SIGINT. SkiffError when it cannot start."""
+    _require_rights()
     _log_to_stderr(settings)
     with ExitStack() as held:
         _take(settings, held)
@@ -37,6 +39,15 @@ def run(settings: Settings, arguments: Sequence[str]) -> None:
             asyncio.run(_serve(settings, arguments))
         except* SkiffError as group:
             raise SkiffError("; ".join(str(error) for error in _leaves(group))) from group
+
+
+def _require_rights() -> None:
+    effective, _, _ = capabilities.get_sets()
+    if not effective & capabilities.mask(["CAP_SYS_ADMIN"]):
+        raise Forbidden(
+            "the engine makes namespaces, mounts and networks: it needs root, with CAP_SYS_ADMIN "
+            "(`skiff check` tells what else is missing)"
+        )
 
 
 def _log_to_stderr(settings: Settings) -> None:
