@@ -38,6 +38,13 @@ def test_it_is_an_image_like_others(cli: Cli) -> None:
     assert cli("inspect", "-f", "{{.Config.Image}}", "box").ok() == "host"
 
 
+def test_a_container_of_it_becomes_no_image(cli: Cli) -> None:
+    cli("create", "--name", "box", "host", "true").ok()
+    done = cli("commit", "box", "copy:1")
+    assert done.code == 1
+    assert "the image host is this machine: a container of it cannot become an image" in done.err
+
+
 def test_branches_on_a_shared_file_system_are_refused(engine: Engine) -> None:
     assert engine.skiff("create", "--name", "box", "host", "true").code == 0
     done = engine.skiff("snapshot", "box", "one")

@@ -81,6 +81,11 @@ def parse(text: str, host: Platform) -> Platform:
             return normalise(Platform(architecture=parts[1], os=parts[0], variant=parts[2]))
 
 
+def serves(platform: Platform, wanted: Platform) -> bool:
+    """Whether an image for platform runs where one for wanted is asked for."""
+    return normalise(platform) in [normalise(one) for one in served_by(wanted)]
+
+
 def served_by(wanted: Platform) -> Iterator[Platform]:
     """The platforms whose programs run on the wanted one, the best first, wanted itself at the head.
 

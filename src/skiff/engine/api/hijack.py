@@ -171,9 +171,13 @@ class Connection(RequestHandler):
         stream = socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno()))
         return Upload(stream, self.taken(), self._uploaded)
 
-    def _uploaded(self, ended: bool) -> None:
-        """The parser, which has seen the head, is told that the body has come."""
+    def _uploaded(self, unread: bytes | None, ended: bool) -> None:
+        """The parser, which has seen the head, is told that the body has come; or gets it after all."""
         if not isinstance(self.transport, asyncio.Transport) or self.transport.is_closing():
+            return
+        if unread is not None:
+            self._early = unread
+            self.release()
             return
         super().data_received(b"0\r\n\r\n")
         if ended:

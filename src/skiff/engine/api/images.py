@@ -80,7 +80,8 @@ class ImageRoutes:
 
     async def load(self, call: Call) -> web.StreamResponse:
         async with streaming.upload(call.request) as archive:
-            work = self.images.load(archive, quiet=call.flag("quiet"), platform=self._platform(call))
+            wanted = _described(call.text("platform"))
+            work = self.images.load(archive, quiet=call.flag("quiet"), platform=wanted)
             # as Docker: what is no archive is told in the stream, under status 200
             return await streaming.lines(call.request, _told(work, begun=True))
 
@@ -101,7 +102,8 @@ class ImageRoutes:
         names = [call["name"]] if "name" in call.path else call.texts("names")
         if not names:
             raise InvalidParameter("no image names given")
-        return await streaming.lines(call.request, self.images.saver.save(names), "application/x-tar")
+        archive = self.images.saver.save(names, _described(call.text("platform")))
+        return await streaming.lines(call.request, archive, "application/x-tar")
 
     async def push(self, call: Call) -> web.StreamResponse:
         work = self.images.push(

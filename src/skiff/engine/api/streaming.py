@@ -60,4 +60,4 @@ async def upload(request: web.BaseRequest) -> AsyncIterator[Body]:
     try:
         yield found
     finally:
-        found.close(ended=False)
+        found.close()

@@ -30,6 +30,10 @@ class Namer(Protocol):
         """Give an image a name, taking it from whoever had it."""
         ...
 
+    def is_host(self, name: str) -> bool:
+        """Whether an image's name means this machine."""
+        ...
+
 
 class Commits:
     def __init__(
@@ -68,6 +72,11 @@ class Commits:
         container = self.records.find(name)
         if container.wish == "removing":
             raise Conflict(f"You cannot commit container {container.id} which is Removing")
+        if self.namer.is_host(container.config.image):
+            raise Conflict(
+                "conflict: the image host is this machine: a container of it cannot become an image. "
+                "Export it, or build FROM an image"
+            )
         reference = _reference(repository, tag)
         theirs = _run_config(container.config)
         run = theirs if config is None else _run_config(merge.merged(config, theirs))

@@ -305,13 +305,14 @@ async def _head(archive: AsyncIterator[bytes]) -> bytes:
 
 async def _hand_over(visit: Visit, archive: Upload) -> None:
     """The visit reads the client's socket itself."""
-    early = os.memfd_create("early", os.MFD_CLOEXEC)
+    stream, early = archive.begin()
+    file = os.memfd_create("early", os.MFD_CLOEXEC)
     try:
-        with open(early, "wb", closefd=False) as file:
-            file.write(archive.early)
-        await visit.go(archive.stream.fileno(), early, framed=True)
+        with open(file, "wb", closefd=False) as writer:
+            writer.write(early)
+        await visit.go(stream.fileno(), file, framed=True)
     finally:
-        os.close(early)
+        os.close(file)
     try:
         await visit.answer()
     finally:

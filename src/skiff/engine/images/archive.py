@@ -28,6 +28,7 @@ from skiff.engine.storage.uploads import Body
 from skiff.errors import InvalidParameter, NotFound
 from skiff.oci import image as images
 from skiff.oci import manifest as manifests
+from skiff.oci import platform as platforms
 from skiff.oci.digest import DiffID, Digest, ImageID
 from skiff.oci.image import History, ImageConfig, RootFS, RunConfig
 from skiff.oci.manifest import Descriptor, Index
@@ -82,11 +83,15 @@ class _Ahead:
 
 
 class _Told(NamedTuple):
-    """What goes along with a load."""
+    """What goes along with a load. wanted: images for other platforms stay out."""
 
     emit: Emit
     ahead: _Ahead
     quiet: bool
+    wanted: Platform | None
+
+    def wants(self, config: bytes) -> bool:
+        return self.wanted is None or platforms.serves(images.parse(config).platform, self.wanted)
 
 
 class Loader:
@@ -115,7 +120,7 @@ class Loader:
         """The images of the archive, in its order. InvalidParameter, HostileArchive, DigestMismatch."""
         with self._leases.hold() as lease, _Ahead(self._unpacker, self._content, self._names) as ahead:
             held = await spool(stream, self._content, lease.add, ahead.begin)
-            told = _Told(emit, ahead, quiet)
+            told = _Told(emit, ahead, quiet, platform)
             try:
                 document = held.get("manifest.json")
                 if document is not None:
@@ -164,6 +169,8 @@ class Loader:
         for one in saved:
             names = [parse(tag) for tag in one.repo_tags or ()]
             config = self._read(held.must(one.config))
+            if not told.wants(config):
+                continue
             layers = [held.must(path) for path in one.layers or ()]
             found.append(await self._store(config, layers, names, told))
         return found

@@ -101,6 +101,17 @@ class Names:
         except KeyError:
             raise NotFound(f"No such image: {id}") from None
 
+    def lineage(self, id: ImageID) -> list[ImageID]:
+        """The image and those it was made of, one from the other, as far as they are here."""
+        found: list[ImageID] = []
+        while id in self._images and id not in found:
+            found.append(id)
+            parent = self._images[id].parent
+            if parent is None:
+                break
+            id = parent
+        return found
+
     def has(self, id: ImageID) -> bool:
         return id in self._images
 

@@ -6,7 +6,7 @@ kept; one whose blob is gone is made again from its snapshot and must come to th
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -20,8 +20,11 @@ from skiff.engine.storage.snapshots import Snapshotter
 from skiff.errors import NotFound
 from skiff.oci import digest as digests
 from skiff.oci import manifest as manifests
+from skiff.oci import platform as platforms
 from skiff.oci.digest import Digest, ImageID, encoded
+from skiff.oci.image import parse as parse_config
 from skiff.oci.manifest import Descriptor, Index, Manifest
+from skiff.oci.platform import Platform
 from skiff.oci.reference import Reference, parse
 
 _HEAD = 18  # bytes that tell a compression
@@ -35,12 +38,14 @@ class Saver:
         self._snapshots = snapshots
         self._leases = leases
 
-    async def save(self, wanted: Sequence[str]) -> AsyncIterator[bytes]:
+    async def save(self, wanted: Sequence[str], platform: Platform | None = None) -> AsyncIterator[bytes]:
         """The archive of the images called so; a bare repository means all its tags. NotFound.
 
-        What is wrong with the names is raised before the first chunk.
+        platform: what each image must be for. What is wrong with the names is raised before the first chunk.
         """
         images = self._images(wanted)
+        if platform:
+            self._must_serve(platform, images)
         with self._leases.hold(*images) as lease:
             documents: dict[str, bytes] = {}
             blobs: dict[Digest, int] = {}
@@ -80,6 +85,13 @@ class Saver:
                 if reference and reference not in references:
                     references.append(reference)
         return images
+
+    def _must_serve(self, platform: Platform, images: Iterable[ImageID]) -> None:
+        for id in images:
+            with self._content.open(Digest(id)) as blob:
+                config = parse_config(blob.read())
+            if not platforms.serves(config.platform, platform):
+                raise NotFound(f"no suitable export target found for platform {platform}")
 
     def _tags_of(self, text: str) -> list[tuple[ImageID, Reference | None]]:
         """Every tag of a bare repository; nothing for any other name."""

@@ -216,9 +216,11 @@ class Images:
         """ImageHistory, newest first."""
         if self._host.is_named(name):
             image = await self._host.image()
-            return views.history(ImageRow(image.id, (), datetime.now(UTC)), image.config, [image.name])
+            row = ImageRow(image.id, (), datetime.now(UTC))
+            return views.history(row, image.config, [(image.id, [image.name])])
         id, _ = self._names.find(name)
-        return views.history(self._names.image(id), self.config(id), self._names.tags(id))
+        lineage = [(one, self._names.tags(one)) for one in self._names.lineage(id)]
+        return views.history(self._names.image(id), self.config(id), lineage)
 
     def count(self) -> int:
         """How many images there are."""
@@ -271,6 +273,10 @@ class Images:
             raise Conflict("conflict: the image host is this machine: it cannot get another name")
         id, _ = self._names.find(name)
         await self.name(id, _target(repository, tag).tagged())
+
+    def is_host(self, name: str) -> bool:
+        """Whether a name means this machine."""
+        return self._host.is_named(name)
 
     async def name(self, id: ImageID, reference: Reference) -> None:
         """Give an image a name, taking it from whoever had it."""

@@ -96,8 +96,8 @@ class DirectFeed(Chunks):
     """The same for a body that is still on its socket."""
 
     def __init__(self, upload: Upload) -> None:
-        super().__init__(upload.stream.fileno(), upload.early)
-        self._stream = upload.stream
+        self._stream, early = upload.begin()
+        super().__init__(self._stream.fileno(), early)
 
     def stop(self) -> None:
         with contextlib.suppress(OSError):  # the client has gone already

@@ -148,5 +148,5 @@ def _position(blob: BinaryIO) -> int:
     """How far the reader of this blob has come: readers share the offset of the open file."""
     try:
         return blob.tell()
-    except ValueError:  # closed this instant
+    except (ValueError, OSError):  # closed this instant; or a pipe
         return 0

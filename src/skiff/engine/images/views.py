@@ -19,6 +19,7 @@ from skiff.docker.image import (
 )
 from skiff.docker.wire import convert
 from skiff.engine.images.names import ImageRow
+from skiff.oci.digest import ImageID
 from skiff.oci.image import ImageConfig, RunConfig
 from skiff.oci.manifest import Descriptor
 
@@ -103,8 +104,12 @@ def inspection(
     )
 
 
-def history(row: ImageRow, config: ImageConfig, tags: Sequence[str]) -> list[HistoryItem]:
-    """The steps, newest first; the newest bears the image's id and tags."""
+def history(
+    row: ImageRow, config: ImageConfig, lineage: Sequence[tuple[ImageID, Sequence[str]]]
+) -> list[HistoryItem]:
+    """The steps, newest first. lineage: the image itself and what it was made of here, with tags; the newest
+    steps bear their ids.
+    """
     sizes = iter([layer.size for layer in row.layers])
     items = [
         HistoryItem(
@@ -116,6 +121,6 @@ def history(row: ImageRow, config: ImageConfig, tags: Sequence[str]) -> list[His
         for step in config.steps
     ]
     items.reverse()
-    if items:
-        items[0] = msgspec.structs.replace(items[0], id=row.id, tags=tuple(tags) or None)
+    for number, (id, tags) in enumerate(lineage[: len(items)]):
+        items[number] = msgspec.structs.replace(items[number], id=id, tags=tuple(tags) or None)
     return items

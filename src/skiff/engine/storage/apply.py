@@ -32,7 +32,7 @@ DRAFT = "extract-"  # how the keys of drafts begin; the boot removes those that 
 
 
 class Applied(Struct, frozen=True):
-    """What an extraction came to. size: bytes of the uncompressed tar."""
+    """What an extraction came to. size: bytes of its files, and of the targets of its symbolic links."""
 
     diff_id: DiffID
     size: int

@@ -112,14 +112,7 @@ def _extract(job: dict[str, Any], blob: int) -> dict[str, Any]:
         digests=job.get("digests", False),
     )
     digest = hashlib.sha256()
-    total = [0]
-
-    def count(chunks: Iterator[bytes]) -> Iterator[bytes]:
-        for chunk in chunks:
-            total[0] += len(chunk)
-            yield chunk
-
-    plain = count(compression.decompressed(lambda n: head.pop() if head else os.read(blob, n)))
+    plain = compression.decompressed(lambda n: head.pop() if head else os.read(blob, n))
     is_hashed = job.get("hashed", True) and not job.get("digests")  # of files or by others: not of the whole
     with contextlib.ExitStack() as threads:
         if 0 < size <= _SMALL:
@@ -130,7 +123,7 @@ def _extract(job: dict[str, Any], blob: int) -> dict[str, Any]:
         untar.run(Source(plain))
     return {
         "diff_id": f"sha256:{digest.hexdigest()}" if is_hashed else "",
-        "size": total[0],
+        "size": untar.written + untar.linked,  # as Docker counts a layer
         "entries": untar.entries,
         "implied": [path.decode("latin-1") for path in untar.implied],  # JSON takes no arbitrary bytes,
         "sums": {path.decode("latin-1"): digest for path, digest in untar.sums.items()},

@@ -64,7 +64,7 @@ class Source:
             if not available:
                 if not self._fill():
                     if whole:
-                        raise HostileArchive("the archive ends in the middle of a file")
+                        raise HostileArchive("unexpected EOF")
                     return
                 continue
             take = min(available, size)
@@ -128,7 +128,7 @@ def entries(source: Source) -> Iterator[Entry]:
         if not header or header == _ZERO:
             return  # as Docker and bsdtar: one zero block or the plain end will do
         if len(header) < BLOCK:
-            raise HostileArchive("the archive ends in the middle of a header")
+            raise HostileArchive("unexpected EOF")
         (name, mode, uid, gid, length, mtime, checksum, kind, link, magic, _, _, major, minor, prefix) = (
             _HEADER.unpack(header)
         )
@@ -143,7 +143,7 @@ def entries(source: Source) -> Iterator[Entry]:
                 )
             body = read(size)
             if len(body) < size:
-                raise HostileArchive("the archive ends in the middle of a header")
+                raise HostileArchive("unexpected EOF")
             source.skip(-size % BLOCK)
             if kind == 120:
                 pax = pax_records(body)

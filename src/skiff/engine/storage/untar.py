@@ -38,8 +38,8 @@ class NeedsParents(Exception):
 
 
 class Untar:
-    """One extraction. Results: entries, written (bytes of files), implied (directories no entry
-    described).
+    """One extraction. Results: entries, written (bytes of files), linked (bytes of the targets of symbolic
+    links), implied (directories no entry described).
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class Untar:
         self._implied: dict[bytes, None] = {b"": None}
         self.entries = 0
         self.written = 0
+        self.linked = 0
 
     @property
     def implied(self) -> list[bytes]:
@@ -182,6 +183,7 @@ class Untar:
         if entry.type == tarstream.SYMLINK:
             if not entry.link or b"\0" in entry.link:
                 raise HostileArchive(f"the archive holds an empty symbolic link: {layer.show(entry.name)}")
+            self.linked += len(entry.link)
             return lambda path: os.symlink(entry.link, path)
         if entry.type == tarstream.CHARACTER and entry.device == (0, 0):
             # to overlayfs this is a whiteout; the format has its own way to say so

@@ -14,34 +14,44 @@ from skiff.errors import HostileArchive
 
 
 class Upload:
-    """A body that nobody has begun to read. stream, early: as for Chunks; the stream is ours.
+    """A body that nobody has begun to read.
 
-    done: called once, with whether the body was read exactly to its end.
+    stream: ours. early: what was read of it before. done: called once, with what is still to be read if
+    nobody has begun, else None, and with whether the body was read exactly to its end.
     """
 
-    def __init__(self, stream: socket.socket, early: bytes, done: Callable[[bool], None]) -> None:
-        self.stream = stream
-        self.early = early
-        self._done: Callable[[bool], None] | None = done
+    def __init__(
+        self, stream: socket.socket, early: bytes, done: Callable[[bytes | None, bool], None]
+    ) -> None:
+        self._stream = stream
+        self._early: bytes | None = early
+        self._done: Callable[[bytes | None, bool], None] | None = done
 
     async def head(self, size: int = 16) -> bytes:
         """The first bytes of the body, which stay to be read; fewer than size only if it is shorter."""
         loop = asyncio.get_running_loop()
         while True:
-            peeked = peek(self.early, size)
+            assert self._early is not None
+            peeked = peek(self._early, size)
             if peeked is not None:
                 return peeked
-            data = await loop.sock_recv(self.stream, LINES)
+            data = await loop.sock_recv(self._stream, LINES)
             if not data:
                 raise HostileArchive("unexpected EOF")
-            self.early += data
+            self._early += data
 
-    def close(self, *, ended: bool) -> None:
+    def begin(self) -> tuple[socket.socket, bytes]:
+        """Stream and early for `Chunks`: from now on the body is the caller's to read, to its end."""
+        assert self._early is not None
+        early, self._early = self._early, None
+        return self._stream, early
+
+    def close(self, *, ended: bool = False) -> None:
         """ended: the body was read exactly to its end. Does nothing the second time."""
         done, self._done = self._done, None
         if done is not None:
-            self.stream.close()
-            done(ended)
+            self._stream.close()
+            done(self._early, ended)
 
 
 Body = Upload | AsyncIterator[bytes]

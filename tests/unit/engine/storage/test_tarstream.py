@@ -105,8 +105,8 @@ def _patched(data: bytes, at: int, field: bytes) -> bytes:
 def test_hostile_headers() -> None:
     good = tar(entry("a", data=b"hello"), format=tarfile.USTAR_FORMAT)
     for data, words in [
-        (good[:700], "middle of a file|ends in the middle"),
-        (good[:300], "middle of a header"),
+        (good[:700], "unexpected EOF"),
+        (good[:300], "unexpected EOF"),
         (b"x" * 2048, "checksum|malformed"),
         (_patched(good, 124, b"\xff" * 12), "bytes"),
         (_patched(good, 156, b"S"), "sparse"),
