@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from skiff.cli import build_query
 from skiff.cli.build_flags import FLAGS, KINDS
 from skiff.cli.flags import Command
@@ -14,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
 
+    from skiff.cli.build_agents import Agents
+    from skiff.cli.build_output import Wanted
     from skiff.cli.flags import Parsed
     from skiff.cli.session import Session
 
@@ -31,8 +31,38 @@ def build(session: Session, asked: Parsed) -> int:
         query["cachefrom"] = _encoded(cache_sources(sending, asked["cache-from"]))
     body = sending.body()
     headers = build_query.headers(session, asked)
+    agents = _agents(session, asked, query)
+    try:
+        return _built(session, asked, query, body, headers, wanted, agents)
+    finally:
+        if agents is not None:
+            agents.close()
+
+
+def _agents(session: Session, asked: Parsed, query: Json) -> Agents | None:
+    if not asked["ssh"]:
+        return None
+    from skiff.cli.build_agents import Agents
+
+    agents = Agents(session, asked["ssh"])
+    query["ssh"] = _encoded(agents.ids)
+    return agents
+
+
+def _built(
+    session: Session,
+    asked: Parsed,
+    query: Json,
+    body: Iterator[bytes] | None,
+    headers: dict[str, str],
+    wanted: list[Wanted],
+    agents: Agents | None,
+) -> int:
+    connection = session.engine().connection
     response = connection.request("POST", "/build", query=query, body=body, headers=headers)
-    messages = response.lines()
+    messages: Iterable[Json] = response.lines()
+    if agents is not None:
+        messages = agents.serve(messages)
     if wanted:
         from skiff.cli.build_output import received
 
@@ -48,7 +78,7 @@ def build(session: Session, asked: Parsed) -> int:
     return _concluded(asked, extras)
 
 
-def _wanted(asked: Parsed, query: Json) -> list[Any]:
+def _wanted(asked: Parsed, query: Json) -> list[Wanted]:
     """What the engine hands over, in the order in which it numbers it."""
     if not (asked["output"] or asked["load"] or asked["push"] or asked["cache-to"]):
         return []
@@ -75,16 +105,10 @@ def _shown(messages: Iterable[Json], asked: Parsed) -> list[Json]:
     if asked["progress"] == "rawjson":
         messages = build_view.raw(messages)
     elif build_query.is_live(asked):
-        return build_view.Live(_progress_goes(asked)).show(messages)
+        return build_view.Live(build_query.progress_goes(asked)).show(messages)
     if asked["quiet"] or asked["progress"] == "quiet":
         messages = _quiet(messages)
-    return follow(messages, _progress_goes(asked))
-
-
-def _progress_goes(asked: Parsed) -> Any:
-    """Not where the result goes."""
-    to_stdout = any("dest=-" in text or text == "-" or "dest=" not in text for text in asked["output"])
-    return sys.stderr if to_stdout else sys.stdout
+    return follow(messages, build_query.progress_goes(asked))
 
 
 def _quiet(messages: Iterable[Json]) -> Iterator[Json]:

@@ -10,7 +10,7 @@ from skiff.errors import InvalidParameter, NotImplementedHere
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any
+    from typing import Any, TextIO
 
     from skiff.cli.flags import Parsed
     from skiff.cli.session import Session
@@ -134,6 +134,18 @@ def read(path: str) -> bytes:
             return file.read()
     except OSError as error:
         raise InvalidParameter(f"open {path}: {(error.strerror or '').lower()}") from error
+
+
+def progress_goes(asked: Parsed) -> TextIO:
+    """Where what happens is told: not where the result goes."""
+    return sys.stderr if any(_is_stdout(text) for text in asked["output"]) else sys.stdout
+
+
+def _is_stdout(output: str) -> bool:
+    if "=" not in output:
+        return output == "-"
+    given = fields(output)
+    return given.get("dest", "-" if given.get("type") in ("tar", "oci") else "") == "-"
 
 
 def is_live(asked: Parsed) -> bool:

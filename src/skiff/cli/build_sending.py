@@ -8,7 +8,7 @@ import os
 import sys
 
 from skiff.cli import human
-from skiff.cli.build_query import fields, read
+from skiff.cli.build_query import fields, progress_goes, read
 from skiff.cli.transfer import Transfer
 from skiff.client.build_context import BLOCK, Context, header
 from skiff.client.connection import EngineError
@@ -156,11 +156,13 @@ class Sending:
         return Transfer("Sending build context to Docker daemon ", quiet=self._is_quiet())
 
     def _is_quiet(self) -> bool:
-        return self._asked["quiet"] or self._asked["progress"] in ("plain", "quiet", "rawjson")
+        return self._asked["quiet"] or self._asked["check"] or self._asked["progress"] in ("plain", "quiet", "rawjson")
 
     def _tell(self, size: int) -> None:
-        if not self._asked["quiet"] and self._asked["progress"] not in ("quiet", "rawjson"):
-            print(f"Sending build context to Docker daemon  {human.size(size)}", flush=True)
+        silent = self._asked["quiet"] or self._asked["check"]
+        if not silent and self._asked["progress"] not in ("quiet", "rawjson"):
+            out = progress_goes(self._asked)
+            print(f"Sending build context to Docker daemon  {human.size(size)}", file=out, flush=True)
 
 
 def _stdin(query: Json, file: str) -> Iterator[bytes]:

@@ -224,7 +224,7 @@ def assemble(live: Live) -> Engine:
         freed=lambda: trash.collect_soon(),
     )
     containers.kept.forgotten = branches.forget
-    builds = _builds(settings, state, snapshots, leases, images, networks, runtime, host)
+    builds = _builds(settings, state, snapshots, layers, leases, registries, images, networks, runtime, host)
     # Whatever commits snapshots or ingests blobs that outlive a request names them here.
     garbage = Garbage(
         content,
@@ -327,7 +327,9 @@ def _builds(
     settings: Settings,
     state: SqliteState,
     snapshots: OverlaySnapshots,
+    layers: Layers,
     leases: Leases,
+    registries: Registries,
     images: Images,
     networks: Networks,
     runtime: NativeRuntime,
@@ -340,7 +342,9 @@ def _builds(
             run=RunPaths(settings.exec_root),
             state=state,
             snapshots=snapshots,
+            layers=layers,
             leases=leases,
+            registries=registries,
             images=images,
             networks=networks,
             runtime=runtime,

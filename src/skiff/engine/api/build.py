@@ -6,7 +6,14 @@ Beside Docker's parameters there are skiff's own:
     contexts        JSON, name → image or URL
     trees           JSON, name → token of /skiff/build/contexts, "" the build's own context: the body then
                     holds the Dockerfile alone
+    cachefrom       JSON, names of images as in Docker's, or CacheSource
+    cacheto         JSON, as `outputs`
+    ssh             JSON, ids of the client's ssh agents
+    allow           JSON, entitlements
+    check           flag: look at the Dockerfile and build nothing
     why, verify     flags
+
+What the client is to take or give meanwhile it is asked for by events (builds/handing.py)
 
 and the header X-Skiff-Build-Secrets: base64url of JSON, id → base64 of the value.
 """
@@ -22,16 +29,16 @@ from aiohttp import web
 
 from skiff.docker import filters
 from skiff.docker.container import Ulimit
-from skiff.engine.api import streaming
-from skiff.engine.api.app import Route, json, post, put
+from skiff.engine.api import hijack, streaming
+from skiff.engine.api.app import Route, get, json, post, put
 from skiff.engine.api.call import Call
 from skiff.engine.api.registry_auth import AuthConfig, credentials, domain
 from skiff.engine.builds.cache import PRUNE_FILTERS
-from skiff.engine.builds.request import BuildRequest, Limits
+from skiff.engine.builds.request import BuildRequest, CacheSource, Limits, Output
 from skiff.engine.builds.running import Failed
 from skiff.engine.builds.service import Builds
 from skiff.engine.registry.auth import Credentials
-from skiff.errors import InvalidParameter, NotImplementedHere, SkiffError
+from skiff.errors import InvalidParameter, NotFound, NotImplementedHere, SkiffError
 from skiff.oci import platform
 
 SECRETS = "X-Skiff-Build-Secrets"
@@ -50,6 +57,8 @@ class BuildRoutes:
         yield post("/build/prune", self.prune)
         yield post("/skiff/build/contexts", self.offer)
         yield put("/skiff/build/contexts/{token}", self.fill)
+        yield get("/skiff/build/exports/{token}", self.export)
+        yield post("/skiff/build/agents/{token}/attach", self.agent)
 
     async def build(self, call: Call) -> web.StreamResponse:
         work = self.builds.build(self.asked(call), streaming.body(call.request))
@@ -78,7 +87,8 @@ class BuildRoutes:
             network=call.text("networkmode") or "default",
             extra_hosts=tuple(host for text in call.texts("extrahosts") for host in text.split(",") if host),
             ignore_cache=() if call.flag("nocache") else tuple(call.texts("nocachefilter")) or None,
-            cache_from=tuple(_decoded(call, "cachefrom", list[str], [])),
+            cache_from=_cache_sources(call),
+            cache_to=tuple(_decoded(call, "cacheto", list[Output], [])),
             pull=call.flag("pull"),
             quiet=call.flag("q"),
             remove=call.flag("rm", True) or call.flag("forcerm"),
@@ -88,7 +98,10 @@ class BuildRoutes:
             credentials=_registries(call.request.headers.get("X-Registry-Config", "")),
             contexts=_decoded(call, "contexts", dict[str, str], {}),
             trees=_decoded(call, "trees", dict[str, str], {}),
-            output=call.text("outputs") if call.text("outputs") not in ("", "[]", "null") else "",
+            outputs=tuple(_decoded(call, "outputs", list[Output], [])),
+            agents=tuple(_decoded(call, "ssh", list[str], [])),
+            allow=frozenset(_decoded(call, "allow", list[str], [])),
+            check=call.flag("check"),
             why=call.flag("why"),
             verify=call.flag("verify"),
         )
@@ -102,6 +115,19 @@ class BuildRoutes:
     async def fill(self, call: Call) -> web.Response:
         await self.builds.trees.fill(call["token"], streaming.body(call.request))
         return web.Response(status=204)
+
+    async def export(self, call: Call) -> web.StreamResponse:
+        """What a build that waits hands over: a tar."""
+        chunks = self.builds.handing.taken(call["token"])
+        return await streaming.lines(call.request, chunks, "application/x-tar")
+
+    async def agent(self, call: Call) -> web.StreamResponse:
+        """A connection to an ssh agent of the client's, which a build has asked for."""
+        if not self.builds.handing.expects_agent(call["token"]):
+            raise NotFound(f"no build waits for agent {call['token']}")
+        taken = await hijack.take(call.request, hijack.RAW)
+        self.builds.handing.connected(call["token"], taken.stream)
+        return hijack.Hijacked()
 
     async def prune(self, call: Call) -> web.Response:
         keep = [call.number(name, 0) or 0 for name in ("keep-storage", "reserved-space", "max-used-space")]
@@ -155,6 +181,12 @@ def _decoded(call: Call, name: str, kind: type[T], default: T) -> T:
         return msgspec.json.decode(text, type=kind)
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
         raise InvalidParameter(f"invalid {name}: {error}") from error
+
+
+def _cache_sources(call: Call) -> tuple[CacheSource, ...]:
+    """Docker's are names of images; skiff's command line says what kind each is."""
+    found = _decoded(call, "cachefrom", list[str | CacheSource], [])
+    return tuple(CacheSource(ref=one) if isinstance(one, str) else one for one in found)
 
 
 def _secrets(header: str) -> dict[str, bytes]:

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from skiff.engine.builds.cache import Cache
+from skiff.engine.builds.carried import Carrier
 from skiff.engine.builds.confinement import Machine
 from skiff.engine.builds.dockerfile.frontend import DockerfileFrontend
 from skiff.engine.builds.kept import Trees
 from skiff.engine.builds.layering import Layering
 from skiff.engine.builds.mounting import Mounter
 from skiff.engine.builds.networking import NetworkSandboxes
+from skiff.engine.builds.planning import Planning
 from skiff.engine.builds.running import Runner
 from skiff.engine.builds.service import Builds
 from skiff.engine.builds.solver import Solver
@@ -18,6 +20,8 @@ from skiff.engine.builds.work import Work
 from skiff.engine.execution.runtime import Runtime
 from skiff.engine.images.service import Images
 from skiff.engine.networks.service import Networks
+from skiff.engine.registry.client import Registries
+from skiff.engine.storage.apply import Layers
 from skiff.engine.storage.extractor import Extractor
 from skiff.engine.storage.leases import Leases
 from skiff.engine.storage.snapshots import Snapshotter
@@ -35,7 +39,9 @@ class Parts(NamedTuple):
     run: RunPaths
     state: StateStore
     snapshots: Snapshotter
+    layers: Layers
     leases: Leases
+    registries: Registries
     images: Images
     networks: Networks
     runtime: Runtime
@@ -70,7 +76,8 @@ def assembled(parts: Parts) -> Builds:
         work=Work(extractor, scratch),
     )
     return Builds(
-        frontend=DockerfileFrontend(),
+        planning=Planning(DockerfileFrontend(), parts.images, parts.platform),
+        carrier=Carrier(layering, parts.layers, parts.registries),
         solver=solver,
         images=parts.images,
         extractor=extractor,

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from skiff.engine.images.names import LayerRow
 from skiff.oci.digest import ChainID, Digest, ImageID
+from skiff.oci.image import ImageConfig
 
 
 class FileSystem(Struct, frozen=True, kw_only=True):
@@ -13,7 +14,7 @@ class FileSystem(Struct, frozen=True, kw_only=True):
 
     directory: where it is a plain tree (a context, a download), with the digests of files known already.
     token: names a plain tree that other builds read, too: it never changes.
-    layer: what the op itself added. image: what a FROM found.
+    layer: what the op itself added. image: what a FROM found, and its config.
     """
 
     key: Digest
@@ -25,3 +26,4 @@ class FileSystem(Struct, frozen=True, kw_only=True):
     layer: LayerRow | None = None
     is_cached: bool = False
     image: ImageID | None = None
+    config: ImageConfig | None = None

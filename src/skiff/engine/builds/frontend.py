@@ -5,7 +5,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from skiff.engine.builds.plan import BaseImage, Missing, Plan
+from skiff.engine.builds.plan import BaseImage, LintWarning, Missing, Plan
 from skiff.oci.image import ImageConfig
 from skiff.oci.platform import Platform
 
@@ -30,6 +30,13 @@ class BuildOptions(Struct, frozen=True, kw_only=True):
     ignored: tuple[str, ...] = ()  # the patterns of .dockerignore, for the lint rule CopyIgnoredFile
 
 
+class Checked(Struct, frozen=True):
+    """What the lint says. error: why the file is not to be built, though it could be."""
+
+    warnings: tuple[LintWarning, ...]
+    error: str = ""
+
+
 class Frontend(Protocol):
     """Dockerfile text to Plan, or what is missing; asked again when that is known."""
 
@@ -37,4 +44,10 @@ class Frontend(Protocol):
         self, source: bytes, options: BuildOptions, known: Mapping[BaseImage, ImageConfig]
     ) -> Plan | Missing:
         """InvalidParameter: with the file, the line, the column and the line itself."""
+        ...
+
+    def check(
+        self, source: bytes, options: BuildOptions, known: Mapping[BaseImage, ImageConfig]
+    ) -> Checked | Missing:
+        """What is questionable in the whole file. InvalidParameter."""
         ...

@@ -18,7 +18,8 @@ from skiff.errors import NotImplementedHere
 class Inputs(Struct, frozen=True):
     """contexts: "" is the build's own. images: the named ones that are images, "" for those in contexts.
 
-    ignored: the patterns of .dockerignore. newest_ns: the latest time in any context.
+    ignored: the patterns of .dockerignore. newest_ns: the latest time in any context. caches: the directories
+    of caches that the client has sent, by token.
     """
 
     dockerfile: bytes
@@ -26,6 +27,7 @@ class Inputs(Struct, frozen=True):
     contexts: Mapping[str, Context]
     images: Mapping[str, str]
     newest_ns: int
+    caches: Mapping[str, str]
 
 
 @asynccontextmanager
@@ -39,6 +41,10 @@ async def gathered(
         for name, token in request.trees.items():
             found[name], time = held.enter_context(trees.use(token))
             latest = max(latest, time)
+        caches = {}
+        for cache in request.cache_from:
+            if cache.type == "local":
+                caches[cache.tree] = held.enter_context(trees.use(cache.tree))[0].directory
         own = await _own(request, body, extractor, f"{directory}/context")
         source, ignored = await finished(contexts.read_dockerfile, own.directory, request.dockerfile)
         images = dict.fromkeys((name for name in request.trees if name), "")
@@ -53,7 +59,7 @@ async def gathered(
                 images[name] = value
         found.setdefault("", own)
         times = [await finished(newest, one.directory) for one in fresh]
-        yield Inputs(source, ignored, found, images, max([latest, *times]))
+        yield Inputs(source, ignored, found, images, max([latest, *times]), caches)
 
 
 async def _own(

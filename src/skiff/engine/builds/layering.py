@@ -9,10 +9,11 @@ import hashlib
 import os
 import secrets
 import stat
+from contextlib import AbstractContextManager
 
 from skiff.engine.images.names import LayerRow
 from skiff.engine.storage import diff
-from skiff.engine.storage.leases import Leases
+from skiff.engine.storage.leases import HeldLease, Leases
 from skiff.engine.storage.snapshots import SnapshotKey, Snapshotter
 from skiff.errors import AlreadyExists, NotFound
 from skiff.oci.digest import ChainID, DiffID
@@ -38,7 +39,13 @@ class Layering:
         """The directories of a committed state, topmost first."""
         return [] if chain is None else [self.snapshots.directory(chain), *self.snapshots.lowers(chain)]
 
-    def commit(self, key: SnapshotKey, parent: ChainID | None, epoch_ns: int) -> LayerRow | None:
+    def lease(self) -> AbstractContextManager[HeldLease]:
+        """Keeps what is committed under it, until it is known elsewhere."""
+        return self._leases.hold()
+
+    def commit(
+        self, key: SnapshotKey, parent: ChainID | None, epoch_ns: int, lease: HeldLease
+    ) -> LayerRow | None:
         """The layer above parent; None, and no snapshot, when nothing was changed."""
         try:
             upper = self.snapshots.directory(key)
@@ -51,11 +58,11 @@ class Layering:
                 digest.update(chunk)
             diff_id = DiffID(f"sha256:{digest.hexdigest()}")
             chain = above(parent, diff_id)
-            with self._leases.hold(chain):
-                try:
-                    self.snapshots.commit(chain, key)
-                except AlreadyExists:  # another step came to the same
-                    self.discard(key)
+            lease.add(chain)
+            try:
+                self.snapshots.commit(chain, key)
+            except AlreadyExists:  # another step came to the same
+                self.discard(key)
             return LayerRow(chain, diff_id, size)
         except BaseException:
             self.discard(key)

@@ -1,4 +1,4 @@
-"""RUN --mount: bind, cache, tmpfs, secret. What must exist on the host while the command runs.
+"""RUN --mount: bind, cache, tmpfs, secret, ssh. What must exist on the host while the command runs.
 
 bind    a directory of a context as it is; layers, or one that is written to, as an overlay of its own
 cache   data/build-caches/<id>, kept from build to build
@@ -9,16 +9,17 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
+from skiff.engine.builds.agents import Agent, listening
 from skiff.engine.builds.filesystem import FileSystem
 from skiff.engine.builds.plan import ExecMount, OpIndex
 from skiff.engine.builds.running import MountPoint
 from skiff.engine.builds.tree import seen
 from skiff.engine.storage.copying import copy_tree
 from skiff.engine.storage.overlay import escape
-from skiff.errors import InvalidParameter, NotFound, NotImplementedHere
+from skiff.errors import InvalidParameter, NotFound
 from skiff.linux import mounts as kernel
 from skiff.oci.runtime import Mount
 
@@ -42,8 +43,10 @@ class Mounter:
         inputs: Mapping[OpIndex, FileSystem],
         stack: Stack,
         given: Mapping[str, bytes],
+        agents: Collection[str] = (),
+        agent: Agent | None = None,
     ) -> AsyncIterator[tuple[list[Ready], dict[str, str]]]:
-        """The mounts, and the variables that secrets are. given: secrets by id.
+        """The mounts, and the variables that secrets are. given: secrets by id. agents: ids that agent takes.
 
         InvalidParameter, NotFound.
         """
@@ -65,8 +68,15 @@ class Mounter:
                     case "secret":
                         self._secret(mount, given, place, found, variables)
                     case "ssh":
-                        if mount.required:
-                            raise NotImplementedHere("skiff does not do RUN --mount=type=ssh yet")
+                        if agent is not None and (mount.id or "default") in agents:
+                            await held.enter_async_context(listening(mount, place, agent))
+                            bind = Mount(mount.target, "bind", place, ("rbind", "rprivate"))
+                            found.append((bind, MountPoint(mount.target, is_file=True)))
+                            variables.setdefault("SSH_AUTH_SOCK", mount.target)
+                        elif mount.required:
+                            raise NotFound(
+                                f"unset ssh forward key {mount.id or 'default'}: give it with --ssh"
+                            )
                     case "cache":
                         found.append(await held.enter_async_context(self._cache(mount, inputs, stack)))
                     case "bind":

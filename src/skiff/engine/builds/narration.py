@@ -43,20 +43,16 @@ class Made(Struct, frozen=True):
 
 
 class Narrator:
-    """base_config: of an image that a FROM found."""
-
     def __init__(
         self,
         solving: Solving,
         emit: Emit,
         assemble: Assemble,
-        base_config: Callable[[ImageID], ImageConfig],
     ) -> None:
         self._solving = solving
         self._plan = solving.job.plan
         self._emit = emit
         self._assemble = assemble
-        self._base_config = base_config
         self._stages: dict[OpIndex, Made] = {}
 
     def say(self, text: str) -> None:
@@ -107,8 +103,8 @@ class Narrator:
         op = self._plan.ops[stage.root]
         if known is not None:
             made = known
-        elif files.image is not None:
-            made = Made(files.image, self._base_config(files.image), files, str(files.image), True)
+        elif files.config is not None:
+            made = Made(files.image, files.config, files, str(files.image), True)
         else:
             made = Made(None, replace(stage.image, history=(), rootfs=RootFS()), files, files.key, True)
         self.say(f" ---> {_short(made.image)}\n")
@@ -165,7 +161,7 @@ class Narrator:
         request = self._solving.job.request
         if request.ignore_cache is not None or not self._allows(step, before):
             return False
-        return self._solving.solver.cache.step(_key(step, before, before.files)) is not None
+        return self._solving.step_made(_key(step, before, before.files)) is not None
 
     def _allows(self, step: Step, before: Made) -> bool:
         """Whether --cache-from leads to an image with this history."""
@@ -180,9 +176,9 @@ class Narrator:
     ) -> Made:
         cache = self._solving.solver.cache
         key = _key(step, before, files)
-        known = cache.step(key)
-        created = (known if is_cached else None) or rfc3339(self._solving.job.epoch_ns)
-        if created != known:
+        created = (self._solving.step_made(key) if is_cached else None) or rfc3339(self._solving.job.epoch_ns)
+        self._solving.images[key] = created
+        if created != cache.step(key):
             cache.put_step(key, created)
         adds = files.layer is not None and len(files.layers) > len(before.files.layers)
         history = tuple(

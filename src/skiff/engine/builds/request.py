@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from skiff.docker.container import Ulimit
 from skiff.engine.registry.auth import Credentials
@@ -24,14 +24,32 @@ class Limits(Struct, frozen=True, kw_only=True):
     cgroup_parent: str = ""
 
 
+class Output(Struct, frozen=True):
+    """Where something goes. Engine API, ImageBuild, `outputs`."""
+
+    type: str = field(name="Type")
+    attributes: dict[str, str] = field(name="Attrs", default_factory=dict)
+
+
+class CacheSource(Struct, frozen=True):
+    """type image: an image here; those alone may serve as cache. registry, local: a cache that is brought.
+
+    ref: an image's name. tree: token of a kept tree.
+    """
+
+    type: str = "image"
+    ref: str = ""
+    tree: str = ""
+
+
 class BuildRequest(Struct, frozen=True, kw_only=True):
     """One build.
 
     tags: as typed. remote: a URL, or "" when the body is the context. ignore_cache: as in BuildOptions.
-    cache_from: images that alone may serve as cache; empty: all that is here. secrets: by id.
-    contexts: named ones, an image or a URL each. trees: tokens of kept trees by the context's name, "" the
-    build's own. outputs: `type=…` beside the image. credentials: by registry domain. why, verify: skiff's
-    own.
+    secrets: by id. agents: ids of ssh agents that the client has. contexts: named ones, an image or a URL
+    each. trees: tokens of kept trees by the context's name, "" the build's own. outputs: none: the image, in
+    the store. allow: entitlements. check: look at the Dockerfile only. credentials: by registry domain.
+    why, verify: skiff's own.
     """
 
     dockerfile: str = "Dockerfile"
@@ -44,16 +62,20 @@ class BuildRequest(Struct, frozen=True, kw_only=True):
     network: str = "default"
     extra_hosts: tuple[str, ...] = ()
     ignore_cache: tuple[str, ...] | None = None
-    cache_from: tuple[str, ...] = ()
+    cache_from: tuple[CacheSource, ...] = ()
+    cache_to: tuple[Output, ...] = ()
     pull: bool = False
     quiet: bool = False
     remove: bool = True
     squash: bool = False
     limits: Limits = Limits()
     secrets: Mapping[str, bytes] = {}
+    agents: tuple[str, ...] = ()
     credentials: Mapping[str, Credentials] = {}
     contexts: Mapping[str, str] = {}
     trees: Mapping[str, str] = {}
-    output: str = ""
+    outputs: tuple[Output, ...] = ()
+    allow: frozenset[str] = frozenset()
+    check: bool = False
     why: bool = False
     verify: bool = False

@@ -9,29 +9,40 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from skiff.docker.filters import Filters
-from skiff.docker.units import parse_instant, rfc3339
-from skiff.engine.builds import mounting
-from skiff.engine.builds.frontend import BuildOptions, Frontend
+from skiff.docker.units import rfc3339
+from skiff.engine.builds import entitlements, mounting, outputs
+from skiff.engine.builds.carried import Brought, Carrier
+from skiff.engine.builds.handing import Handing
 from skiff.engine.builds.inputs import Inputs, gathered
 from skiff.engine.builds.kept import Trees
 from skiff.engine.builds.narration import Emit, Made, Narrator, merged
-from skiff.engine.builds.plan import BaseImage, Missing, Plan
+from skiff.engine.builds.plan import Plan
+from skiff.engine.builds.planning import Planning, image_of
 from skiff.engine.builds.request import BuildRequest
-from skiff.engine.builds.solver import EPOCH, Job, Solver, Solving, finished
+from skiff.engine.builds.solver import Job, Solver, Solving, finished
 from skiff.engine.builds.sources import BuildSources
 from skiff.engine.builds.squashing import Squasher
 from skiff.engine.builds.verifying import differences
 from skiff.engine.images.names import LayerRow
 from skiff.engine.images.service import Images
 from skiff.engine.storage.extractor import Extractor
-from skiff.errors import InvalidParameter, NotFound, NotImplementedHere, SkiffError
+from skiff.errors import (
+    Conflict,
+    DigestMismatch,
+    InvalidParameter,
+    NotFound,
+    NotImplementedHere,
+    SkiffError,
+    Unavailable,
+)
 from skiff.oci import digest as digests
 from skiff.oci import reference as references
 from skiff.oci.digest import ChainID, ImageID
@@ -47,7 +58,8 @@ class Builds:
     def __init__(
         self,
         *,
-        frontend: Frontend,
+        planning: Planning,
+        carrier: Carrier,
         solver: Solver,
         images: Images,
         extractor: Extractor,
@@ -57,7 +69,10 @@ class Builds:
         platform: Platform,
         now: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._frontend = frontend
+        self._planning = planning
+        self._carrier = carrier
+        self.handing = Handing()
+        self._outputs = outputs.Outputs(images, solver.layering, self.handing)
         self._solver = solver
         self._images = images
         self._extractor = extractor
@@ -125,44 +140,112 @@ class Builds:
             work.cancel()
             await asyncio.wait({work})
 
-    async def _work(self, request: BuildRequest, inputs: Inputs, directory: str, emit: Emit) -> ImageID:
-        plan, known = await self._plan(request, inputs, emit)
-        epoch = self._epoch(request, known, inputs)
-        sources = BuildSources(self._images, directory, inputs.contexts)
+    async def _work(
+        self, request: BuildRequest, inputs: Inputs, directory: str, emit: Emit
+    ) -> ImageID | None:
+        if request.check:
+            await self._check_only(request, inputs, emit)
+            return None
+        plan, known = await self._planning.plan(request, inputs, emit)
+        entitlements.check(plan, request.allow, request.network)
+        epoch = self._planning.epoch(request, known, inputs, self._now())
+        images = self._cache_images(request)
         job = Job(
             plan=plan,
             request=request,
-            sources=sources,
+            sources=BuildSources(self._images, directory, inputs.contexts),
             epoch_ns=epoch,
             name=request.tags[0] if request.tags else request.dockerfile,
-            allowed=self._allowed(request),
-            histories=self._histories(request),
+            brought=await self._brought(request, inputs, directory, emit),
+            agent=partial(self.handing.agent, emit=emit),
+            allowed=self._allowed(images),
+            histories=self._histories(images),
         )
-        made = await self._solve(job, emit)
+        solving = Solving(self._solver, job)
+        made = await self._solve(solving, emit)
         if made.image is None:
             raise InvalidParameter("No image was generated. Is your Dockerfile empty?")
         id = made.image
+        chain = made.files.chain
         if request.squash:
-            id = await self._squash(made, plan, epoch)
+            id, chain = await self._squash(solving, made, plan, epoch)
         if request.verify:
             await self._verify(job, made, emit)
         if plan.unused_build_args:
             emit({"stream": _unused(plan.unused_build_args)})
         emit({"stream": f"Successfully built {id.removeprefix('sha256:')[:12]}\n"})
-        for tag in request.tags:
-            reference = references.parse(tag).tagged()
-            await self._images.name(id, reference)
-            emit({"stream": f"Successfully tagged {reference.familiar}\n"})
+        if outputs.keeps(request):
+            for name in outputs.names(request):
+                reference = references.parse(name).tagged()
+                await self._images.name(id, reference)
+                emit({"stream": f"Successfully tagged {reference.familiar}\n"})
+        try:
+            await self._outputs.send(request, outputs.Result(id, chain), emit)
+            await self._carry(request, solving, directory, emit)
+        finally:
+            if not outputs.keeps(request):
+                for image in reversed(solving.fresh):
+                    with suppress(NotFound, Conflict):  # somebody else has taken a liking to it
+                        await self._images.remove(image, prune_parents=False)
         return id
 
-    async def _solve(self, job: Job, emit: Emit) -> Made:
+    async def _check_only(self, request: BuildRequest, inputs: Inputs, emit: Emit) -> None:
+        """--check: the lint's findings as one event."""
+        checked = await self._planning.check(request, inputs, emit)
+        found = {
+            "Warnings": [
+                {
+                    "RuleName": one.rule,
+                    "Description": one.description,
+                    "Url": one.url,
+                    "Detail": one.message,
+                    "Line": one.line,
+                }
+                for one in checked.warnings
+            ],
+            "Error": checked.error,
+            "Source": inputs.dockerfile.decode("utf-8", "replace"),
+        }
+        emit({"aux": {"Check": found}})
+
+    async def _brought(
+        self, request: BuildRequest, inputs: Inputs, directory: str, emit: Emit
+    ) -> list[Brought]:
+        """--cache-from of types registry and local. What is not there yet is no error, as Docker has it."""
+        found: list[Brought] = []
+        for number, source in enumerate(request.cache_from):
+            try:
+                if source.type == "registry":
+                    credentials = request.credentials.get(references.parse(source.ref).domain)
+                    place = f"{directory}/cache-{number}"
+                    found.append(await self._carrier.from_registry(source.ref, credentials, place))
+                elif source.type == "local":
+                    found.append(await self._carrier.from_layout(inputs.caches[source.tree]))
+            except (NotFound, Unavailable, InvalidParameter, DigestMismatch) as error:
+                emit({"stream": f"[Warning] no cache from {source.ref or 'the directory'}: {error}\n"})
+        return found
+
+    async def _carry(self, request: BuildRequest, solving: Solving, directory: str, emit: Emit) -> None:
+        """--cache-to."""
+        for number, one in enumerate(request.cache_to):
+            steps = solving.carried(everything=one.attributes.get("mode") == "max")
+            place = f"{directory}/cache-to-{number}"
+            packed = await finished(self._carrier.pack, steps, solving.images, place)
+            if one.type == "local":
+                await self.handing.give(len(request.outputs) + number, self._carrier.archive(packed), emit)
+            else:
+                name = one.attributes["ref"]
+                credentials = request.credentials.get(references.parse(name).domain)
+                await self._carrier.push(packed, name, credentials)
+                emit({"stream": f"Successfully exported the cache to {name}\n"})
+
+    async def _solve(self, solving: Solving, emit: Emit) -> Made:
         failure: SkiffError | None = None
         made: Made | None = None
         async with asyncio.TaskGroup() as group:
-            solving = Solving(self._solver, job)
             solving.begin(group)
             try:
-                made = await Narrator(solving, emit, self._assemble, self._images.config).tell()
+                made = await Narrator(solving, emit, partial(self._assemble, solving.fresh)).tell()
             except SkiffError as error:
                 failure = error
                 solving.cancel()
@@ -172,12 +255,18 @@ class Builds:
         return made
 
     async def _assemble(
-        self, config: ImageConfig, layers: Sequence[LayerRow], parent: ImageID | None
+        self,
+        fresh: list[ImageID],
+        config: ImageConfig,
+        layers: Sequence[LayerRow],
+        parent: ImageID | None,
     ) -> ImageID:
+        """The image; one that was not here before is noted in fresh."""
         data = encode(config)
         id = ImageID(digests.of(data))
         if self._images.has(id):
             return id
+        fresh.append(id)
         return await self._images.assembler.image(data, layers, parent=parent)
 
     # -- before the plan is walked
@@ -189,101 +278,61 @@ class Builds:
         wanted = request.platform
         if wanted is not None and wanted not in tuple(served_by(self._platform)):
             raise InvalidParameter(f"invalid platform {wanted}: this machine builds for {self._platform}")
-        if request.output:
-            raise NotImplementedHere("skiff exports builds by its own command line only")
+        outputs.check(request)
+        for one in request.cache_to:
+            if one.type not in ("local", "registry") or (one.type == "registry") != ("ref" in one.attributes):
+                raise NotImplementedHere(f"skiff exports no cache of type {one.type!r}: registry or local")
 
-    async def _plan(
-        self, request: BuildRequest, inputs: Inputs, emit: Emit
-    ) -> tuple[Plan, Mapping[BaseImage, ImageConfig]]:
-        options = BuildOptions(
-            host=self._platform,
-            target=request.target,
-            build_args=request.build_args,
-            labels=request.labels,
-            platform=request.platform,
-            contexts=inputs.images,
-            network=request.network if request.network in ("none", "host") else "default",
-            ignore_cache=request.ignore_cache,
-            filename=request.dockerfile,
-            ignored=inputs.ignored,
-        )
-        known: dict[BaseImage, ImageConfig] = {}
-        for _ in range(_ENOUGH):
-            plan = await finished(self._frontend.plan, inputs.dockerfile, options, known)
-            if isinstance(plan, Plan):
-                for op in plan.ops:  # images that only COPY --from names
-                    if op_name := _image_of(op):
-                        known[BaseImage(op_name, self._platform)] = await self._image(op_name, request, emit)
-                return plan, known
-            assert isinstance(plan, Missing)
-            for base in plan.images:
-                known[base] = await self._image(base.ref, request, emit)
-        raise InvalidParameter("the Dockerfile asks for ever more base images")
-
-    async def _image(self, name: str, request: BuildRequest, emit: Emit) -> ImageConfig:
-        """Its config; it is pulled when it is not here, or when asked for."""
-        if not request.pull:
-            try:
-                return (await self._images.resolve(name)).config
-            except NotFound:
-                pass
-        reference = references.parse(name).tagged()
-        credentials = request.credentials.get(reference.domain)
-        async for event in self._images.pull(name, tag=reference.identifier, credentials=credentials):
-            emit(_event(event))
-        return (await self._images.resolve(name)).config
-
-    def _epoch(self, request: BuildRequest, known: Mapping[BaseImage, ImageConfig], inputs: Inputs) -> int:
-        """The time of the build: no file that it makes is newer.
-
-        As SOURCE_DATE_EPOCH says, else the time of the newest thing that goes in. The same inputs have the
-        same time, so they give the same image.
-        """
-        said = request.build_args.get(EPOCH)
-        if said:
-            if not said.isdigit():
-                raise InvalidParameter(f"invalid {EPOCH}: {said!r}: expected seconds since 1970")
-            return int(said) * 1_000_000_000
-        times = [inputs.newest_ns]
-        times += [parse_instant(config.created) for config in known.values() if config.created]
-        whole = min(max(times), self._now()) // 1_000_000_000
-        return whole * 1_000_000_000
-
-    def _allowed(self, request: BuildRequest) -> frozenset[ChainID] | None:
-        if not request.cache_from:
+    def _allowed(self, images: Sequence[ImageID] | None) -> frozenset[ChainID] | None:
+        if images is None:
             return None
-        return frozenset(
-            layer.chain for id in self._cache_images(request) for layer in self._images.layers(id)
-        )
+        return frozenset(layer.chain for id in images for layer in self._images.layers(id))
 
-    def _histories(self, request: BuildRequest) -> tuple[tuple[str | None, ...], ...] | None:
-        if not request.cache_from:
+    def _histories(self, images: Sequence[ImageID] | None) -> tuple[tuple[str | None, ...], ...] | None:
+        if images is None:
             return None
-        found = (self._images.config(id).steps for id in self._cache_images(request))
+        found = (self._images.config(id).steps for id in images)
         return tuple(tuple(entry.created_by for entry in steps) for steps in found)
 
-    def _cache_images(self, request: BuildRequest) -> list[ImageID]:
+    def _cache_images(self, request: BuildRequest) -> list[ImageID] | None:
+        """The images that alone may serve as cache; None: no such wish."""
+        names = [source.ref for source in request.cache_from if source.type == "image"]
         found = []
-        for name in request.cache_from:
+        for name in names:
             try:
                 found.append(self._images.find(name))
             except NotFound:
                 continue  # as Docker: an image that is not here is no source
-        return found
+        return found if names else None
 
     # -- after it
 
-    async def _squash(self, made: Made, plan: Plan, epoch_ns: int) -> ImageID:
-        """The layers above the base as one."""
+    async def _squash(
+        self, solving: Solving, made: Made, plan: Plan, epoch_ns: int
+    ) -> tuple[ImageID, ChainID | None]:
+        """The layers above the base as one: the image, and what it stands on."""
         root = plan.target.root
         op = plan.ops[root]
         base_id = None
-        name = _image_of(op)
+        name = image_of(op)
         if name:
             base_id = (await self._images.resolve(name)).id
         base = tuple(self._images.layers(base_id)) if base_id else ()
         above = made.files.layers[len(base) :]
-        layer = await finished(self._squasher.squash, base[-1].chain if base else None, above, epoch_ns)
+        with self._solver.layering.lease() as lease:
+            chain = base[-1].chain if base else None
+            layer = await finished(self._squasher.squash, chain, above, epoch_ns, lease)
+            return await self._squashed(solving, made, layer, base, base_id, epoch_ns)
+
+    async def _squashed(
+        self,
+        solving: Solving,
+        made: Made,
+        layer: LayerRow | None,
+        base: Sequence[LayerRow],
+        base_id: ImageID | None,
+        epoch_ns: int,
+    ) -> tuple[ImageID, ChainID | None]:
         layers = (*base, layer) if layer else base
         kept = self._images.config(base_id).steps if base_id else ()
         created = made.config.created or rfc3339(epoch_ns)
@@ -294,7 +343,9 @@ class Builds:
         config = replace(
             made.config, history=history, rootfs=RootFS(diff_ids=tuple(row.diff_id for row in layers))
         )
-        return await self._assemble(config, layers, base_id)
+        return await self._assemble(solving.fresh, config, layers, base_id), layers[
+            -1
+        ].chain if layers else None
 
     async def _verify(self, job: Job, made: Made, emit: Emit) -> None:
         """Build once more without the cache, and say what is different."""
@@ -303,7 +354,7 @@ class Builds:
             replace(op, ignore_cache=True) if hasattr(op, "ignore_cache") else op for op in job.plan.ops
         )
         again = replace(job, plan=replace(job.plan, ops=fresh))
-        second = await self._solve(again, lambda event: None)
+        second = await self._solve(Solving(self._solver, again), lambda event: None)
         if second.image == made.image:
             emit({"stream": "Verify: the second build gave the same image\n"})
             return
@@ -330,15 +381,5 @@ class Builds:
         return {"CachesDeleted": gone or None, "SpaceReclaimed": freed}
 
 
-def _image_of(op: object) -> str:
-    return str(getattr(op, "name", "")) if getattr(op, "kind", "") == "image" else ""
-
-
 def _unused(names: Sequence[str]) -> str:
     return f"[Warning] One or more build-args [{' '.join(names)}] were not consumed\n"
-
-
-def _event(event: Any) -> dict[str, Any]:
-    """An event of a pull, as it goes on the wire."""
-    made: dict[str, Any] = msgspec.to_builtins(event)
-    return made

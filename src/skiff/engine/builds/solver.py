@@ -10,14 +10,15 @@ import asyncio
 import os
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
 
+from skiff.engine.builds.agents import Agent
 from skiff.engine.builds.cache import Cache, Entry
 from skiff.engine.builds.filesystem import FileSystem
 from skiff.engine.builds.keys import Part, difference, key_of, key_parts, needs_content
-from skiff.engine.builds.layering import Layering
+from skiff.engine.builds.layering import Layering, above
 from skiff.engine.builds.mounting import Mounter
 from skiff.engine.builds.plan import CopyOp, DirectoryOp, ExecOp, MetaOp, Op, OpIndex, Plan, SourceOp, inputs
 from skiff.engine.builds.request import BuildRequest
@@ -26,12 +27,36 @@ from skiff.engine.builds.selection import content_parts, select
 from skiff.engine.builds.tree import seen
 from skiff.engine.builds.work import Work
 from skiff.engine.images.names import LayerRow
+from skiff.engine.storage.leases import HeldLease
 from skiff.engine.storage.snapshots import SnapshotKey
-from skiff.oci.digest import ChainID, Digest
+from skiff.errors import SkiffError
+from skiff.oci.digest import ChainID, Digest, ImageID
 
 T = TypeVar("T")
 EPOCH = "SOURCE_DATE_EPOCH"
 _REMEMBERED = 16
+
+
+class Brought(Protocol):
+    """A cache from elsewhere: builds/carried.py."""
+
+    @property
+    def images(self) -> Mapping[str, str]: ...
+
+    def step(self, key: Digest, parent: ChainID | None) -> Any: ...
+
+    async def layer(self, step: Any) -> LayerRow | None: ...
+
+
+class Done(Struct, frozen=True, kw_only=True):
+    """A step that is done, and what it came to."""
+
+    key: Digest
+    parent: ChainID | None
+    above: str
+    text: str
+    parts: tuple[Part, ...]
+    layer: LayerRow | None
 
 
 class Sources(Protocol):
@@ -41,7 +66,8 @@ class Sources(Protocol):
 
 
 class Job(Struct, frozen=True, kw_only=True):
-    """One build. epoch_ns: no file is newer. name: of what is built, for --why.
+    """One build. epoch_ns: no file is newer. name: of what is built, for --why. brought: caches from
+    elsewhere. agent: connects to the client's ssh agents.
 
     allowed: chains that may come from the cache, histories: of images that may; None: all.
     """
@@ -51,6 +77,8 @@ class Job(Struct, frozen=True, kw_only=True):
     sources: Sources
     epoch_ns: int
     name: str
+    brought: Sequence[Brought] = ()
+    agent: Agent | None = None
     allowed: frozenset[ChainID] | None = None
     histories: tuple[tuple[str | None, ...], ...] | None = None
 
@@ -151,6 +179,9 @@ class Solving:
         self.logs = [Log() for _ in job.plan.ops]
         self._results: list[asyncio.Future[FileSystem]] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self.done: dict[OpIndex, Done] = {}
+        self.fresh: list[ImageID] = []  # images that were not here before
+        self.images: dict[str, str] = {}  # when the image after a step was first made, by the step's key
         self._text = {step.op: step for step in job.plan.steps}
 
     def begin(self, group: asyncio.TaskGroup) -> None:
@@ -160,6 +191,21 @@ class Solving:
         self._tasks = [
             group.create_task(self._solve(OpIndex(index), op)) for index, op in enumerate(self.job.plan.ops)
         ]
+
+    def carried(self, *, everything: bool) -> list[Done]:
+        """The steps to be exported: those that the target itself stands on, or everything."""
+        wanted = set(self.done) if everything else set()
+        index: OpIndex | None = self.job.plan.target.output
+        while index is not None:
+            wanted.add(index)
+            op = self.job.plan.ops[index]
+            index = None if isinstance(op, SourceOp) else op.input
+        return [self.done[one] for one in sorted(wanted) if one in self.done]
+
+    def step_made(self, key: str) -> str | None:
+        """When the image after a step was first made, here or where a cache was brought from."""
+        known = self.solver.cache.step(key)
+        return known or next((found for one in self.job.brought if (found := one.images.get(key))), None)
 
     def cancel(self) -> None:
         for task in self._tasks:
@@ -201,23 +247,47 @@ class Solving:
         known = self._known(key, op, base.chain)
         step = self._text.get(index)
         place = f"{self.job.name} {step.name if step else index}"
+        text = step.text if step else type(op).__name__
         if known is not None:
             self.solver.cache.used(key, place=place)
-            return _on(base, key, known.layer, is_cached=True)
-        if self.job.request.why and step is not None:
-            self.logs[index].why = self._why(key, parts, step.text, place, op)
-        async with self.solver.turns:
-            layer = await self._layer(op, base.chain, standing, self.logs[index])
-        self.solver.cache.put(
-            key,
-            layer,
-            base.chain,
-            parts,
-            text=step.text if step else type(op).__name__,
-            place=place,
-            above=base.key,
+            layer, is_cached = known.layer, True
+        else:
+            with self.solver.layering.lease() as lease:
+                is_cached, layer = await self._brought(op, key, base.chain, self.logs[index], lease)
+                if not is_cached:
+                    if self.job.request.why and step is not None:
+                        self.logs[index].why = self._why(key, parts, step.text, place, op)
+                    async with self.solver.turns:
+                        layer = await self._layer(op, base.chain, standing, self.logs[index], lease)
+                self.solver.cache.put(key, layer, base.chain, parts, text=text, place=place, above=base.key)
+        self.done[index] = Done(
+            key=key, parent=base.chain, above=base.key, text=text, parts=tuple(parts), layer=layer
         )
-        return _on(base, key, layer, is_cached=False)
+        return _on(base, key, layer, is_cached=is_cached)
+
+    async def _brought(
+        self,
+        op: ExecOp | CopyOp | DirectoryOp,
+        key: Digest,
+        parent: ChainID | None,
+        log: Log,
+        lease: HeldLease,
+    ) -> tuple[bool, LayerRow | None]:
+        """Whether a cache from elsewhere has the step, and its layer."""
+        if op.ignore_cache:
+            return False, None
+        for cache in self.job.brought:
+            step = cache.step(key, parent)
+            if step is None:
+                continue
+            if step.diff_id is not None:
+                lease.add(above(parent, step.diff_id))
+            try:
+                async with self.solver.turns:
+                    return True, await cache.layer(step)
+            except (SkiffError, OSError) as error:
+                log.tell(f"[Warning] the cache cannot be used: {error}\n")
+        return False, None
 
     def _known(self, key: Digest, op: ExecOp | CopyOp | DirectoryOp, parent: ChainID | None) -> Entry | None:
         if op.ignore_cache:
@@ -257,7 +327,12 @@ class Solving:
         return parts
 
     async def _layer(
-        self, op: Op, parent: ChainID | None, standing: Mapping[OpIndex, FileSystem], log: Log
+        self,
+        op: Op,
+        parent: ChainID | None,
+        standing: Mapping[OpIndex, FileSystem],
+        log: Log,
+        lease: HeldLease,
     ) -> LayerRow | None:
         layering = self.solver.layering
         key = await finished(layering.begin, parent)
@@ -273,7 +348,7 @@ class Solving:
         except BaseException:
             layering.discard(key)
             raise
-        return await finished(layering.commit, key, parent, self.job.epoch_ns)
+        return await finished(layering.commit, key, parent, self.job.epoch_ns, lease)
 
     async def _run(
         self,
@@ -286,10 +361,9 @@ class Solving:
         solver, request = self.solver, self.job.request
         id = new_id()
         log.runs(id)
-        async with solver.mounter.ready(op.mounts, standing, solver.stack, request.secrets) as (
-            mounts,
-            variables,
-        ):
+        async with solver.mounter.ready(
+            op.mounts, standing, solver.stack, request.secrets, request.agents, self.job.agent
+        ) as (mounts, variables):
             # tools that know it write this time instead of now; whoever sets it, knows better
             if not any(entry.startswith(f"{EPOCH}=") for entry in op.env):
                 variables[EPOCH] = str(self.job.epoch_ns // 1_000_000_000)

@@ -33,7 +33,9 @@ class BuildSources:
                 image = await self._images.resolve(op.name)
                 key = cache_key(op, (), [Part("the image", image.id)])
                 layers = self._images.layers(image.id)
-                return FileSystem(key=key, chain=image.chain, layers=tuple(layers), image=image.id)
+                return FileSystem(
+                    key=key, chain=image.chain, layers=tuple(layers), image=image.id, config=image.config
+                )
             case "context":
                 known = self._contexts.get(op.name)
                 if known is None:

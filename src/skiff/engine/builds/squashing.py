@@ -8,6 +8,7 @@ from skiff.engine.builds.layering import Layering
 from skiff.engine.images.names import LayerRow
 from skiff.engine.storage import diff
 from skiff.engine.storage.extractor import Extractor, Job
+from skiff.engine.storage.leases import HeldLease
 from skiff.engine.storage.overlay import escape
 from skiff.oci.digest import ChainID
 
@@ -17,7 +18,9 @@ class Squasher:
         self._layering = layering
         self._extractor = extractor
 
-    def squash(self, base: ChainID | None, layers: Sequence[LayerRow], epoch_ns: int) -> LayerRow | None:
+    def squash(
+        self, base: ChainID | None, layers: Sequence[LayerRow], epoch_ns: int, lease: HeldLease
+    ) -> LayerRow | None:
         """The layers above base as one upon it. Blocking."""
         snapshots = self._layering.snapshots
         key = self._layering.begin(base)
@@ -34,7 +37,7 @@ class Squasher:
         except BaseException:
             self._layering.discard(key)
             raise
-        return self._layering.commit(key, base, epoch_ns)
+        return self._layering.commit(key, base, epoch_ns, lease)
 
     def _apply(self, job: Job, chain: ChainID) -> None:
         snapshots = self._layering.snapshots

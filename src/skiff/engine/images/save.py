@@ -38,10 +38,17 @@ class Saver:
         self._snapshots = snapshots
         self._leases = leases
 
-    async def save(self, wanted: Sequence[str], platform: Platform | None = None) -> AsyncIterator[bytes]:
+    async def save(
+        self,
+        wanted: Sequence[str],
+        platform: Platform | None = None,
+        *,
+        called: Sequence[Reference] | None = None,
+    ) -> AsyncIterator[bytes]:
         """The archive of the images called so; a bare repository means all its tags. NotFound.
 
-        platform: what each image must be for. What is wrong with the names is raised before the first chunk.
+        platform: what each image must be for. called: the names that the archive gives to the image wanted, in
+        place of those it has here. What is wrong with the names is raised before the first chunk.
         """
         images = self._images(wanted)
         if platform:
@@ -52,6 +59,7 @@ class Saver:
             found = []
             for id, references in images.items():
                 row = self._names.image(id)
+                references = references if called is None else list(called)
                 layers = [await asyncio.to_thread(self._layer, row, i, lease) for i in range(len(row.layers))]
                 blobs |= {layer.digest: layer.size for layer in layers}
                 found.append(self._describe(row, layers, references, documents))

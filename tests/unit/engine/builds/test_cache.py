@@ -33,7 +33,8 @@ class World:
     def layer(self, content: str, parent: ChainID | None = None) -> LayerRow:
         key = self.layering.begin(parent)
         Path(self.snapshots.directory(key), "f").write_text(content)
-        made = self.layering.commit(key, parent, 0)
+        with self.layering.lease() as lease:
+            made = self.layering.commit(key, parent, 0, lease)
         assert made is not None
         return made
 

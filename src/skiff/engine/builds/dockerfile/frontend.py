@@ -17,10 +17,9 @@ from skiff.engine.builds.dockerfile.reading import triggers
 from skiff.engine.builds.dockerfile.scope import PREDEFINED, GlobalScope, StageScope, platform_arguments
 from skiff.engine.builds.dockerfile.stages import Script, SourceStage, in_order, origins, script, stage_of
 from skiff.engine.builds.dockerfile.steps import StageBuilder
-from skiff.engine.builds.frontend import BuildOptions
+from skiff.engine.builds.frontend import BuildOptions, Checked
 from skiff.engine.builds.plan import (
     BaseImage,
-    LintWarning,
     Missing,
     Op,
     OpIndex,
@@ -52,11 +51,12 @@ class DockerfileFrontend:
 
     def check(
         self, source: bytes, options: BuildOptions, known: Mapping[BaseImage, ImageConfig]
-    ) -> tuple[LintWarning, ...] | Missing:
+    ) -> Checked | Missing:
         """What the lint finds in the whole file: the stages too that no target needs. InvalidParameter."""
         whole = script(parse(source, options.filename))
-        found = _Planner(whole, options, known).plan(every_stage=True)
-        return found if isinstance(found, Missing) else found.warnings
+        planner = _Planner(whole, options, known)
+        found = planner.plan(every_stage=True)
+        return found if isinstance(found, Missing) else Checked(found.warnings, planner.lint.verdict())
 
 
 class _Start:
@@ -105,6 +105,8 @@ class _Planner:
         for stage in ordered:
             counted = self._stage(stage, counted)
         self.lint.finish()
+        if not every_stage and (verdict := self.lint.verdict()):
+            raise DockerfileError(verdict)
         return Plan(
             ops=tuple(self.ops),
             stages=tuple(self.finished[stage.index][0] for stage in ordered),

@@ -10,7 +10,7 @@ from skiff.docker.dockerignore import Patterns
 from skiff.engine.builds.dockerfile import instructions as of
 from skiff.engine.builds.dockerfile import rules
 from skiff.engine.builds.dockerfile.copies import cleaned, is_remote
-from skiff.engine.builds.dockerfile.errors import DockerfileError, Fault, suggestion
+from skiff.engine.builds.dockerfile.errors import Fault, suggestion
 from skiff.engine.builds.dockerfile.expansion import Expansion
 from skiff.engine.builds.dockerfile.parser import Line
 from skiff.engine.builds.dockerfile.rules import Rule
@@ -57,16 +57,20 @@ class Lint:
         return tuple(sorted(self.found.values(), key=lambda warning: warning.line))
 
     def finish(self) -> None:
-        """The rules of the text, then `error=true`. DockerfileError."""
+        """The rules of the text."""
         for line in self.script.document.empty_continuations:
             self.warn(rules.NO_EMPTY_CONTINUATION, "Empty continuation line", line)
         self._casing()
         self._stages()
         for stage in self.script.stages:
             self._repeated(stage)
-        if self.check.error and self.found:
-            names = ", ".join(dict.fromkeys(warning.rule for warning in self.warnings()))
-            raise DockerfileError(f"lint violation found for rules: {names}")
+
+    def verdict(self) -> str:
+        """What `error=true` makes of the warnings: the sentence that ends the build, or ""."""
+        if not self.check.error or not self.found:
+            return ""
+        names = ", ".join(dict.fromkeys(warning.rule for warning in self.warnings()))
+        return f"lint violation found for rules: {names}"
 
     # Rules of the text
 

@@ -173,7 +173,10 @@ def test_a_check_looks_at_every_stage() -> None:
     source = b"FROM scratch AS x\nUSER $u\nFROM scratch\nUSER $v"
     found = DockerfileFrontend().check(source, BuildOptions(host=HOST), {})
     assert not isinstance(found, Missing)
-    assert [(warning.rule, warning.line) for warning in found] == [("UndefinedVar", 2), ("UndefinedVar", 4)]
+    assert [(warning.rule, warning.line) for warning in found.warnings] == [
+        ("UndefinedVar", 2),
+        ("UndefinedVar", 4),
+    ]
     assert [warning.line for warning in plan(source.decode()).warnings] == [4]
 
 
