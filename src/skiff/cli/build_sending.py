@@ -156,7 +156,11 @@ class Sending:
         return Transfer("Sending build context to Docker daemon ", quiet=self._is_quiet())
 
     def _is_quiet(self) -> bool:
-        return self._asked["quiet"] or self._asked["check"] or self._asked["progress"] in ("plain", "quiet", "rawjson")
+        return (
+            self._asked["quiet"]
+            or self._asked["check"]
+            or self._asked["progress"] in ("plain", "quiet", "rawjson")
+        )
 
     def _tell(self, size: int) -> None:
         silent = self._asked["quiet"] or self._asked["check"]
