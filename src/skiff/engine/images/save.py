@@ -47,8 +47,8 @@ class Saver:
     ) -> AsyncIterator[bytes]:
         """The archive of the images called so; a bare repository means all its tags. NotFound.
 
-        platform: what each image must be for. called: the names that the archive gives to the image wanted, in
-        place of those it has here. What is wrong with the names is raised before the first chunk.
+        platform: what each image must be for. called: the names that the archive gives to the image
+        wanted, in place of those it has here. What is wrong with the names is raised before the first chunk.
         """
         images = self._images(wanted)
         if platform:
