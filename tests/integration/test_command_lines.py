@@ -88,7 +88,7 @@ def test_listing(cli: Cli) -> None:
     assert cli("ps", "-a", "--filter", "exited=3", "--format", "{{.Names}}").ok() == "done"
     assert cli("ps", "-l", "--format", "{{.Names}}: {{.Status}}").ok().startswith("done: Exited (3)")
     assert cli("ps", "-as", "--filter", "name=web", "--format", "{{.Size}}").ok().startswith("0B (virtual ")
-    assert '"Names":"web"' in cli("ps", "--format", "json").ok()
+    assert '"Names":"web"' in cli("ps", "--format", "{{json .}}").ok()  # `json` alone: since docker 23
 
 
 def test_logs_tail_since_and_follow(cli: Cli) -> None:
@@ -104,7 +104,11 @@ def test_logs_tail_since_and_follow(cli: Cli) -> None:
     assert cli("logs", "--until", third, "web").out.startswith("one\n")
     assert cli("logs", "--since", "1h", "--tail", "1", "web").out == "four\n"
     missing = cli("logs", "absent")
-    assert (missing.code, missing.err) == (1, "Error response from daemon: No such container: absent\n")
+    assert missing.code == 1
+    # docker before 23 said less
+    assert missing.err.removeprefix("Error response from daemon: ").removeprefix("Error: ") == (
+        "No such container: absent\n"
+    )
 
 
 def test_stop_asks_then_kills(cli: Cli) -> None:

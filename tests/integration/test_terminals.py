@@ -74,6 +74,39 @@ def test_detaching_and_coming_back(at: Sit, engine: Engine) -> None:
     assert engine.docker("inspect", "-f", "{{.State.Status}}", "web").ok() == "running"
 
 
+@pytest.mark.parametrize("verb", ["run", "exec"])
+def test_jobs_are_stopped_and_brought_back(at: Sit, engine: Engine, verb: str) -> None:
+    if verb == "run":
+        words: tuple[str, ...] = ("run", "--rm", "-it", "busybox", "sh")
+    else:
+        engine.docker("run", "-d", "--name", "box", "busybox", "sleep", "600").ok()
+        words = ("exec", "-it", "box", "sh")
+    with at(*words) as screen:
+        screen.expect(b"# ")
+        assert b"job control turned off" not in screen.passed
+        screen.type(b"sh -c 'echo job-$((40+2)); exec sleep 600'\r")
+        screen.expect(b"job-42")
+        screen.type(b"\x1a")
+        screen.expect(b"Stopped")
+        screen.expect(b"# ")
+        screen.type(b"fg\r")
+        screen.expect(b"exec sleep 600")
+        # The shell says so a moment before it is so.
+        wait_for(lambda: _interrupted(screen), 10, lambda: repr(screen.shown))
+        screen.type(b"jobs; echo none-$?; exit 7\r")
+        screen.expect(b"none-0")
+        assert screen.end() == 7
+
+
+def _interrupted(screen: Terminal) -> bool:
+    screen.type(b"\x03")
+    try:
+        screen.expect(b"# ", 0.5)
+    except AssertionError:
+        return False
+    return True
+
+
 def test_exec_on_a_terminal(at: Sit, engine: Engine) -> None:
     engine.docker("run", "-d", "--name", "web", "busybox", "sleep", "600").ok()
     with at("exec", "-it", "web", "sh") as screen:
