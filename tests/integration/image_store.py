@@ -28,6 +28,7 @@ from skiff.engine.storage.apply import Layers
 from skiff.engine.storage.content import FileContent
 from skiff.engine.storage.leases import Leases
 from skiff.engine.storage.overlay import OverlaySnapshots
+from skiff.engine.storage.removed import Bin
 from skiff.engine.storage.state import SqliteState
 from skiff.oci.digest import ChainID
 from skiff.oci.platform import Platform
@@ -42,9 +43,9 @@ MARKS = [
 
 
 class Engine:
-    """The image noun on a real store in a directory."""
+    """The image noun on a real store in a directory. keeping: removed images may come back."""
 
-    def __init__(self, root: Path, hosts: Hosts | None = None) -> None:
+    def __init__(self, root: Path, hosts: Hosts | None = None, *, keeping: bool = False) -> None:
         self.root = root
         self.state = SqliteState(str(root / "state.db"))
         self.content = FileContent(str(root / "content"))
@@ -66,6 +67,7 @@ class Engine:
             platform=PLATFORM,
             in_use=lambda id: [use for image, use in self.uses if image == id],
             publish=self.publish,
+            bin=Bin(self.state, keeping=keeping),
         )
 
     mask = "none"

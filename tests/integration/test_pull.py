@@ -179,6 +179,27 @@ async def test_remove_leaves_nothing(engine: Engine, registry: str, tmp_path: Pa
     assert await engine.images.list(Filters()) == []
 
 
+async def test_a_pull_finds_the_bytes_of_a_removed_image(registry: str, tmp_path: Path) -> None:
+    """What lies in the trash is not fetched again; it can be saved and pushed all the same."""
+    layout(tmp_path / "layout", [layer({"a": b"a" * 100})])
+    push(tmp_path / "layout", f"{registry}/again:1")
+    archive = tmp_path / "archive.tar"
+    subprocess.run(
+        ["skopeo", "copy", "-q", f"oci:{tmp_path}/layout", f"docker-archive:{archive}:{registry}/again:1"],
+        check=True,
+    )
+    engine = Engine(tmp_path, keeping=True)
+    try:
+        loaded = [event async for event in engine.images.load(chunks(archive.read_bytes()))]
+        assert loaded[-1].stream == f"Loaded image: {registry}/again:1\n"
+        await engine.images.remove(f"{registry}/again:1")
+        await engine.pull(f"{registry}/again:1")
+        saved = b"".join([piece async for piece in engine.images.saver.save([f"{registry}/again:1"])])
+        assert b"a" * 100 in saved
+    finally:
+        await engine.close()
+
+
 async def chunks(data: bytes) -> AsyncIterator[bytes]:
     for start in range(0, len(data), 50_000):
         yield data[start : start + 50_000]

@@ -105,11 +105,10 @@ def _container_paths(session: Session, typed: str) -> Iterable[Candidate]:
 
 
 def _contexts(session: Session, typed: str) -> Iterable[Candidate]:
-    from skiff.client.target import contexts
+    from skiff.client.contexts import Store
 
-    found = contexts(session.config().folder)
-    abouts = {name: (meta.get("Metadata") or {}).get("Description", "") for name, (_, meta) in found.items()}
-    return [("default", ""), *abouts.items()]
+    store = Store(session.config().folder)
+    return [("default", ""), *((name, store.read(name).description) for name in store.names())]
 
 
 def _registries(session: Session, typed: str) -> Iterable[Candidate]:

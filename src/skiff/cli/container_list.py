@@ -35,7 +35,7 @@ RAW = (
 
 def ps(session: Session, asked: Parsed) -> int:
     form = asked["format"] or session.config().format("ps")
-    with_size = asked["size"] or ".Size" in form
+    with_size = asked["size"] or ".Size" in form or "json ." in form
     limit = asked["last"] if asked["last"] != -1 else 1 if asked["latest"] else None
     items = session.engine().containers(
         all=asked["all"], limit=limit, size=with_size, filters=wire(asked["filter"])

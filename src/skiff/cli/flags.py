@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     Flag = tuple[str, str, str, Any, str]
     Act = Callable[[Any, "Parsed"], int]
 
-LIST_KINDS = {"list", "csv", "map", "filter"}  # given several times, the values add up
+LIST_KINDS = {"list", "csv", "map", "filter", "stringToString"}  # given several times, the values add up
 _TRUE = {"1", "t", "T", "TRUE", "true", "True"}
 _FALSE = {"0", "f", "F", "FALSE", "false", "False"}
 ANY = -1
@@ -224,7 +224,7 @@ def _keep(parsed: Parsed, flag: Flag, text: str, kinds: Mapping[str, Callable[[s
         quoted = text.replace("\\", "\\\\").replace('"', '\\"')
         raise FlagError(f'invalid argument "{quoted}" for "{shown}" flag: {error}') from None
     held = parsed.values[name]
-    if kind == "csv":
+    if kind in ("csv", "stringToString"):
         if name not in parsed.changed:
             held = []  # what is given replaces the default
         parsed.values[name] = held + value

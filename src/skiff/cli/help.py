@@ -90,7 +90,7 @@ def _about(canonical: str, path: str) -> str:
     if canonical in ABOUTS:
         return ABOUTS[canonical]
     found = _loaded(path)
-    return found.about if found else ""
+    return found.about.partition("\n")[0] if found else ""
 
 
 def top() -> str:
@@ -172,6 +172,8 @@ def options(flags: Sequence[Flag], columns: int) -> str:
 def default_note(kind: str, default: object) -> str:
     if kind == "map":
         return " (default map[])"
+    if kind == "stringToString":
+        return " (default [])"
     if kind == "uint16":
         return f" (default {default or 0})"
     if not default:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import posix
 import stat
 import sys
-import time
 
 from skiff.cli import human
 from skiff.cli.each import each
 from skiff.cli.filters import DRY_RUN, FORCE, KINDS, PRUNE_FILTER, agreed, wire
 from skiff.cli.flags import Command
-from skiff.cli.table import FORMAT, Listing, render
 from skiff.cli.transfer import Transfer
+from skiff.client.connection import EngineError
 from skiff.errors import InvalidParameter
 
 TYPE_CHECKING = False
@@ -37,6 +36,7 @@ def pull(session: Session, asked: Parsed) -> int:
         from skiff.cli import carrying
 
         return carrying.pull(session, asked)
+    check_trust(asked)
     name = parse(asked.args[0])
     if asked["all-tags"] and not name.is_bare:
         raise InvalidParameter("tag can't be used with --all-tags/-a")
@@ -75,6 +75,7 @@ def push(session: Session, asked: Parsed) -> int:
         from skiff.cli import carrying
 
         return carrying.push(session, asked)
+    check_trust(asked)
     name = parse(asked.args[0])
     if asked["all-tags"] and not name.is_bare:
         raise InvalidParameter("tag can't be used with --all-tags/-a")
@@ -84,7 +85,7 @@ def push(session: Session, asked: Parsed) -> int:
             print(f"Using default tag: {name.tag}", flush=True)
     auth = auth_header(session.config(), str(name)) or "e30="  # {}: the engine wants the header
     tag = "" if asked["all-tags"] else name.identifier
-    platform = _platform(asked["platform"]) if asked["platform"] else None
+    platform = described(asked["platform"])
     if platform and not asked["quiet"]:
         print(_ONE_PLATFORM, file=sys.stderr, flush=True)
     pushed = session.engine().push_image(name.familiar_name, tag, auth=auth, platform=platform)
@@ -101,8 +102,16 @@ _ONE_PLATFORM = """
          """
 
 
-def _platform(text: str) -> str:
-    """os[/arch[/variant]] as the JSON that ImagePush wants. Raises InvalidParameter."""
+def check_trust(asked: Parsed) -> None:
+    """Raises InvalidParameter: signatures of the notary are not looked at."""
+    if not asked["disable-content-trust"]:
+        raise InvalidParameter("--disable-content-trust=false: content trust is not supported by skiff")
+
+
+def described(text: str) -> str | None:
+    """os[/arch[/variant]] as JSON of an OCI platform, None for "". Raises InvalidParameter."""
+    if not text:
+        return None
     import posix
 
     from skiff.client import json_text
@@ -117,9 +126,19 @@ def _platform(text: str) -> str:
 
 def rmi(session: Session, asked: Parsed) -> int:
     engine = session.engine()
+    platforms = [described(text) or "" for text in asked["platform"]]
 
     def remove(name: str) -> None:
-        for gone in engine.remove_image(name, force=asked["force"], prune=not asked["no-prune"]):
+        try:
+            done = engine.remove_image(
+                name, force=asked["force"], prune=not asked["no-prune"], platforms=platforms
+            )
+        except EngineError as error:
+            if not asked["force"] or error.status != 404:
+                raise
+            session.err(str(error))  # what is not there is gone, as was asked
+            return
+        for gone in done:
             print(f"Deleted: {gone['Deleted']}" if gone.get("Deleted") else f"Untagged: {gone['Untagged']}")
 
     return each(session, asked.args, remove, echo=False)
@@ -147,41 +166,17 @@ def repository_and_tag(text: str) -> tuple[str, str]:
     return name.familiar_name, name.tag or ""
 
 
-def history(session: Session, asked: Parsed) -> int:
-    steps = session.engine().image_history(asked.args[0])
-    listing = history_listing(human_readable=asked["human"], truncate=not asked["no-trunc"], now=time.time())
-    sys.stdout.write(render(listing, steps, form=asked["format"], quiet=asked["quiet"]))
-    return 0
-
-
-def history_listing(*, human_readable: bool, truncate: bool, now: float) -> Listing:
-    def id(step: Json) -> str:
-        return human.short_id(step["Id"]) if truncate and step["Id"] != "<missing>" else str(step["Id"])
-
-    def created_by(step: Json) -> str:
-        text = step["CreatedBy"].replace("\t", " ")
-        return human.ellipsis(text, 45) if truncate else text
-
-    def created(step: Json) -> str:
-        if not human_readable:
-            return human.local_rfc3339(step["Created"])
-        return human.ago(step["Created"], now) if step["Created"] > 0 else "N/A"
-
-    fields = {
-        "ID": ("IMAGE", id),
-        "CreatedAt": ("CREATED AT", lambda s: human.local_rfc3339(s["Created"])),
-        "CreatedSince": ("CREATED" if human_readable else "CREATED AT", created),
-        "CreatedBy": ("CREATED BY", created_by),
-        "Size": ("SIZE", lambda s: human.size(s["Size"], 3) if human_readable else str(s["Size"])),
-        "Comment": ("COMMENT", lambda s: s["Comment"]),
-    }
-    columns = ("ID", "CreatedSince", "CreatedBy", "Size", "Comment")
-    return Listing("*image.historyContext", fields, columns)
+def wanted_platform(asked: Parsed) -> str | None:
+    """Raises InvalidParameter."""
+    try:
+        return described(asked["platform"])
+    except InvalidParameter as error:
+        raise InvalidParameter(f"invalid platform: {error}") from None
 
 
 def save(session: Session, asked: Parsed) -> int:
-    chunks = session.engine().save_images(asked.args).chunks()
-    write_stream(chunks, asked["output"], "failed to save image", doing="Saving")
+    saved = session.engine().save_images(asked.args, platform=wanted_platform(asked))
+    write_stream(saved.chunks(), asked["output"], "failed to save image", doing="Saving")
     return 0
 
 
@@ -259,12 +254,17 @@ def load(session: Session, asked: Parsed) -> int:
     elif sys.stdin.isatty():
         raise InvalidParameter("requested load from stdin, but stdin is empty")
     quiet = asked["quiet"] or not sys.stdout.isatty()
-    shown(session.engine().load_images(_sent(path, quiet=quiet), quiet=quiet))
+    sent = _sent(path, quiet=quiet)
+    shown(session.engine().load_images(sent, quiet=quiet, platform=wanted_platform(asked)))
     return 0
 
 
 def import_image(session: Session, asked: Parsed) -> int:
     source = asked.args[0]
+    if len(asked.args) > 1:
+        from skiff.oci.reference import parse
+
+        parse(asked.args[1])  # Docker's words here are the bare ones
     repository, name = repository_and_tag(asked.args[1]) if len(asked.args) > 1 else ("", "")
     query = {
         "fromSrc": "-",
@@ -329,6 +329,8 @@ def commit(session: Session, asked: Parsed) -> int:
     return 0
 
 
+TRUST = ("disable-content-trust", "", "bool", True, "Skip image verification")
+ONE_PLATFORM = '{} the given {}. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")'
 _CHANGE = ("change", "c", "list", (), "Apply Dockerfile instruction to the created image")
 COMMANDS = {
     "pull": Command(
@@ -337,6 +339,7 @@ COMMANDS = {
         pull,
         (
             ("all-tags", "a", "bool", False, "Download all tagged images in the repository"),
+            TRUST,
             ("platform", "", "string", "", "Set platform if server is multi-platform capable"),
             ("quiet", "q", "bool", False, "Suppress verbose output"),
         ),
@@ -350,6 +353,7 @@ COMMANDS = {
         push,
         (
             ("all-tags", "a", "bool", False, "Push all tags of an image to the repository"),
+            ("disable-content-trust", "", "bool", True, "Skip image signing"),
             (
                 "platform",
                 "",
@@ -372,6 +376,14 @@ COMMANDS = {
         (
             ("force", "f", "bool", False, "Force removal of the image"),
             ("no-prune", "", "bool", False, "Do not delete untagged parents"),
+            (
+                "platform",
+                "",
+                "list",
+                (),
+                'Remove only the given platform variant. Formatted as "os[/arch[/variant]]" (e.g., '
+                '"linux/amd64")',
+            ),
         ),
         least=1,
         aliases=("image rm", "image remove", "rmi"),
@@ -384,25 +396,14 @@ COMMANDS = {
         most=2,
         aliases=("image tag", "tag"),
     ),
-    "history": Command(
-        "[OPTIONS] IMAGE",
-        "Show the history of an image",
-        history,
-        (
-            FORMAT,
-            ("human", "H", "bool", True, "Print sizes and dates in human readable format"),
-            ("no-trunc", "", "bool", False, "Don't truncate output"),
-            ("quiet", "q", "bool", False, "Only show image IDs"),
-        ),
-        least=1,
-        most=1,
-        aliases=("image history", "history"),
-    ),
     "save": Command(
         "[OPTIONS] IMAGE [IMAGE...]",
         "Save one or more images to a tar archive (streamed to STDOUT by default)",
         save,
-        (("output", "o", "string", "", "Write to a file, instead of STDOUT"),),
+        (
+            ("output", "o", "string", "", "Write to a file, instead of STDOUT"),
+            ("platform", "", "string", "", ONE_PLATFORM.format("Save only", "platform variant")),
+        ),
         least=1,
         aliases=("image save", "save"),
     ),
@@ -412,6 +413,7 @@ COMMANDS = {
         load,
         (
             ("input", "i", "string", "", "Read from tar archive file, instead of STDIN"),
+            ("platform", "", "string", "", ONE_PLATFORM.format("Load only", "platform variant")),
             ("quiet", "q", "bool", False, "Suppress the load output"),
         ),
         most=0,

@@ -9,6 +9,7 @@ from skiff.cli import human
 from skiff.cli.filters import FILTER, KINDS, wire
 from skiff.cli.flags import Command
 from skiff.cli.table import FORMAT, Listing, render
+from skiff.errors import InvalidParameter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,11 +29,24 @@ def images(session: Session, asked: Parsed) -> int:
     filters = wire(asked["filter"])
     if asked.args:
         filters.setdefault("reference", []).append(asked.args[0])
+    if asked["tree"]:
+        return _tree(session, asked, filters)
     form = asked["format"] or session.config().format("images")
     found = session.engine().images(all=asked["all"], filters=filters)
     shown = listing(truncate=not asked["no-trunc"], digests=asked["digests"], now=time.time())
     items = rows(found, digests=asked["digests"] or ".Digest" in form)
     sys.stdout.write(render(shown, items, form=form, quiet=asked["quiet"]))
+    return 0
+
+
+def _tree(session: Session, asked: Parsed, filters: dict[str, list[str]]) -> int:
+    """Raises InvalidParameter."""
+    from skiff.cli import image_tree
+
+    for name in ("quiet", "no-trunc", "digests", "format"):
+        if name in asked.changed:
+            raise InvalidParameter(f"--{name} is not yet supported with --tree")
+    image_tree.show(session.engine().images(all=asked["all"], filters=filters))
     return 0
 
 
@@ -112,6 +126,7 @@ COMMANDS = {
             FORMAT,
             ("no-trunc", "", "bool", False, "Don't truncate output"),
             ("quiet", "q", "bool", False, "Only show image IDs"),
+            ("tree", "", "bool", False, "List multi-platform images as a tree (EXPERIMENTAL)"),
         ),
         most=1,
         kinds=KINDS,

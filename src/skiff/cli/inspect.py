@@ -125,6 +125,10 @@ def inspect_any(session: Session, asked: Parsed) -> int:
     return show(session, asked.args, asked["format"], find)
 
 
+PLATFORM = """Inspect a specific platform of the multi-platform image.
+If the image or the server is not multi-platform capable, the command will error out if the platform does \
+not match.
+'os[/arch[/variant]]': Explicit platform (eg. linux/amd64)"""
 KINDS_OF_OBJECTS = ("container", "image", "network", "volume")
 ELSEWHERE = ("config", "node", "plugin", "secret", "service", "task")
 
@@ -135,7 +139,10 @@ def inspect_container(session: Session, asked: Parsed) -> int:
 
 
 def inspect_image(session: Session, asked: Parsed) -> int:
-    return show(session, asked.args, asked["format"], session.engine().image)
+    from skiff.cli.image import described
+
+    engine, platform = session.engine(), described(asked["platform"])
+    return show(session, asked.args, asked["format"], lambda name: engine.image(name, platform=platform))
 
 
 def inspect_volume(session: Session, asked: Parsed) -> int:
@@ -172,7 +179,7 @@ COMMANDS = {
         "[OPTIONS] IMAGE [IMAGE...]",
         "Display detailed information on one or more images",
         inspect_image,
-        (FORMAT_ONE,),
+        (FORMAT_ONE, ("platform", "", "string", "", PLATFORM)),
         least=1,
     ),
     "volume inspect": Command(

@@ -80,7 +80,7 @@ CANONICAL: dict[str, tuple[str, tuple[str, ...]]] = {
     "push": ("image", ("push", "image push")),
     "rmi": ("image", ("rmi", "image rm", "image remove")),
     "tag": ("image", ("tag", "image tag")),
-    "history": ("image", ("history", "image history")),
+    "history": ("image_history", ("history", "image history")),
     "save": ("image", ("save", "image save")),
     "load": ("image", ("load", "image load")),
     "import": ("image", ("import", "image import")),
@@ -283,12 +283,17 @@ def _help(path: str) -> int:
 def _unknown(words: list[str]) -> int:
     first = words[0]
     if first in GROUPS:
-        if len(words) == 1 or words[1] in ("--help", "-h") or "--help" in words:
+        if words[1:2] in (["--help"], ["-h"]) or "--help" in words:
             return _help(first)
+        if len(words) == 1:  # nothing was asked for: that is not an answer on stdout
+            from skiff.cli.help import group
+
+            sys.stderr.write(group(first))
+            return 0
         if words[1].startswith("-"):
             kind = "unknown flag" if words[1].startswith("--") else "unknown shorthand flag"
             shown = words[1] if words[1].startswith("--") else f"{words[1][1]!r} in {words[1]}"
-            return _usage_error(f"{kind}: {shown}", f"skiff {first} COMMAND", f"skiff {first}", code=125)
+            return _usage_error(f"{kind}: {shown}", f"skiff {first}", f"skiff {first}", code=125)
         unknown = f"{first} {words[1]}"
     else:
         unknown = first
@@ -298,7 +303,7 @@ def _unknown(words: list[str]) -> int:
     if near:
         message += f"Did you mean this?{hint}\n\n"
     if first in GROUPS:
-        message += f"Usage:  skiff {first} COMMAND\n\nRun 'skiff {first} --help' for more information"
+        message += f"Usage:  skiff {first}\n\nRun 'skiff {first} --help' for more information"
     else:
         message += "Run 'skiff --help' for more information"
     print(message, file=sys.stderr)

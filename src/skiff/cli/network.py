@@ -73,6 +73,8 @@ def create(session: Session, asked: Parsed) -> int:
     }
     if asked["config-from"]:
         body["ConfigFrom"] = {"Network": asked["config-from"]}
+    if asked["ingress"]:
+        body["Ingress"] = True
     for flag, name in (("ipv4", "EnableIPv4"), ("ipv6", "EnableIPv6")):
         if flag in asked.changed:
             body[name] = asked[flag]
@@ -93,8 +95,8 @@ def pools(
 
     try:
         nets = [ip_network(subnet, strict=False) for subnet in subnets]
-    except ValueError as error:
-        raise InvalidParameter(f"invalid subnet: {error}") from None
+    except ValueError:
+        return [{"Subnet": subnet} for subnet in subnets]  # the engine has the words for it
     made: list[Json] = [{"Subnet": subnet} for subnet in subnets]
     for place, net in enumerate(nets):
         if any(net.version == other.version and net.overlaps(other) for other in nets[:place]):
@@ -219,6 +221,7 @@ COMMANDS = {
             ("driver", "d", "string", "bridge", "Driver to manage the Network"),
             ("egress", "", "string", "", "Where packets of its containers may go, as with run --egress"),
             ("gateway", "", "csv", (), "IPv4 or IPv6 Gateway for the master subnet"),
+            ("ingress", "", "bool", False, "Create swarm routing-mesh network"),
             ("internal", "", "bool", False, "Restrict external access to the network"),
             ("ip-range", "", "csv", (), "Allocate container ip from a sub-range"),
             ("ipam-driver", "", "string", "default", "IP Address Management Driver"),

@@ -302,9 +302,16 @@ class EngineClient:
         asked = {"Listen": listen, "ReadOnly": read_only, "Htpasswd": htpasswd}
         return self.connection.request("POST", "/skiff/registry", json=asked).lines()
 
-    def remove_image(self, name: str, *, force: bool = False, prune: bool = True) -> list[Json]:
-        """[{"Untagged"} | {"Deleted"}, …]."""
-        return self.delete(f"/images/{quote(name, b'/:@')}", force=force or None, noprune=not prune or None)
+    def remove_image(
+        self, name: str, *, force: bool = False, prune: bool = True, platforms: list[str] | None = None
+    ) -> list[Json]:
+        """[{"Untagged"} | {"Deleted"}, …]. platforms: JSON of OCI platforms."""
+        return self.delete(
+            f"/images/{quote(name, b'/:@')}",
+            force=force or None,
+            noprune=not prune or None,
+            platforms=platforms or None,
+        )
 
     def tag_image(self, name: str, repository: str, tag: str) -> None:
         self.post(f"/images/{quote(name, b'/:@')}/tag", repo=repository, tag=tag or None)

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import posix
 
-from skiff.client import json_text
 from skiff.client.endpoint import DEFAULT_HOST, Endpoint, TlsFiles
 from skiff.errors import InvalidParameter, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from typing import Any, Protocol
 
     from skiff.client.config_file import ConfigFile
@@ -35,12 +34,16 @@ def target(flags: Flags, env: Callable[[str], str], config: Callable[[], ConfigF
         raise InvalidParameter("conflicting options: cannot specify both --host and --context")
     if hosts:
         return Endpoint(hosts[0], tls=tls_files(flags, env, config))
-    if not context:
-        if host := env("SKIFF_HOST") or env("DOCKER_HOST"):
-            return Endpoint(host, tls=tls_files(flags, env, config))
-        context = env("DOCKER_CONTEXT") or config().current_context
-    if context and context != "default":
+    context = active_context(flags, env, config)
+    if context != "default":
         return _of_context(config().folder, context)
+    return default_context(flags, env, config)
+
+
+def default_context(flags: Flags, env: Callable[[str], str], config: Callable[[], ConfigFile]) -> Endpoint:
+    """What the environment says, when no context does."""
+    if host := env("SKIFF_HOST") or env("DOCKER_HOST"):
+        return Endpoint(host, tls=tls_files(flags, env, config))
     return Endpoint(DEFAULT_HOST, is_default=True)
 
 
@@ -62,42 +65,24 @@ def tls_files(flags: Flags, env: Callable[[str], str], config: Callable[[], Conf
     )
 
 
-def contexts(folder: str) -> Mapping[str, tuple[str, dict[str, Any]]]:
-    """Name → (the store's id of it, its meta.json)."""
-    found = {}
-    try:
-        ids = posix.listdir(f"{folder}/contexts/meta")
-    except OSError:
-        return {}
-    for id in sorted(ids):
-        path = f"{folder}/contexts/meta/{id}/meta.json"
-        try:
-            with open(path, "rb") as file:
-                meta = json_text.decode(file.read())
-            found[str(meta["Name"])] = (id, meta)
-        except FileNotFoundError:
-            continue
-        except (ValueError, KeyError, TypeError) as error:
-            raise InvalidParameter(f"{path}: malformed context: {error}") from error
-    return found
+def active_context(flags: Flags, env: Callable[[str], str], config: Callable[[], ConfigFile]) -> str:
+    """The name of the context in force; "default" where a host is chosen, or nothing."""
+    if flags["host"]:
+        return "default"
+    if flags["context"]:
+        return str(flags["context"])
+    if env("SKIFF_HOST") or env("DOCKER_HOST"):
+        return "default"
+    return env("DOCKER_CONTEXT") or config().current_context or "default"
 
 
 def _of_context(folder: str, name: str) -> Endpoint:
-    found = contexts(folder)
-    if name not in found:
-        raise NotFound(
-            f'Failed to initialize: unable to resolve docker endpoint: context "{name}": context not found: '
-            f"no such name in {folder}/contexts/meta"
-        )
-    id, meta = found[name]
-    docker = (meta.get("Endpoints") or {}).get("docker") or {}
-    certificates = f"{folder}/contexts/tls/{id}/docker"
-    tls = None
-    skip = bool(docker.get("SkipTLSVerify"))
-    if skip or _exists(certificates):
-        paths = [f"{certificates}/{file}" for file in ("ca.pem", "cert.pem", "key.pem")]
-        tls = TlsFiles(*(path if _exists(path) else "" for path in paths), verify=not skip)
-    return Endpoint(docker.get("Host") or DEFAULT_HOST, tls=tls)
+    from skiff.client.contexts import Store
+
+    try:
+        return Store(folder).endpoint(name)
+    except NotFound as error:
+        raise NotFound(f"Failed to initialize: unable to resolve docker endpoint: {error}") from None
 
 
 def _exists(path: str) -> bool:

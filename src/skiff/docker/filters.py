@@ -67,11 +67,11 @@ def parse(text: str | None, accepted: Iterable[str]) -> Filters:
     try:
         raw = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
-        raise InvalidParameter(f"invalid filter: {error}") from None
+        raise InvalidParameter("invalid filter") from error
     if raw is None:
         return Filters()
     if not isinstance(raw, dict):
-        raise InvalidParameter("invalid filter: expected a JSON object")
+        raise InvalidParameter("invalid filter")
     known = set(accepted)
     fields: dict[str, tuple[str, ...]] = {}
     for name, values in raw.items():

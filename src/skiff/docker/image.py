@@ -3,6 +3,8 @@
 Engine API 1.51: ImageSummary, ImageInspect, ImageDeleteResponseItem, HistoryResponseItem.
 """
 
+from typing import Any
+
 from msgspec import UNSET, UnsetType, field
 
 from skiff.docker.container import ContainerConfig
@@ -53,11 +55,9 @@ class ImageInspect(Wire, frozen=True):
     parent: str = ""
     comment: str = ""
     created: str | UnsetType = UNSET
-    container: str | UnsetType = UNSET  # before API 1.45
     container_config: ContainerConfig | UnsetType = UNSET  # before API 1.45
     docker_version: str = ""
     author: str = ""
-    config: ContainerConfig | None = None
     architecture: str = ""
     variant: str | UnsetType = UNSET
     os: str = ""
@@ -67,6 +67,7 @@ class ImageInspect(Wire, frozen=True):
     graph_driver: GraphDriverData = GraphDriverData()
     root_fs: RootFS = field(name="RootFS", default=RootFS())
     metadata: ImageMetadata = ImageMetadata()
+    config: ContainerConfig | dict[str, Any] | None = None
     referrers: tuple[Descriptor, ...] | UnsetType = UNSET  # ours: what says something about its manifest
 
 

@@ -68,8 +68,14 @@ def parse(text: str, host: Platform) -> Platform:
     platform := os | architecture | os "/" architecture ["/" variant]
     """
     parts = text.split("/")
-    if not 1 <= len(parts) <= 3 or not all(_PART.fullmatch(part) for part in parts):
-        raise InvalidParameter(f'"{text}": invalid platform: expected os[/architecture[/variant]]')
+    for part in parts:
+        if not _PART.fullmatch(part):
+            raise InvalidParameter(
+                f'"{part}" is an invalid component of "{text}": platform specifier component must match '
+                f'"^{_PART.pattern}$": invalid argument'
+            )
+    if len(parts) > 3:
+        raise InvalidParameter(f'"{text}": cannot parse platform specifier: invalid argument')
     match parts:
         case [one] if one.lower() in _OPERATING_SYSTEMS or one.lower() == "macos":
             return normalise(Platform(architecture=host.architecture, os=one, variant=host.variant))

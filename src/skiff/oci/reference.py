@@ -49,7 +49,7 @@ class Reference(NamedTuple):
         if self.domain != DEFAULT_DOMAIN:
             return self.name
         rest = self.path.removeprefix(OFFICIAL)
-        return rest if "/" not in rest and not _looks_like_domain(rest) else self.path
+        return rest if "/" not in rest else self.path
 
     @property
     def familiar(self) -> str:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skiff.cli import container_list, image, image_list, info, network, usage, volume
+from skiff.cli import container_list, image_history, image_list, info, network, usage, volume
 from skiff.cli.table import FormatError, Listing, aligned, render
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -49,7 +49,7 @@ def test_images() -> None:
 
 
 def test_history() -> None:
-    listing = image.history_listing(human_readable=True, truncate=True, now=NOW)
+    listing = image_history.history_listing(human_readable=True, truncate=True, now=NOW)
     assert render(listing, reply("history")) == printed("history")
 
 

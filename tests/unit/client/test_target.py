@@ -9,6 +9,7 @@ import pytest
 from skiff.cli.flags import parse_flags
 from skiff.cli.main import GLOBAL_FLAGS
 from skiff.client.config_file import ConfigFile, config_folder
+from skiff.client.contexts import Store
 from skiff.client.credentials import auth_header, credentials, registry_of
 from skiff.client.endpoint import DEFAULT_SOCKET, Endpoint
 from skiff.client.target import target
@@ -18,7 +19,7 @@ from skiff.paths import RunPaths
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    meta = tmp_path / "contexts/meta/abc"
+    meta = Path(Store(str(tmp_path)).meta_path("far"))
     meta.mkdir(parents=True)
     (meta / "meta.json").write_text(
         json.dumps({"Name": "far", "Endpoints": {"docker": {"Host": "tcp://far:1"}}})

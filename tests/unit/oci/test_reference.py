@@ -25,6 +25,7 @@ SHA = "sha256:" + "ab" * 32
         (f"alpine@{SHA}", f"docker.io/library/alpine@{SHA}", f"alpine@{SHA}"),
         (f"alpine:1@{SHA}", f"docker.io/library/alpine:1@{SHA}", f"alpine:1@{SHA}"),
         ("a__b/c-d--e_f.g", "docker.io/a__b/c-d--e_f.g", "a__b/c-d--e_f.g"),
+        ("my.app:1", "docker.io/library/my.app:1", "my.app:1"),
         ("docker.io/library/a/b", "docker.io/library/a/b", "library/a/b"),
     ],
 )

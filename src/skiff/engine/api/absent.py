@@ -6,7 +6,7 @@ from aiohttp import web
 
 from skiff.engine.api.app import Handler, Route, get, json, post, put
 from skiff.engine.api.call import Call
-from skiff.errors import NotFound, NotImplementedHere, Unavailable
+from skiff.errors import InvalidParameter, NotFound, NotImplementedHere, Unavailable
 
 NOT_A_MANAGER = (
     'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node '
@@ -15,8 +15,8 @@ NOT_A_MANAGER = (
 
 SWARM = (
     ("GET", "/swarm"),
-    ("POST", "/swarm/update"),
     ("GET", "/swarm/unlockkey"),
+    ("POST", "/swarm/unlock"),
     ("GET", "/nodes"),
     ("GET", "/nodes/{id}"),
     ("DELETE", "/nodes/{id}"),
@@ -46,7 +46,6 @@ SWARM = (
 NOT_BUILT = (
     ("POST", "/swarm/init", "swarm"),
     ("POST", "/swarm/join", "swarm"),
-    ("POST", "/swarm/unlock", "swarm"),
     ("POST", "/plugins/pull", "plugins"),
     ("POST", "/plugins/create", "plugins"),
     ("GET", "/plugins/privileges", "plugins"),
@@ -75,12 +74,21 @@ class AbsentRoutes:
         for method, pattern, what in NOT_BUILT:
             yield Route(method, pattern, _refusal(what), True)
         yield get("/plugins", self.no_plugins)
+        yield post("/swarm/update", self.update_swarm)
         yield post("/swarm/leave", self.not_in_a_swarm)
         yield put("/volumes/{name}", self.no_cluster_volume)
         for method, pattern in PLUGIN_ACTS:
             yield Route(method, pattern, self.no_such_plugin, True)
 
     async def not_a_manager(self, call: Call) -> web.Response:
+        raise Unavailable(NOT_A_MANAGER)
+
+    async def update_swarm(self, call: Call) -> web.Response:
+        version = call.text("version")
+        if not (version.isascii() and version.isdigit()):
+            raise InvalidParameter(
+                f"invalid swarm version '{version}': strconv.ParseUint: parsing \"{version}\": invalid syntax"
+            )
         raise Unavailable(NOT_A_MANAGER)
 
     async def not_in_a_swarm(self, call: Call) -> web.Response:

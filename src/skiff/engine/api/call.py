@@ -60,14 +60,22 @@ class Call:
     def instant(self, name: str, now_ns: int) -> int | None:
         """A query parameter as nanoseconds since the epoch, None when it is absent. InvalidParameter."""
         value = self.text(name)
-        return units.parse_time(value, now_ns) if value else None
+        try:
+            return units.parse_time(value, now_ns) if value else None
+        except InvalidParameter:
+            raise InvalidParameter(f'strconv.ParseInt: parsing "{value}": invalid syntax') from None
 
     def window(self) -> tuple[int, int]:
         """(rows, columns) of a resize. InvalidParameter."""
-        rows, columns = self.number("h", 0) or 0, self.number("w", 0) or 0
-        if not (0 <= rows <= 65535 and 0 <= columns <= 65535):
-            raise InvalidParameter(f"invalid window size {rows}x{columns}: expected 0–65535")
-        return rows, columns
+        return self._side("h", "height"), self._side("w", "width")
+
+    def _side(self, name: str, what: str) -> int:
+        value = self.text(name)
+        if not (value.isascii() and value.isdigit()):
+            raise InvalidParameter(f'invalid resize {what} "{value}": invalid syntax')
+        if len(value) > 9 or int(value) > 65535:
+            raise InvalidParameter(f'invalid resize {what} "{value}": value out of range')
+        return int(value)
 
     async def body(self, kind: type[T], *, required: bool = True) -> T | None:
         """The JSON body as a value of `kind`; None when it is empty and not required."""
@@ -87,11 +95,9 @@ class Call:
         return wire.decode(raw, kind)
 
     async def json(self, kind: type[T]) -> T:
-        """The JSON body, which must be there."""
-        value = await self.body(kind)
-        if value is None:
-            raise InvalidParameter("invalid JSON: got null")
-        return value
+        """The JSON body. One that is not there means an empty object, as in Docker."""
+        value = await self.body(kind, required=False)
+        return wire.decode(b"{}", kind) if value is None else value
 
 
 def encode(value: Any) -> bytes:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, get_args
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from skiff.docker import filters
 from skiff.docker.container import ContainerCreate, ContainerUpdate
@@ -17,6 +18,10 @@ from skiff.engine.containers.views import LIST_FILTERS
 from skiff.errors import InvalidParameter
 
 PRUNE_FILTERS = ("label", "label!", "until")
+MAC_DEPRECATED = (
+    "The container-wide MacAddress field is now deprecated. "
+    "It should be specified in EndpointsConfig instead."
+)
 
 
 class ContainerRoutes:
@@ -43,13 +48,18 @@ class ContainerRoutes:
 
     async def create(self, call: Call) -> web.Response:
         # Docker tells an absent configuration from one with empty fields.
-        raw: Any = await call.json(dict[str, Any])
+        raw: Any = await call.body(dict[str, Any]) or {}
         if not raw.keys() - {"HostConfig", "NetworkingConfig"}:
             raise InvalidParameter("config cannot be empty in order to create a container")
         wish = convert(raw, ContainerCreate)
+        if call.version < (1, 40) and not wish.host_config.ipc_mode:
+            # The daemon's default is private; older clients were promised this one.
+            wish = replace(wish, host_config=replace(wish.host_config, ipc_mode="shareable"))
         made = await self.containers.creation.create(
             wish, name=call.text("name"), platform=call.text("platform")
         )
+        if call.version >= (1, 44) and wish.mac_address:
+            made = replace(made, warnings=(*made.warnings, MAC_DEPRECATED))
         return json(made, 201)
 
     async def list(self, call: Call) -> web.Response:

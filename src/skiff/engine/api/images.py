@@ -10,10 +10,11 @@ from skiff.engine.api import streaming, views
 from skiff.engine.api.app import Route, delete, empty, get, json, post
 from skiff.engine.api.call import Call
 from skiff.engine.api.registry_auth import from_header
-from skiff.engine.images import progress
+from skiff.engine.images import download, progress
 from skiff.engine.images.progress import Progress
 from skiff.engine.images.service import LIST_FILTERS, PRUNE_FILTERS, Images
-from skiff.errors import InvalidParameter, NotImplementedHere, SkiffError
+from skiff.engine.storage.uploads import Body
+from skiff.errors import InvalidParameter, SkiffError
 from skiff.oci import platform
 
 
@@ -46,10 +47,12 @@ class ImageRoutes:
         return json([views.image_summary(image, call.version) for image in found])
 
     async def inspect(self, call: Call) -> web.Response:
+        await self.images.require(call["name"], _described(call.text("platform")))
         agent = call.request.headers.get("User-Agent", "")
         return json(views.image(await self.images.inspect(call["name"]), call.version, agent))
 
     async def history(self, call: Call) -> web.Response:
+        await self.images.require(call["name"], _described(call.text("platform")))
         return json(await self.images.history(call["name"]))
 
     async def create(self, call: Call) -> web.StreamResponse:
@@ -61,22 +64,25 @@ class ImageRoutes:
                 credentials=from_header(call.request.headers.get("X-Registry-Auth", "")),
             )
         elif call.text("fromSrc") == "-":
-            return await self._import(call)
+            async with streaming.upload(call.request) as archive:
+                return await self._import(call, archive)
+        elif url := call.text("fromSrc"):
+            async with contextlib.aclosing(download.pieces(url)) as downloaded:
+                return await self._import(call, downloaded)
         else:
-            raise NotImplementedHere("skiff does not import from a URL: send the archive with fromSrc=-")
+            raise InvalidParameter("expected fromImage, or fromSrc with a URL or -")
         return await streaming.lines(call.request, _told(work))
 
-    async def _import(self, call: Call) -> web.StreamResponse:
-        async with streaming.upload(call.request) as archive:
-            work = self.images.import_tar(
-                archive,
-                reference=call.text("repo"),
-                tag=call.text("tag"),
-                message=call.text("message"),
-                changes=call.texts("changes"),
-                platform=self._platform(call),
-            )
-            return await streaming.lines(call.request, _told(work))
+    async def _import(self, call: Call, archive: Body) -> web.StreamResponse:
+        work = self.images.import_tar(
+            archive,
+            reference=call.text("repo"),
+            tag=call.text("tag"),
+            message=call.text("message"),
+            changes=call.texts("changes"),
+            platform=self._platform(call),
+        )
+        return await streaming.lines(call.request, _told(work))
 
     async def load(self, call: Call) -> web.StreamResponse:
         async with streaming.upload(call.request) as archive:
@@ -90,6 +96,8 @@ class ImageRoutes:
         return empty(201)
 
     async def remove(self, call: Call) -> web.Response:
+        for text in call.texts("platforms"):
+            await self.images.require(call["name"], _described(text))
         done = await self.images.remove(
             call["name"], force=call.flag("force"), prune_parents=not call.flag("noprune")
         )
@@ -115,13 +123,19 @@ class ImageRoutes:
         return await streaming.lines(call.request, _told(work))
 
     def _platform(self, call: Call) -> platform.Platform | None:
+        """`linux/arm64`; as JSON where newer clients load an image."""
         text = call.text("platform")
+        if text.startswith("{"):
+            return _described(text)
         return platform.parse(text, self.host) if text else None
 
 
 def _described(text: str) -> platform.Platform | None:
     """The platform that JSON of an OCI platform describes. InvalidParameter."""
-    return wire.decode(text.encode(), platform.Platform) if text else None
+    try:
+        return wire.decode(text.encode(), platform.Platform) if text else None
+    except InvalidParameter as error:
+        raise InvalidParameter(f"failed to parse platform: {error}") from None
 
 
 async def _told(work: AsyncGenerator[Progress, None], *, begun: bool = False) -> AsyncIterator[bytes]:

@@ -13,12 +13,14 @@ from skiff.docker.network import (
     NetworkCreateResponse,
     NetworkDisconnect,
 )
+from skiff.engine.api.absent import NOT_A_MANAGER
 from skiff.engine.api.app import Route, delete, get, json, post
 from skiff.engine.api.call import Call
 from skiff.engine.containers.record import Records
 from skiff.engine.containers.sandboxes import check_connectable, owner
 from skiff.engine.networks import views
 from skiff.engine.networks.service import Networks
+from skiff.errors import NotFound, Unavailable
 
 FILTERS: Final = ("dangling", "driver", "id", "label", "name", "scope", "type")
 PRUNE_FILTERS: Final = ("label", "label!", "until")
@@ -47,7 +49,10 @@ class NetworkRoutes:
         return json(views.inspect(self.networks.records, self.networks.find(call["id"])))
 
     async def create(self, call: Call) -> web.Response:
-        network = self.networks.create(await call.json(NetworkCreate))
+        wish = await call.json(NetworkCreate)
+        if wish.driver == "overlay":
+            raise Unavailable(NOT_A_MANAGER)
+        network = self.networks.create(wish)
         return json(NetworkCreateResponse(id=network.id), status=201)
 
     async def remove(self, call: Call) -> web.Response:
@@ -66,7 +71,16 @@ class NetworkRoutes:
         await self.networks.connect(call["id"], owner(container), settings)
         return web.Response(status=200)
 
+    def _check_endpoint(self, container: str) -> None:
+        """With force, Docker looks for an endpoint and not for a container. NotFound."""
+        try:
+            self.containers.find(container)
+        except NotFound:
+            raise NotFound(f"endpoint {container} not found") from None
+
     async def disconnect(self, call: Call) -> web.Response:
         wish = await call.json(NetworkDisconnect)
+        if wish.force:
+            self._check_endpoint(wish.container)
         await self.networks.disconnect(call["id"], owner(self.containers.find(wish.container)))
         return web.Response(status=200)

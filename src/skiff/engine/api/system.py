@@ -58,7 +58,9 @@ class SystemRoutes:
         now = time.time_ns()
         since, until = call.instant("since", now), call.instant("until", now)
         if since is not None and until is not None and since > until:
-            raise InvalidParameter("`since` time cannot be after `until` time")
+            raise InvalidParameter(
+                f"`since` time ({call.text('since')}) cannot be after `until` time ({call.text('until')})"
+            )
 
         async def lines() -> AsyncIterator[bytes]:
             async for happened in self.bus.subscribe(asked, since_ns=since, until_ns=until):

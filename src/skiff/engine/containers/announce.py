@@ -20,11 +20,11 @@ class Announcer:
             "name": container.name,
             **attributes,
         }
-        self._publish(
-            Event(
-                type="container",
-                action=action,
-                actor=Actor(container.id, everything),
-                time_ns=time.time_ns(),
-            )
-        )
+        self._tell(action, Actor(container.id, everything))
+
+    def pruned(self, freed: int) -> None:
+        """freed: bytes."""
+        self._tell("prune", Actor("", {"reclaimed": str(freed)}))
+
+    def _tell(self, action: str, actor: Actor) -> None:
+        self._publish(Event(type="container", action=action, actor=actor, time_ns=time.time_ns()))

@@ -64,7 +64,6 @@ class Creation:
 
         NotFound (image), Conflict (name), InvalidParameter. Engine API, ContainerCreate.
         """
-        bare = merge.check_name(name) if name else ""
         asked = wish.host_config
         if wish.runtime and not asked.runtime:
             asked = replace(asked, runtime=wish.runtime)
@@ -77,12 +76,15 @@ class Creation:
         warnings = limits.check(host, self.machine)
         if wish.stop_signal:
             signal_number(wish.stop_signal)
+        if not wish.image:
+            raise InvalidParameter("no command specified")
         image = await self.images.resolve(wish.image)
-        _check_platform(image, platform)
+        _check_platform(wish.image, image, platform)
         config = merge.merged(wish, image.config.run)
         merge.check_config(config)
         host = self._with_ids(host)
         id = ContainerID(self.next_id())
+        bare = merge.check_name(name) if name else ""
         if not bare:
             bare = naming.name(lambda taken: self.records.holder(taken) is not None)
         with self.records.reserved(bare, id):
@@ -195,7 +197,7 @@ class Creation:
         return replace(host, **changes) if changes else host
 
 
-def _check_platform(image: Image, platform: str) -> None:
+def _check_platform(name: str, image: Image, platform: str) -> None:
     """NotFound when another one is asked for than the image is of."""
     if not platform:
         return
@@ -203,8 +205,8 @@ def _check_platform(image: Image, platform: str) -> None:
     has = image.config.platform
     if (asked.os, asked.architecture) != (has.os, has.architecture):
         raise NotFound(
-            f"image with reference {image.name} was found but does not provide the specified platform "
-            f"({platform})"
+            f"image with reference {name} was found but its platform ({has}) does not match the "
+            f"specified platform ({asked})"
         )
 
 

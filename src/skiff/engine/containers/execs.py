@@ -71,28 +71,33 @@ class Execs:
         id = secrets.token_hex(32)
         self._execs[id] = Exec(id=id, container=container.id, wish=wish)
         self._forget_old()
-        self.announce(container, "exec_create: " + " ".join(wish.cmd), execID=id)
+        self.announce(container, f"exec_create: {_shown(wish)}", execID=id)
         return id
 
-    def check(self, id: str) -> None:
-        """NotFound `No such exec instance: x`, Conflict (it ran)."""
+    def check(self, id: str, size: tuple[int, ...] | None = None) -> oci.Process:
+        """What would run, in a terminal of that size, before any answer is begun.
+
+        NotFound `No such exec instance: x`, Conflict (it ran), InvalidParameter (no such user).
+        """
         found = self._get(id)
         if found.running or found.code is not None:
             raise Conflict(f"Error: Exec command {id} has already run")
-        _require_ready(self.records.get(found.container))
+        container = self.records.get(found.container)
+        _require_ready(container)
+        return self._process(container, found.wish, size or found.wish.console_size)
 
     async def start(self, id: str, wish: ExecStart, stream: socket | None, early: bytes = b"") -> None:
         """Returns once the command runs; the socket goes to the monitor. CannotRun, Conflict, NotFound.
 
         stream: None when detached. early: stdin bytes that came with the request.
         """
-        self.check(id)
+        spec = self.check(id, wish.console_size)
         found = self._get(id)
         asked = found.wish
         container = self.records.get(found.container)
         self._execs[id] = replace(found, running=True)
         here = self._starting[id] = asyncio.Event()
-        self.announce(container, "exec_start: " + " ".join(asked.cmd or ()), execID=id)
+        self.announce(container, f"exec_start: {_shown(asked)}", execID=id)
         request = None
         if stream is not None:
             request = AttachRequest(
@@ -111,7 +116,6 @@ class Execs:
             size=oci.ConsoleSize(*size) if size and len(size) == 2 and all(size) else None,
         )
         try:
-            spec = self._process(container, asked, size)
             process = await self.live.task(container.id).exec(id, spec, stdio, stream=stream, request=request)
         except BaseException as error:
             code = error.exit_code if isinstance(error, CannotRun) else 126
@@ -146,13 +150,14 @@ class Execs:
             self.announce(self.records.get(found.container), "exec_die", execID=id, exitCode=str(code))
 
     async def resize(self, id: str, *, rows: int, columns: int) -> None:
-        self._get(id)
+        found = self._get(id)
         if here := self._starting.get(id):
             await here.wait()  # clients resize as soon as their stream is open
         process = self._processes.get(id)
         if process is None or not self._get(id).running:
             raise Conflict(f"exec {id} is not running")
-        await process.resize(rows, columns)
+        if found.wish.tty:
+            await process.resize(rows, columns)
 
     def inspect(self, id: str) -> ExecInspect:
         found = self._get(id)
@@ -183,8 +188,8 @@ class Execs:
         )
 
     def of_container(self, id: str) -> tuple[str, ...]:
-        """The ids of its execs that run, for inspect."""
-        return tuple(e.id for e in self._execs.values() if e.container == id and e.running)
+        """The ids of its execs that have not ended, for inspect."""
+        return tuple(e.id for e in self._execs.values() if e.container == id and e.code is None)
 
     async def probe(self, id: str, check: Check) -> tuple[int, bytes]:
         """Run a health check: (exit code, output). Cancelled, it is killed."""
@@ -251,4 +256,10 @@ class Execs:
 def _require_ready(container: Container) -> None:
     states.require_running(container.state, container.id)
     if container.state.paused:
-        raise Conflict(f"Container {container.id} is paused, unpause the container before exec")
+        raise Conflict(f"Container {container.name} is paused, unpause the container before exec")
+
+
+def _shown(wish: ExecCreate) -> str:
+    """As Docker writes a command in events: a blank follows its first word, whatever comes then."""
+    first, *rest = wish.cmd or ("",)
+    return f"{first} {' '.join(rest)}"

@@ -24,7 +24,7 @@ def detach_keys(text: str) -> bytes:
             elif letter in _SPECIAL:
                 found.append(_SPECIAL[letter])
             else:
-                raise InvalidParameter(f"Unknown character: '{letter}'")
+                raise InvalidParameter(f"Invalid escape keys ({text}) provided")
         else:
-            raise InvalidParameter(f"Invalid detach keys ({text}) provided")
+            raise InvalidParameter(f"Invalid escape keys ({text}) provided")
     return bytes(found)

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from skiff.docker import units
 from skiff.docker.container import ContainerUpdate, HostConfig, Resources, UpdateResponse
-from skiff.docker.container_view import ContainersPruneReport, WaitResponse
+from skiff.docker.container_view import ContainersPruneReport, WaitError, WaitResponse
 from skiff.docker.filters import Filters
 from skiff.engine.containers import restart, states
 from skiff.engine.containers.announce import Announcer
@@ -127,7 +127,7 @@ class Lifecycle:
         state = states.start_failed(container.state, code=code, error=message)
         container = self.records.put(replace(container, state=state))
         self.attachments.abandon(container.id)
-        response = WaitResponse(status_code=code)
+        response = _exit_of(container)
         self.live.tell_exit(container.id, response)
         self.live.tell_stop(container.id, response)
         if container.host.auto_remove:
@@ -190,15 +190,19 @@ class Lifecycle:
 
     async def kill(self, text: str, *, signal: str = "") -> None:
         """Conflict if it does not run. signal: empty for SIGKILL."""
-        number = signal_number(signal) if signal else int(signals.SIGKILL)
-        container = self.records.find(text)
+        what = f"cannot kill container: {text}"
+        try:
+            container = self.records.find(text)
+            number = signal_number(signal) if signal else int(signals.SIGKILL)
+        except (NotFound, InvalidParameter) as error:
+            raise type(error)(f"{what}: {error}") from None
         id = container.id
-        states.require_running(container.state, id, f"cannot kill container: {text}")
+        states.require_running(container.state, id, what)
         exit = self.live.next_exit(id)
         try:
             async with self.live.locks[id]:
                 container = self.records.get(id)
-                states.require_running(container.state, id, f"cannot kill container: {text}")
+                states.require_running(container.state, id, what)
                 own = signal_number(container.config.stop_signal or "SIGTERM")
                 if number in (signals.SIGKILL, own):
                     self.records.put(replace(container, stopped_by_user=True))
@@ -206,9 +210,7 @@ class Lifecycle:
             if number == signals.SIGKILL:
                 await asyncio.wait_for(asyncio.shield(exit), KILL_PATIENCE)
         except TimeoutError:
-            raise SkiffError(
-                f"cannot kill container: {text}: it did not exit in {KILL_PATIENCE:.0f}s"
-            ) from None
+            raise SkiffError(f"{what}: it did not exit in {KILL_PATIENCE:.0f}s") from None
         finally:
             exit.cancel()
 
@@ -219,6 +221,8 @@ class Lifecycle:
                 await self.stop(id, signal=signal, timeout=timeout)
             except NotModified:
                 pass  # it is down: only the second half is left
+            except InvalidParameter as error:
+                raise InvalidParameter(f"Cannot restart container {text}: {error}") from None
             await self.start(id)
         self.announce(self.records.get(id), "restart")
 
@@ -243,21 +247,25 @@ class Lifecycle:
     async def rename(self, text: str, name: str) -> None:
         if not name:
             raise InvalidParameter("Neither old nor new names may be empty")
-        bare = merge.check_name(name)
         container = self.records.find(text)
+        bare = name.removeprefix("/")
         async with self.live.locks[container.id]:
             container = self.records.get(container.id)
             if container.name == bare:
                 raise InvalidParameter("Renaming a container with the same name as its current name")
-            with self.records.reserved(bare, container.id):
-                renamed = self.records.put(replace(container, name=bare))
+            try:
+                with self.records.reserved(merge.check_name(f"/{bare}"), container.id):
+                    renamed = self.records.put(replace(container, name=bare))
+            except (InvalidParameter, Conflict) as error:
+                raise type(error)(f"Error when allocating new name: {error}") from None
             self.sandboxes.renamed(renamed)
             self.announce(renamed, "rename", oldName=f"/{container.name}")
 
     async def resize(self, text: str, *, rows: int, columns: int) -> None:
         container = self.records.find(text)
         states.require_running(container.state, container.id)
-        await self.live.task(container.id).resize(rows, columns)
+        if container.config.tty:  # without a terminal there is nothing to do, and Docker says so to nobody
+            await self.live.task(container.id).resize(rows, columns)
         self.announce(container, "resize", height=str(rows), width=str(columns))
 
     async def update(self, text: str, wish: ContainerUpdate) -> UpdateResponse:
@@ -290,7 +298,7 @@ class Lifecycle:
             return self.live.next_exit(container.id)
         waiter = self.live.next_down(container.id)
         if not container.state.running:
-            waiter.set_result(WaitResponse(status_code=container.state.exit_code))
+            waiter.set_result(_exit_of(container))
         return waiter
 
     async def remove(
@@ -373,6 +381,8 @@ class Lifecycle:
                 continue  # started or removed meanwhile
             deleted.append(container.id)
             freed += size
+        if not dry_run:
+            self.announce.pruned(freed)
         return ContainersPruneReport(containers_deleted=tuple(deleted) or None, space_reclaimed=freed)
 
     def _size(self, id: str) -> int:
@@ -384,11 +394,18 @@ class Lifecycle:
 
 def _not_removable(container: Container) -> str:
     state = container.state
-    prefix = f'cannot remove container "/{container.name}": container is '
+    prefix = f'cannot remove container "{container.name}": container is '
     if state.paused:
         return prefix + "paused and must be unpaused first"
     what = "restarting" if state.restarting else "running"
     return f"{prefix}{what}: stop the container before removing or force remove"
+
+
+def _exit_of(container: Container) -> WaitResponse:
+    """How it ended, and why it did not even begin."""
+    state = container.state
+    error = WaitError(message=state.error) if state.error else UNSET
+    return WaitResponse(status_code=state.exit_code, error=error)
 
 
 def _as_docker_says(error: Exception) -> SkiffError:

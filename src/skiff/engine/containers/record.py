@@ -72,6 +72,8 @@ class Records:
             return matches[0]
         if matches:
             raise InvalidParameter(f"Multiple IDs found with provided prefix: {text}")
+        if not text:
+            raise InvalidParameter('invalid name or ID supplied: ""')
         raise NotFound(f"No such container: {text}")
 
     def get(self, id: str) -> Container:

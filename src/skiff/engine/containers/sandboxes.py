@@ -224,6 +224,8 @@ class NetworkSandboxes:
     def ports(self, container: Container) -> tuple[PortSummary, ...]:
         """Published ports first bound first listed, then those only exposed."""
         exposed = self._plain.ports(container)
+        if not container.state.running:
+            return ()
         published = self._published(container)
         bound = {(p.container_port, p.protocol) for p in published}
         return (
@@ -315,7 +317,10 @@ def owner(container: Container) -> Owner:
         settings = {mode: first or EndpointSettings(), **settings}
     mine = settings[mode]
     if mode == "bridge" and mine.aliases:
-        raise InvalidParameter("network-scoped aliases are only supported for user-defined networks")
+        raise InvalidParameter(
+            "invalid config for network bridge: invalid endpoint settings:\n"
+            "network-scoped alias is supported only for containers in user defined networks"
+        )
     if config.mac_address and not mine.mac_address:
         mine = replace(mine, mac_address=config.mac_address)
     if host.links and mode != "bridge":

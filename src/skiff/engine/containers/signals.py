@@ -13,7 +13,7 @@ def signal_number(text: str) -> int:
         number = int(text[:4])
         if 1 <= number <= LAST:
             return number
-        raise InvalidParameter(f"invalid signal: {text}")
+        raise InvalidParameter(f"the linux daemon does not support signal {text}")
     name = text.upper().removeprefix("SIG")
     for base in ("RTMIN", "RTMAX"):
         if name.startswith(base) and len(name) > len(base):

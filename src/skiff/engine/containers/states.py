@@ -80,7 +80,7 @@ def no_longer_restarting(state: State) -> State:
 def paused(state: State, id: str) -> State:
     require_running(state, id)
     if state.paused:
-        raise Conflict(f"container {id} is already paused")
+        raise Conflict(f"Container {id} is already paused")
     return replace(state, status="paused", paused=True)
 
 

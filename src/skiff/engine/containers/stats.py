@@ -107,10 +107,10 @@ def _pids(figures: dict[str, str]) -> Document:
     if "pids.current" not in figures:
         return {}
     limit = figures.get("pids.max", "max").strip()
-    return {
-        "current": _number(figures["pids.current"]),
-        "limit": 2**64 - 1 if limit == "max" else _number(limit),
-    }
+    found: Document = {"current": _number(figures["pids.current"])}
+    if limit != "max":
+        found["limit"] = _number(limit)
+    return found
 
 
 def _cpu(figures: dict[str, str], *, unified: bool) -> Document:
@@ -155,12 +155,13 @@ def _memory(figures: dict[str, str], *, unified: bool) -> Document:
         limit = _number(figures.get("memory.max", ""))
         return {"usage": usage, "stats": stats, "limit": limit or _total_memory()}
     limit = _number(figures.get("memory.limit_in_bytes", ""))
+    failures = _number(figures.get("memory.failcnt", ""))
     return {
         "usage": _number(figures.get("memory.usage_in_bytes", "")),
         "max_usage": _number(figures.get("memory.max_usage_in_bytes", "")),
         "stats": stats,
-        "failcnt": _number(figures.get("memory.failcnt", "")),
         "limit": min(limit or _total_memory(), _total_memory()),
+        **({"failcnt": failures} if failures else {}),
     }
 
 
@@ -175,7 +176,7 @@ def _no_blkio() -> Document:
 
 
 def _blkio(figures: dict[str, str], *, unified: bool) -> Document:
-    found = _no_blkio()
+    found: Document = {name: [] for name in _no_blkio()}
     if unified:
         entries = []
         for line in figures.get("io.stat", "").splitlines():

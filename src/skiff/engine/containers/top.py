@@ -24,8 +24,9 @@ class Top:
         states.require_running(container.state, container.id)
         pids = {str(pid) for pid in await self.live.task(container.id).processes()}
         output = await _ps(ps_args or "-ef")
+        found = table(output, pids)
         self.announce(container, "top")
-        return table(output, pids)
+        return found
 
 
 async def _ps(arguments: str) -> str:
@@ -44,7 +45,8 @@ async def _ps(arguments: str) -> str:
         raise InvalidParameter(f"ps: {error}") from None
     output, complaint = await process.communicate()
     if process.returncode:
-        raise InvalidParameter(f"ps: {complaint.decode('utf-8', 'replace').strip()}")
+        said = complaint.decode("utf-8", "replace").strip().partition("\n")[0]
+        raise InvalidParameter(f"ps: {said}")
     return output.decode("utf-8", "replace")
 
 

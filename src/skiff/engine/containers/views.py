@@ -24,6 +24,7 @@ from skiff.docker.container_view import (
 )
 from skiff.docker.filters import Filters
 from skiff.docker.image import GraphDriverData
+from skiff.docker.network import EndpointSettings
 from skiff.engine.containers.networking import Sandboxes
 from skiff.engine.containers.record import Container, Records
 from skiff.engine.execution import defaults
@@ -49,6 +50,7 @@ LIST_FILTERS = (
     "status",
     "volume",
 )
+HEALTH = ("none", "starting", "healthy", "unhealthy")
 STATUSES = ("created", "dead", "exited", "paused", "removing", "restarting", "running")
 
 Ancestors = Callable[[str], set[str]]
@@ -91,7 +93,7 @@ class Views:
         """NotFound. size: count the bytes too (slow)."""
         container = self.records.find(text)
         directory = self.data.container(container.id)
-        started = container.was_started or container.state.started_at != NEVER
+        started = container.was_started or container.state.started_at != NEVER or bool(container.state.error)
         logged = container.host.log_config.type == "json-file"
         sizes: tuple[int | UnsetType, int | UnsetType] = (UNSET, UNSET)
         if size:
@@ -118,8 +120,15 @@ class Views:
             size_root_fs=sizes[1],
             mounts=tuple(plan.point() for plan in container.mounts if not plan.hidden),
             config=container.config,
-            network_settings=self.sandboxes.settings(container),
+            network_settings=replace(self.sandboxes.settings(container), networks=self._endpoints(container)),
         )
+
+    def _endpoints(self, container: Container) -> dict[str, EndpointSettings]:
+        """Which network a name means is shown once it has been looked up for a start."""
+        found = self.sandboxes.endpoints(container)
+        if container.was_started:
+            return found
+        return {name: replace(endpoint, network_id="") for name, endpoint in found.items()}
 
     def _host(self, container: Container) -> HostConfig:
         host = container.host
@@ -167,7 +176,7 @@ class Views:
         rows = []
         for container in selected:
             own, total = await asyncio.to_thread(self._sizes, container)
-            summary = replace(self._summary(container, now), size_rw=own, size_root_fs=total)
+            summary = replace(self._summary(container, now), size_rw=own or UNSET, size_root_fs=total)
             rows.append(Raw(self._encode(summary)))
         return rows
 
@@ -203,7 +212,7 @@ class Views:
             host_config=SummaryHostConfig(
                 network_mode=container.host.network_mode, annotations=container.host.annotations or UNSET
             ),
-            network_settings=SummaryNetworkSettings(networks=self.sandboxes.endpoints(container)),
+            network_settings=SummaryNetworkSettings(networks=self._endpoints(container)),
             mounts=tuple(plan.point() for plan in container.mounts if not plan.hidden),
         )
 
@@ -212,12 +221,12 @@ class Views:
         before = self._created(filters.values("before"), min)
         since = self._created(filters.values("since"), max)
         images = self._images(filters.values("ancestor"))
-        everything = all or bool(wanted) or before is not None or since is not None
+        everything = all or bool(wanted)
         exits = _exit_codes(filters.values("exited"))
         found = []
         for container in self.records:
             state = container.state
-            if not everything and not exits and not state.running:
+            if not everything and not state.running:
                 continue
             if wanted and state.status not in wanted:
                 continue
@@ -243,12 +252,12 @@ class Views:
             and filters.starts("id", container.id)
             and filters.labels(container.config.labels)
             and filters.exact("health", health)
-            and filters.exact("isolation", container.host.isolation)
+            and filters.exact("isolation", container.host.isolation or "default")
             and not filters.boolean("is-task", False)
             and self._on_network(container, filters.values("network"))
             and _has_volume(container, filters.values("volume"))
-            and _has_port(container.config.exposed_ports or {}, filters.values("expose"))
-            and _has_port(container.host.port_bindings or {}, filters.values("publish"))
+            and _has_port("expose", container.config.exposed_ports or {}, filters)
+            and _has_port("publish", container.host.port_bindings or {}, filters)
         )
 
     def _on_network(self, container: Container, wanted: tuple[str, ...]) -> bool:
@@ -274,15 +283,26 @@ def _statuses(filters: Filters) -> tuple[str, ...]:
     wanted = filters.values("status")
     for value in wanted:
         if value not in STATUSES:
-            raise InvalidParameter(f"invalid filter 'status={value}'")
+            raise InvalidParameter(
+                f"invalid filter 'status={value}': invalid value for state ({value}): "
+                "must be one of created, running, paused, restarting, removing, exited, dead"
+            )
+    for value in filters.values("health"):
+        if value not in HEALTH:
+            raise InvalidParameter(
+                f"invalid filter 'health={value}': invalid value for health ({value}): "
+                f"must be one of {', '.join(HEALTH)}"
+            )
     return wanted
 
 
 def _exit_codes(values: tuple[str, ...]) -> set[int]:
-    try:
-        return {int(value) for value in values}
-    except ValueError:
-        raise InvalidParameter(f"invalid filter 'exited={values[0]}'") from None
+    for value in values:
+        if not value.removeprefix("-").isdecimal():
+            raise InvalidParameter(
+                f"invalid filter 'exited={value}': strconv.Atoi: parsing \"{value}\": invalid syntax"
+            )
+    return {int(value) for value in values}
 
 
 def _has_volume(container: Container, wanted: tuple[str, ...]) -> bool:
@@ -291,8 +311,9 @@ def _has_volume(container: Container, wanted: tuple[str, ...]) -> bool:
     )
 
 
-def _has_port(ports: Iterable[str], wanted: tuple[str, ...]) -> bool:
-    """wanted: `80`, `80/udp`, `8000-8080/tcp`."""
+def _has_port(name: str, ports: Iterable[str], filters: Filters) -> bool:
+    """Values: `80`, `80/udp`, `8000-8080/tcp`."""
+    wanted = filters.values(name)
     if not wanted:
         return True
     asked: set[str] = set()
@@ -300,7 +321,10 @@ def _has_port(ports: Iterable[str], wanted: tuple[str, ...]) -> bool:
         numbers, _, protocol = value.partition("/")
         first, _, last = numbers.partition("-")
         if not first.isdigit() or (last and not last.isdigit()) or int(last or first) > 65535:
-            raise InvalidParameter(f"invalid port '{value}'")
+            raise InvalidParameter(
+                f"error while looking up for {name} {value}: strconv.ParseUint: parsing "
+                f'"{value}": invalid syntax'
+            )
         asked |= {f"{number}/{protocol or 'tcp'}" for number in range(int(first), int(last or first) + 1)}
     return any((port if "/" in port else f"{port}/tcp") in asked for port in ports)
 

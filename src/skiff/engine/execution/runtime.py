@@ -198,7 +198,7 @@ def failure(error: StepError, *, doing: str = "create") -> SkiffError:
 
     doing: `create` for a container's own command, `exec` for a further process.
     """
-    if error.step != "exec":
+    if error.step not in ("exec", "chdir"):
         return RuntimeFailure(f"{error.step}: {error.text}", step=error.step, errno=error.errno)
     where = (
         "OCI runtime exec failed: exec failed: unable to start container process: "

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from skiff.engine.images.assemble import Assembler
 from skiff.engine.images.names import Names
+from skiff.engine.images.record import Publish
 from skiff.engine.storage import tarwriter
 from skiff.engine.storage.content import ContentStore
 from skiff.engine.storage.leases import Leases
@@ -23,11 +24,14 @@ from skiff.oci.reference import Reference
 
 
 class Deriver:
-    def __init__(self, names: Names, content: ContentStore, leases: Leases, assembler: Assembler) -> None:
+    def __init__(
+        self, names: Names, content: ContentStore, leases: Leases, assembler: Assembler, publish: Publish
+    ) -> None:
         self._names = names
         self._content = content
         self._leases = leases
         self._assembler = assembler
+        self._publish = publish
 
     async def derive(
         self,
@@ -67,7 +71,9 @@ class Deriver:
                 config=run,
                 history=(*base.steps, step),
             )
-            return await self._assembler.image(config, layers, names=names, parent=parent)
+            id = await self._assembler.image(config, layers, names=names, parent=parent)
+        self._publish("create", id, {"name": id})
+        return id
 
     def _config(self, id: ImageID) -> ImageConfig:
         with self._content.open(Digest(id)) as blob:

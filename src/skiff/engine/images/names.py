@@ -171,9 +171,9 @@ class Names:
         """Repositories known to hold that blob, the latest first."""
         return self._origins.get(blob, ())
 
-    def layer_in(self, diff_id: DiffID) -> LayerRow | None:
-        """A layer of that content that has its bytes here, in whatever blob."""
-        for row in self._images.values():
+    def layer_in(self, diff_id: DiffID, others: Iterable[ImageRow] = ()) -> LayerRow | None:
+        """A layer of that content that has its bytes here. others: images to look in, too."""
+        for row in (*self._images.values(), *others):
             for layer in row.layers:
                 if layer.diff_id == diff_id and layer.blob:
                     return layer

@@ -7,7 +7,7 @@ layers; a later pull goes on from there.
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -44,6 +44,8 @@ _DEPRECATED = (
 
 
 class Puller:
+    """others: images beside those of names whose blobs are here."""
+
     def __init__(
         self,
         names: Names,
@@ -52,6 +54,7 @@ class Puller:
         leases: Leases,
         unpacker: Unpacker,
         host: Platform,
+        others: Callable[[], Iterable[ImageRow]],
         at_once: int = AT_ONCE,
     ) -> None:
         self._names = names
@@ -60,6 +63,7 @@ class Puller:
         self._leases = leases
         self._unpacker = unpacker
         self._host = host
+        self._others = others
         self._fetcher = Fetcher(content, at_once=at_once)
 
     async def pull(
@@ -164,10 +168,12 @@ class Puller:
             if not self._unpacker.is_committed(chain):
                 emit(layer("Pulling fs layer", _short(one.digest)))
         done = [asyncio.get_running_loop().create_future() for _ in chains]
-        rows = await _all(
+        sizes = await _all(
             self._layer(source, number, chains, diff_ids[number], found.layers[number], done, emit)
             for number in range(len(chains))
         )
+        rows = [self._row(*one) for one in zip(chains, diff_ids, sizes, found.layers, strict=True)]
+        lease.add(*(row.blob for row in rows if row.blob))
         id = ImageID(found.config.digest)
         return ImageRow(id, tuple(rows), datetime.now(UTC), tagged=datetime.now(UTC))
 
@@ -187,7 +193,8 @@ class Puller:
         blob: Descriptor,
         done: Sequence["asyncio.Future[None]"],
         emit: Emit,
-    ) -> LayerRow:
+    ) -> int:
+        """Its unpacked size in bytes, once it is in its place."""
         chain, parent = chains[number], chains[number - 1] if number else None
         async with self._unpacker.turn(chain, _listener(emit, _short(blob.digest))) as tell:
             if self._unpacker.is_committed(chain):
@@ -210,9 +217,12 @@ class Puller:
                 await self._unpacker.commit(draft, chain, parent)
                 tell("Pull complete")
         done[number].set_result(None)
+        return size
+
+    def _row(self, chain: ChainID, diff_id: DiffID, size: int, blob: Descriptor) -> LayerRow:
         if self._fetcher.holds(blob):
             return LayerRow(chain, diff_id, size, blob.digest, blob.media_type, blob.size)
-        twin = self._names.layer_in(diff_id)  # the same layer, differently compressed
+        twin = self._names.layer_in(diff_id, self._others())  # the same layer, differently compressed
         if twin is not None:
             return LayerRow(chain, diff_id, size, twin.blob, twin.media_type, twin.blob_size)
         return LayerRow(chain, diff_id, size, None, blob.media_type, blob.size)
@@ -232,7 +242,7 @@ def _unheard(status: str, current: int = 0, total: int = 0) -> None:
     """The config is small: Docker says nothing of it either."""
 
 
-async def _all(works: Iterable[Coroutine[Any, Any, LayerRow]]) -> list[LayerRow]:
+async def _all(works: Iterable[Coroutine[Any, Any, int]]) -> list[int]:
     """Their results; when one fails the others are cancelled and its own error is raised."""
     try:
         async with asyncio.TaskGroup() as group:

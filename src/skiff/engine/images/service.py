@@ -5,13 +5,13 @@ Puller, Loader, Remover.
 """
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from msgspec.structs import replace
 
+from skiff.docker import glob
 from skiff.docker.filters import Filters
 from skiff.docker.image import (
     DeleteResponse,
@@ -54,7 +54,7 @@ from skiff.errors import Conflict, InvalidParameter, NotFound
 from skiff.oci.digest import Digest, ImageID
 from skiff.oci.image import ImageConfig
 from skiff.oci.image import parse as parse_config
-from skiff.oci.platform import Platform
+from skiff.oci.platform import Platform, normalise
 from skiff.oci.reference import Reference, parse
 
 LIST_FILTERS = ("dangling", "label", "label!", "before", "since", "reference", "until")
@@ -94,13 +94,15 @@ class Images:
         self._publish = publish
         self._configs: dict[ImageID, ImageConfig] = {}
         self._unpacker = Unpacker(layers, snapshots)
-        self._puller = Puller(self._names, registries, content, leases, self._unpacker, platform, downloads)
-        self.assembler = Assembler(self._names, content, leases, self._unpacker, platform)
-        self.deriver = Deriver(self._names, content, leases, self.assembler)
-        self.saver = Saver(self._names, content, snapshots, leases)
         self.kept = KeptImages(
             Bin(MemoryState(), keeping=False) if bin is None else bin, self._names, state, publish
         )
+        self._puller = Puller(
+            self._names, registries, content, leases, self._unpacker, platform, self.kept.images, downloads
+        )
+        self.assembler = Assembler(self._names, content, leases, self._unpacker, platform)
+        self.deriver = Deriver(self._names, content, leases, self.assembler, publish)
+        self.saver = Saver(self._names, content, snapshots, leases)
         self._shelf = shelf = Shelf(state)
         shelf.settle(blob.digest for blob in content.walk())
         packer = Packer(self._names, content, snapshots, self.kept.images, shelf.needed)
@@ -143,6 +145,17 @@ class Images:
             chain=row.chain,
             name=reference.familiar if reference else id,
         )
+
+    async def require(self, name: str, wanted: Platform | None) -> None:
+        """NotFound unless the image called so runs on that platform; None: any will do."""
+        if wanted is None:
+            return
+        has = (await self.resolve(name)).config.platform
+        if normalise(has) != normalise(wanted):
+            raise NotFound(
+                f"image with reference {name} was found but its platform ({has}) does not match the "
+                f"specified platform ({wanted})"
+            )
 
     def config(self, id: ImageID) -> ImageConfig:
         """The config of an image that is here. NotFound."""
@@ -191,7 +204,9 @@ class Images:
                 digests = [one for one in digests if _matches(one, patterns)]
                 if not tags and not digests:
                     continue
-            found.append(views.summary(row, config, tags, digests, shared=shared, users=-1))
+            found.append(
+                views.summary(row, config, tags, digests, shared=shared, users=len(self._in_use(row.id)))
+            )
         return sorted(found, key=lambda one: (-one.created, one.id))
 
     async def inspect(self, name: str) -> ImageInspect:
@@ -314,6 +329,7 @@ class Images:
         with self.kept.act():
             done, freed = await self._remover.prune(ids)
         self._forget_configs()
+        self._publish("prune", "", {"reclaimed": str(freed)})
         return ImagesPruneReport(images_deleted=tuple(done) or None, space_reclaimed=freed)
 
     # -- the ways in
@@ -469,12 +485,10 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
     repository = name.partition("@")[0]
     if ":" in repository.rpartition("/")[2]:
         repository = repository.rpartition(":")[0]
-    return any(_glob(pattern).fullmatch(text) for pattern in patterns for text in (name, repository))
-
-
-def _glob(pattern: str) -> re.Pattern[str]:
-    parts = re.split(r"(\*|\?)", pattern)
-    return re.compile("".join({"*": "[^/]*", "?": "[^/]"}.get(part, re.escape(part)) for part in parts))
+    try:
+        return any(glob.matches(pattern, text) for pattern in patterns for text in (name, repository))
+    except InvalidParameter:
+        raise InvalidParameter("syntax error in pattern") from None
 
 
 def _until(text: str) -> datetime:

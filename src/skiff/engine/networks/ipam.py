@@ -99,15 +99,21 @@ def complete(subnet: str, gateway: str = "", ip_range: str = "", auxiliary: Iter
     if ip_range:
         within = parse_subnet(ip_range)
         if within.version != net.version or not _inside(within, net):
-            raise InvalidParameter(f"no matching subnet for range {ip_range}")
+            raise _outside(f"ip-range {ip_range}", subnet, "ip-range")
     door = parse_address(gateway.partition("/")[0], "gateway") if gateway else first_host(net)
     if door not in net:
-        raise InvalidParameter(f"no matching subnet for gateway {gateway}")
+        raise _outside(f"gateway {gateway}", subnet)
     reserved = tuple(parse_address(text, "auxiliary") for text in auxiliary)
     for address in reserved:
         if address not in net:
-            raise InvalidParameter(f"no matching subnet for aux-address {address}")
+            raise _outside(f"auxiliary address {address}", subnet)
     return Range(net, door, within, reserved)
+
+
+def _outside(what: str, subnet: str, missing: str = "this address") -> InvalidParameter:
+    return InvalidParameter(
+        f"invalid network config:\ninvalid {what}: parent subnet {subnet} doesn't contain {missing}"
+    )
 
 
 def _inside(inner: Network, outer: Network) -> bool:

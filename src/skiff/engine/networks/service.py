@@ -33,6 +33,7 @@ from skiff.engine.storage.removed import Bin
 from skiff.errors import Conflict, Forbidden, InvalidParameter, NotFound, NotImplementedHere
 
 NOUN: Final = "network"
+PRUNED: Final = Actor("", {"reclaimed": "0"})
 BUILT_IN_DRIVERS: Final = ("host", "null")  # namespaces of their own kind: nothing to make
 
 
@@ -226,9 +227,11 @@ class Networks:
         if not wish.name.strip():
             raise InvalidParameter("invalid name: name is empty")
         if wish.name in PREDEFINED or wish.name in ("default", "container"):
-            raise Forbidden(f"operation is not permitted on predefined {wish.name} network")
-        if wish.scope == "swarm" or wish.ingress:
+            raise Forbidden(f"operation is not permitted on predefined {wish.name} network ")
+        if wish.scope == "swarm":
             raise Forbidden("cannot create a swarm scoped network when swarm is not active")
+        if wish.ingress:
+            raise Forbidden("Ingress network can only be global scope network")
         configuration.check(wish)
         if wish.enable_ipv4 is False and not wish.enable_ipv6:
             raise InvalidParameter("IPv4 or IPv6 must be enabled")
@@ -249,7 +252,9 @@ class Networks:
         for config in asked.config or ():
             if not config.subnet:
                 if config.gateway or config.ip_range or config.auxiliary_addresses:
-                    raise InvalidParameter("invalid network config: subnet is missing")
+                    raise InvalidParameter(
+                        "invalid network config:\ninvalid subnet : invalid CIDR block notation"
+                    )
                 continue
             check_host_bits(config.subnet)
             scope = complete(
@@ -326,21 +331,22 @@ class Networks:
             return self._prune(filters, dry_run)
 
     def _prune(self, filters: Filters | None, dry_run: bool) -> Sequence[str]:
+        now = self._now()
+        until = [parse_time(text, now) for text in filters.values("until")] if filters is not None else []
         gone: list[str] = []
         for network in self.all():
             if network.name in PREDEFINED or network.config_only or self.records.on_network(network.id):
                 continue
-            if filters is not None and not self._prunable(network, filters):
+            if filters is not None and not filters.labels(network.labels):
+                continue
+            if any(network.created_ns >= at for at in until):
                 continue
             if not dry_run:
                 self.remove(network.id)
             gone.append(network.name)
+        if not dry_run:
+            self._publish(Event(type="network", action="prune", actor=PRUNED, time_ns=now))
         return gone
-
-    def _prunable(self, network: Network, filters: Filters) -> bool:
-        now = self._now()
-        until = [parse_time(text, now) for text in filters.values("until")]
-        return filters.labels(network.labels) and all(network.created_ns < at for at in until)
 
     # -- endpoints --------------------------------------------------------------------------------------
 
@@ -382,12 +388,12 @@ class Networks:
         """Conflict when it is connected already. The interface appears at once in a running container."""
         network = self.find(text)
         if network.name == "none":
-            raise Forbidden(
+            raise InvalidParameter(
                 "container cannot be connected to multiple networks with one of the networks in private "
                 "(none) mode"
             )
         if network.name == "host":
-            raise Forbidden(
+            raise InvalidParameter(
                 f"cannot connect container to {network.name} network - "
                 f"container must be created in {network.name} network mode"
             )

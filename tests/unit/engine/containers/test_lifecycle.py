@@ -119,7 +119,7 @@ async def test_pause_and_unpause(room: Room) -> None:
 async def test_remove_wants_it_stopped_or_force(room: Room) -> None:
     id = await room.run("sleep", "100", name="web")
     with pytest.raises(
-        Conflict, match='cannot remove container "/web": container is running: stop the container'
+        Conflict, match='cannot remove container "web": container is running: stop the container'
     ):
         await room.life.remove(id)
     removed = room.life.wait(id, "removed")

@@ -54,9 +54,18 @@ def test_unique_local_pools_differ_by_engine() -> None:
     ("arguments", "message"),
     [
         (("10.0.0.0",), "invalid subnet 10.0.0.0"),
-        (("10.0.0.0/8", "11.0.0.1"), "no matching subnet for gateway 11.0.0.1"),
-        (("10.0.0.0/24", "", "10.0.1.0/25"), "no matching subnet for range 10.0.1.0/25"),
-        (("10.0.0.0/24", "", "", ("10.9.9.9",)), "no matching subnet for aux-address 10.9.9.9"),
+        (
+            ("10.0.0.0/8", "11.0.0.1"),
+            "invalid gateway 11.0.0.1: parent subnet 10.0.0.0/8 doesn't contain this address",
+        ),
+        (
+            ("10.0.0.0/24", "", "10.0.1.0/25"),
+            "invalid ip-range 10.0.1.0/25: parent subnet 10.0.0.0/24 doesn't contain",
+        ),
+        (
+            ("10.0.0.0/24", "", "", ("10.9.9.9",)),
+            "invalid auxiliary address 10.9.9.9: parent subnet 10.0.0.0/24",
+        ),
         (("10.0.0.0/24", "nonsense"), "invalid gateway address nonsense"),
     ],
 )

@@ -11,6 +11,7 @@ from skiff.errors import InvalidParameter
 from skiff.oci import runtime as oci
 
 LEAST_MEMORY = 6 << 20  # bytes; Docker refuses less
+MOST_PROCESSORS = 8192  # NR_CPUS of the largest kernels
 MILLISECOND_US = 1000
 SECOND_US = 1_000_000
 PERIOD_US = 100_000
@@ -140,6 +141,10 @@ def _check_cpuset(what: str, short: str, wanted: str, available: str) -> None:
         raise InvalidParameter(
             f"Invalid value {wanted} for cpuset {short}: invalid format: {wanted}"
         ) from None
+    if max(asked, default=0) > MOST_PROCESSORS:
+        raise InvalidParameter(
+            f"Invalid value {wanted} for cpuset {short}: value of out range, maximum is {MOST_PROCESSORS}"
+        )
     if not asked <= number_list(available):
         raise InvalidParameter(
             f"Requested {what} are not available - requested {wanted}, available: {available}"

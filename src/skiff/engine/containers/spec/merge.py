@@ -13,6 +13,7 @@ from skiff.errors import InvalidParameter
 from skiff.oci.image import Healthcheck, RunConfig
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+_MAC = re.compile(r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}")
 _PORT = re.compile(r"\d{1,5}(-\d{1,5})?(/\w+)?")
 LEAST_SPAN_NS = 1_000_000
 
@@ -21,7 +22,7 @@ def check_name(name: str) -> str:
     """Without its leading slash. InvalidParameter."""
     bare = name.removeprefix("/")
     if not _NAME.fullmatch(bare):
-        raise InvalidParameter(f"Invalid container name ({bare}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+        raise InvalidParameter(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
     return bare
 
 
@@ -76,8 +77,9 @@ def merged(wish: ContainerConfig, image: RunConfig) -> ContainerConfig:
 
 
 def _healthcheck(wish: HealthConfig | UnsetType, image: Healthcheck | None) -> HealthConfig | UnsetType:
-    if image is None:
+    if image is None and not wish:
         return wish
+    image = image or Healthcheck()
     theirs = HealthConfig(
         test=image.test or UNSET,
         interval=image.interval or UNSET,
@@ -134,14 +136,12 @@ def with_defaults(host: HostConfig, settings: ContainerSettings) -> HostConfig:
         host,
         log_config=LogConfig(type=driver, config=options),
         network_mode="bridge" if mode in ("", "default") else mode,
-        port_bindings=host.port_bindings or {},
         restart_policy=RestartPolicy(
             name=host.restart_policy.name or "no",
             maximum_retry_count=host.restart_policy.maximum_retry_count,
         ),
-        dns=host.dns or (),
-        dns_options=host.dns_options or (),
-        dns_search=host.dns_search or (),
+        security_opt=_security_options(host),
+        memory_swap=2 * host.memory if host.memory > 0 and not host.memory_swap else host.memory_swap,
         cgroupns_mode=host.cgroupns_mode or settings.cgroupns_mode,
         ipc_mode=host.ipc_mode or settings.ipc_mode,
         shm_size=host.shm_size or settings.shm_size,
@@ -149,14 +149,13 @@ def with_defaults(host: HostConfig, settings: ContainerSettings) -> HostConfig:
         pids_limit=None if host.pids_limit == 0 else host.pids_limit,
         oom_kill_disable=host.oom_kill_disable or False,
         masked_paths=masked,
-        blkio_weight_device=host.blkio_weight_device or (),
-        blkio_device_read_bps=host.blkio_device_read_bps or (),
-        blkio_device_write_bps=host.blkio_device_write_bps or (),
-        blkio_device_read_iops=host.blkio_device_read_iops or (),
-        blkio_device_write_iops=host.blkio_device_write_iops or (),
-        devices=host.devices or (),
-        ulimits=host.ulimits or (),
     )
+
+
+def _security_options(host: HostConfig) -> tuple[str, ...] | None:
+    """Who shares the host's processes or IPC has no label of its own."""
+    shares = host.privileged or "host" in (host.pid_mode, host.ipc_mode)
+    return ("label=disable",) if shares and host.security_opt is None else host.security_opt
 
 
 def check_host(config: ContainerConfig, host: HostConfig, settings: ContainerSettings) -> None:
@@ -176,6 +175,10 @@ def check_host(config: ContainerConfig, host: HostConfig, settings: ContainerSet
         raise InvalidParameter(f"unknown or invalid runtime name: {host.runtime}")
     _check_modes(host)
     _check_conflicts(config, host)
+    if config.mac_address and not _MAC.fullmatch(config.mac_address):
+        raise InvalidParameter(
+            f"invalid config for network {host.network_mode}: invalid MAC address {config.mac_address}"
+        )
     security.normal_capabilities("CapAdd", host.cap_add)
     security.normal_capabilities("CapDrop", host.cap_drop)
     security.security_options(host.security_opt)
@@ -228,6 +231,11 @@ def _check_conflicts(config: ContainerConfig, host: HostConfig) -> None:
             raise InvalidParameter("conflicting options: custom host-to-IP mapping and the network mode")
     elif host.network_mode.startswith("container:"):
         raise InvalidParameter("Invalid network mode: invalid container format container:<name|id>")
+    if host.network_mode == "host" and host.links:
+        raise InvalidParameter(
+            "conflicting options: host type networking can't be used with links. "
+            "This would result in undefined behavior"
+        )
     if host.uts_mode == "host" and (config.hostname or config.domainname):
         raise InvalidParameter("conflicting options: hostname and the UTS mode")
 
@@ -237,8 +245,15 @@ def _check_ports(host: HostConfig) -> None:
         if not _PORT.fullmatch(port):
             raise InvalidParameter(f'invalid port specification: "{port.partition("/")[0]}"')
         for binding in bindings or ():
-            if binding.host_port and not _PORT.fullmatch(binding.host_port):
+            if binding.host_port and not _is_port(binding.host_port):
                 raise InvalidParameter(f'invalid port specification: "{binding.host_port}"')
+
+
+def _is_port(text: str) -> bool:
+    """A number, or a range of them."""
+    return bool(_PORT.fullmatch(text)) and all(
+        int(number) <= 65535 for number in text.partition("/")[0].split("-")
+    )
 
 
 def command(config: ContainerConfig) -> tuple[str, ...]:
