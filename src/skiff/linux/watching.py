@@ -48,13 +48,17 @@ Tell = Callable[[Step], None]
 
 
 class Target(NamedTuple):
-    """What is watched: owner.attribute. paths: positions of descriptors among its arguments."""
+    """What is watched: owner.attribute. paths: positions of descriptors among its arguments.
+
+    also: asked before the call, of the object that a method belongs to; its answer is one more argument.
+    """
 
     owner: Any
     attribute: str
     name: str
     paths: tuple[int, ...] = ()
     method: bool = False
+    also: Callable[[Any], Any] | None = None
 
 
 # system call number → (name, positions of descriptors)
@@ -151,6 +155,8 @@ def _told(target: Target, original: Any, tell: Tell) -> Any:
         if found is None:
             return original(*args, **kwargs)
         pid = getpid()
+        if target.also is not None:
+            found[1].append(target.also(args[0]))
         if target.name == "os.execve":
             tell(Step(*found, clock(), clock(), pid))  # it does not come back
         begin = clock()

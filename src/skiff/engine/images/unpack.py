@@ -10,6 +10,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from typing import BinaryIO, NamedTuple, Protocol
 
 from skiff.engine.storage.apply import Draft, Layers, Stored
@@ -100,7 +101,7 @@ class Unpacker:
         """The same in two steps: this one from any thread, before anybody knows where the layer belongs. The
         other step is `finished`, or `forget`. blob: is closed when it is read. stored: as for Layers.extract.
         """
-        return Begun(blob, self._threads.submit(self._extract, blob, stored))
+        return Begun(blob, self._threads.submit(copy_context().run, self._extract, blob, stored))
 
     async def finished(self, begun: Begun, diff_id: DiffID | None, size: int, tell: Listener) -> Draft:
         try:

@@ -187,8 +187,8 @@ def _execve(path: str, words: Any, *_: Any) -> Said:
 
 
 def _netlink(*args: Any) -> Said:
-    messages = [message for message in args if isinstance(message, list)]
-    return Said(*shell_netlink.route(messages))
+    *messages, names = args  # the last: (number, name) of the links there are
+    return Said(*shell_netlink.route([m for m in messages if isinstance(m, list)], dict(names)))
 
 
 def _nft(begin: Any, messages: list[Any], *_: Any) -> Said:

@@ -37,46 +37,46 @@ def _count(many: int, what: str) -> str:
     return f"{many} {what}{'' if many == 1 else 's'}"
 
 
-def route(messages: Iterable[Any]) -> tuple[str, str]:
-    """(title, `ip …; ip …`) of rtnetlink messages that were sent together."""
-    commands = [_ip(kind, bytes.fromhex(body)) for kind, _, body in messages]
+def route(messages: Iterable[Any], names: dict[int, str]) -> tuple[str, str]:
+    """(title, `ip …; ip …`) of rtnetlink messages that were sent together. names: of links, by number."""
+    commands = [_ip(kind, bytes.fromhex(body), names) for kind, _, body in messages]
     shown = [command for command in commands if command]
     many = _count(len(commands), "message")
     return f"netlink: {shown[0].removeprefix('ip ') if len(shown) == 1 else many}", "; ".join(shown)
 
 
-def _device(index: int) -> str:
-    return {1: "lo", 2: "eth0"}.get(index, f"if{index}")
+def _device(index: int, names: dict[int, str]) -> str:
+    return names.get(index, f"if{index}")
 
 
-def _ip(kind: int, body: bytes) -> str:
+def _ip(kind: int, body: bytes, names: dict[int, str]) -> str:
     if kind in (links.RTM_NEWLINK, links.RTM_SETLINK, links.RTM_DELLINK):
         family, _, index, flags, _ = struct.unpack_from("=BxHiII", body)
         found = dict(attributes(body, 16))
         if kind == links.RTM_DELLINK:
-            return f"ip link del dev {_device(index)}"
+            return f"ip link del dev {_device(index, names)}"
         if kind == links.RTM_SETLINK and family == links.AF_BRIDGE:
-            return f"bridge link set dev {_device(index)} …"
-        return _link(index, flags, found)
+            return f"bridge link set dev {_device(index, names)} …"
+        return _link(index, flags, found, names)
     if kind == links.RTM_NEWADDR:
         _, length, _, _, index = struct.unpack_from("=BBBBi", body)
         found = dict(attributes(body, 8))
-        return f"ip addr add {ip_address(found[links.IFA_LOCAL])}/{length} dev {_device(index)}"
+        return f"ip addr add {ip_address(found[links.IFA_LOCAL])}/{length} dev {_device(index, names)}"
     if kind == links.RTM_NEWROUTE:
         _, length = struct.unpack_from("=BB", body)
         found = dict(attributes(body, 12))
         to = f"{ip_address(found[links.RTA_DST])}/{length}" if links.RTA_DST in found else "default"
         via = f" via {ip_address(found[links.RTA_GATEWAY])}" if links.RTA_GATEWAY in found else ""
-        out = f" dev {_device(_number(found[links.RTA_OIF]))}" if links.RTA_OIF in found else ""
+        out = f" dev {_device(_number(found[links.RTA_OIF]), names)}" if links.RTA_OIF in found else ""
         return f"ip route add {to}{via}{out}"
     return ""
 
 
-def _link(index: int, flags: int, found: dict[int, bytes]) -> str:
+def _link(index: int, flags: int, found: dict[int, bytes], names: dict[int, str]) -> str:
     name = _text(found.get(links.IFLA_IFNAME, b""))
     if links.IFLA_LINKINFO not in found:
         rename = f" name {name}" if name else ""
-        return f"ip link set dev {_device(index)}{rename}{' up' if flags & links.IFF_UP else ''}"
+        return f"ip link set dev {_device(index, names)}{rename}{' up' if flags & links.IFF_UP else ''}"
     info = dict(attributes(found[links.IFLA_LINKINFO]))
     kind = _text(info.get(links.IFLA_INFO_KIND, b""))
     words = f"ip link add {name} type {kind}"
@@ -87,7 +87,7 @@ def _link(index: int, flags: int, found: dict[int, bytes]) -> str:
         if links.IFLA_ADDRESS in peer:
             words += f" address {peer[links.IFLA_ADDRESS].hex(':')}"
     if links.IFLA_MASTER in found:
-        words += f" && ip link set {name} master {_device(_number(found[links.IFLA_MASTER]))}"
+        words += f" && ip link set {name} master {_device(_number(found[links.IFLA_MASTER]), names)}"
     if flags & links.IFF_UP:
         words += f" && ip link set {name} up"
     return words

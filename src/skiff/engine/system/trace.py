@@ -23,7 +23,7 @@ from skiff.engine.storage.overlay import OverlaySnapshots
 from skiff.engine.storage.state import SqliteTable
 from skiff.engine.system import shell
 from skiff.errors import InvalidParameter, NotFound
-from skiff.linux import watching
+from skiff.linux import links, watching
 from skiff.linux.netlink import NetlinkSocket
 from skiff.linux.watching import Recorder, Step, Target
 
@@ -32,9 +32,18 @@ KEPT = 16  # traces that nobody has fetched yet
 LONGEST = 50_000  # steps
 _NAME = re.compile(r"[0-9a-f]{8,64}")
 
+
+def _names_of_links(netlink: NetlinkSocket) -> list[tuple[int, str]]:
+    """Messages speak of numbers, people of names; each network namespace has its own."""
+    try:
+        return [(link.number, link.name) for link in links.links(netlink)]
+    except OSError:
+        return []
+
+
 # What of the engine's own work is a step; the name is a key of shell.py.
 ENGINE = (
-    Target(NetlinkSocket, "request", "netlink.request", method=True),
+    Target(NetlinkSocket, "request", "netlink.request", method=True, also=_names_of_links),
     Target(NetlinkSocket, "transaction", "netlink.transaction", method=True),
     Target(SqliteTable, "put", "state.put", method=True),
     Target(SqliteTable, "delete", "state.delete", method=True),

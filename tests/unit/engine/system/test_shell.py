@@ -20,8 +20,15 @@ def step(name: str, *args: Any, begin: int = 0, end: int = 1000, pid: int = 1, e
     return Step(name, list(args), begin, end, pid, error)
 
 
+NAMES = [[1, "lo"], [2, "eth0"], [4, "skiff0"]]
+
+
 def wire(*messages: Message) -> list[Any]:
     return [[message.type, message.flags, message.body.hex()] for message in messages]
+
+
+def route(*messages: Message) -> tuple[Any, ...]:
+    return ("netlink.request", *wire(*messages), NAMES)
 
 
 ID = "d6f5fd6a2f1a" + "0" * 52
@@ -66,32 +73,29 @@ CLONE = struct.pack("=Q", 0x20000000 | 0x20000 | 0x1000).hex()
         (("capset", "", struct.pack("6I", 1, 1, 0, 0, 0, 0).hex()), "capsh --caps=cap_chown+ep"),
         (("keyctl", 1, 0), "keyctl new_session"),
         (("os.execve", "/bin/sh", ["sh", "-c", "it's"], "…"), "exec sh -c 'it'\\''s'"),
-        (("netlink.request", *wire(links.up(1))), "ip link set dev lo up"),
+        (route(links.up(1)), "ip link set dev lo up"),
         (
-            ("netlink.request", *wire(links.address(2, ip_interface("172.17.0.2/16")), links.up(2))),
+            route(links.address(2, ip_interface("172.17.0.2/16")), links.up(2)),
             "ip addr add 172.17.0.2/16 dev eth0; ip link set dev eth0 up",
         ),
         (
-            ("netlink.request", *wire(links.route(None, gateway=IPv4Address("172.17.0.1")))),
+            route(links.route(None, gateway=IPv4Address("172.17.0.1"))),
             "ip route add default via 172.17.0.1",
         ),
         (
-            ("netlink.request", *wire(links.route(ip_network("10.0.0.0/8"), device=3))),
+            route(links.route(ip_network("10.0.0.0/8"), device=3)),
             "ip route add 10.0.0.0/8 dev if3",
         ),
         (
-            ("netlink.request", *wire(links.bridge("skiff0"))),
+            route(links.bridge("skiff0")),
             "ip link add skiff0 type bridge && ip link set skiff0 up",
         ),
         (
-            (
-                "netlink.request",
-                *wire(links.veth("v1", master=4, peer="eth0", peer_netns=9, peer_mac="02:42:00:00:00:01")),
-            ),
+            route(links.veth("v1", master=4, peer="eth0", peer_netns=9, peer_mac="02:42:00:00:00:01")),
             "ip link add v1 type veth peer name eth0 netns PID address 02:42:00:00:00:01 "
-            "&& ip link set v1 master if4 && ip link set v1 up",
+            "&& ip link set v1 master skiff0 && ip link set v1 up",
         ),
-        (("netlink.request", *wire(links.deleted(7))), "ip link del dev if7"),
+        (route(links.deleted(7)), "ip link del dev if7"),
     ],
     ids=lambda value: value if isinstance(value, str) else value[0],
 )
@@ -140,6 +144,7 @@ def test_anything_is_told_somehow(name: str, args: list[Any]) -> None:
 @given(st.lists(st.tuples(st.integers(0, 40), st.just(0), st.binary(max_size=80).map(bytes.hex)), max_size=3))
 def test_netlink_bodies_of_any_shape_are_told_somehow(messages: list[Any]) -> None:
     listed = [list(message) for message in messages]
+    shell.told(step("netlink.request", *listed, NAMES))
     shell.told(step("netlink.request", *listed))
     shell.told(step("netlink.transaction", [], [[10 << 8 | kind, 0, body] for kind, _, body in listed], []))
 
