@@ -227,7 +227,7 @@ def _spelled() -> Iterable[Candidate]:
         about = ABOUT.get(key, "")
         if not about:
             try:
-                about = load(spelling).about
+                about = _first_line(load(spelling).about)
             except NotImplementedHere:
                 continue
         yield spelling, about

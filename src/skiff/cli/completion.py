@@ -138,6 +138,14 @@ def _answer(session: Session, words: list[str]) -> int:
 
 COMMANDS = {
     "completion": Command(
-        "bash|zsh|fish", "Print a completion script for a shell", completion, least=1, interspersed=False
+        "bash|zsh|fish",
+        """Print a completion script for a shell
+
+  source <(skiff completion bash)        # in ~/.bashrc
+  source <(skiff completion zsh)         # in ~/.zshrc, after compinit
+  skiff completion fish | source         # in ~/.config/fish/config.fish""",
+        completion,
+        least=1,
+        interspersed=False,
     )
 }

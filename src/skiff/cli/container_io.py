@@ -170,7 +170,10 @@ COMMANDS = {
     ),
     "top": Command(
         "[CONTAINER [ps OPTIONS]]",
-        "Display the running processes of a container, or what all containers use, live",
+        """Display the running processes of a container, or what all containers use, live
+
+Without a container: a screen of all that run, drawn anew each second, the busiest first.
+Keys: c processor, m memory, p processes, n name; q leaves.""",
         top,
         interspersed=False,
         aliases=("container top", "top"),

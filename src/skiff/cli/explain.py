@@ -146,7 +146,14 @@ def _coloured(session: Session, out: TextIO) -> bool:
 COMMANDS = {
     "explain": Command(
         "[OPTIONS] COMMAND [ARG...]",
-        "Run a command and show what the engine did for it, step by step",
+        """Run a command and show what the engine did for it, step by step
+
+Each namespace, mount, control group write, netlink message, nft element, system call filter, layer and file,
+with its microseconds and the shell command that does the same. The command runs as usual and its exit code
+is ours. `skiff --trace COMMAND` shows the same on stderr.
+
+  skiff explain run --rm --network none busybox true
+  skiff explain --chrome trace.json exec web true     # for https://ui.perfetto.dev""",
         explain,
         (("chrome", "", "string", "", "Also write a trace for chrome://tracing or Perfetto to this file"),),
         least=1,

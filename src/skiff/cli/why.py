@@ -182,7 +182,13 @@ def _columns(out: TextIO) -> int:
 COMMANDS = {
     "why": Command(
         "[OPTIONS] CONTAINER",
-        "Say why a container ended or does not start, and what to do",
+        """Say why a container ended or does not start, and what to do
+
+From its record, its events and the last lines of its log: exit code, signal, memory, a missing or foreign
+program, its health check, who stopped it, what its restart policy makes of it.
+
+  skiff why web
+  skiff why -n 30 web     # more of its last words""",
         run,
         (("tail", "n", "int", 8, "Number of lines of its log to show"),),
         least=1,
