@@ -1,6 +1,7 @@
 """Networks on the real kernel, in a namespace of the test's own: no engine, no process but the test's."""
 
 import asyncio
+import subprocess
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,7 +21,7 @@ from skiff.engine.networks.vlan import SubLinkDriver
 from skiff.engine.storage.state import SqliteState
 from skiff.linux import links
 from skiff.linux.netlink import NetlinkSocket
-from tests.integration.own_network import output_in, python_in
+from tests.integration.own_network import Network, output_in, python_in
 
 SERVE = """
 import socket
@@ -59,6 +60,8 @@ for word in sys.argv[1:]:
     print(ask(name, tcp=how == "tcp"))
 """
 HERE = "/proc/self/ns/net"
+NEAR, NEAR6 = "203.0.113.1", "2001:db8::1"  # this host, as seen from outside
+FAR, FAR6 = "203.0.113.10", "2001:db8::10"
 
 
 class House:
@@ -94,15 +97,25 @@ class House:
     def gateway(self, network: str) -> str:
         return self.networks.find(network).ranges[0].gateway
 
+    def gateway6(self, network: str) -> str:
+        return next(s.gateway for s in self.networks.find(network).ranges if ":" in s.gateway)
+
     async def open(
-        self, name: str, *networks: str, port: str = "", egress: str = "", **settings: object
+        self,
+        name: str,
+        *networks: str,
+        port: str = "",
+        protocol: str = "tcp",
+        host: str = "",
+        egress: str = "",
+        **settings: object,
     ) -> Sandbox:
         endpoint = EndpointSettings(**settings)  # type: ignore[arg-type]
         owner = Owner(
             id=(name.encode().hex() * 64)[:64],
             name=name,
             settings=dict.fromkeys(networks, endpoint),
-            ports={"80/tcp": (PortBinding(host_port=port),)} if port else {},
+            ports={f"80/{protocol}": (PortBinding(host_ip=host, host_port=port),)} if port else {},
             egress=egress,
         )
         self.networks.join(owner)
@@ -132,3 +145,28 @@ async def ask(sandbox: Sandbox | None, address: str, port: int) -> str:
     """The address by which the server knows us, or `no`."""
     where = sandbox.namespace.path if sandbox else HERE
     return await output_in(where, ASK, address, str(port))
+
+
+@asynccontextmanager
+async def outside() -> AsyncIterator[str]:
+    """The path of a network beyond this host, whose way to everything is through it."""
+    network = Network()
+    for words in (
+        ("link", "add", "wide0", "type", "veth", "peer", "name", "wide", "netns", network.path.split("/")[2]),
+        ("addr", "add", f"{NEAR}/24", "dev", "wide0"),
+        ("addr", "add", f"{NEAR6}/64", "dev", "wide0", "nodad"),
+        ("link", "set", "wide0", "up"),
+    ):
+        subprocess.run(["ip", *words], check=True)
+    for words in (
+        ("addr", "add", f"{FAR}/24", "dev", "wide"),
+        ("addr", "add", f"{FAR6}/64", "dev", "wide", "nodad"),
+        ("link", "set", "wide", "up"),
+        ("route", "add", "default", "via", NEAR),
+        ("-6", "route", "add", "default", "via", NEAR6),
+    ):
+        subprocess.run([*network.enter, "ip", *words], check=True)
+    try:
+        yield network.path
+    finally:
+        network.close()

@@ -2,8 +2,6 @@
 
 import json
 import subprocess
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -19,35 +17,12 @@ from skiff.docker.network import (
 from skiff.engine.networks.sandboxes import Sandbox
 from skiff.engine.storage.state import SqliteState
 from skiff.errors import Conflict, Forbidden, InvalidParameter, NotFound, SkiffError
-from tests.integration.house import ASK, House, ask, serving
-from tests.integration.own_network import Network, in_own_network, output_in
+from tests.integration.house import ASK, FAR, House, ask, outside, serving
+from tests.integration.own_network import in_own_network, output_in
 
 pytestmark = pytest.mark.root
 
 MODE4 = "com.docker.network.bridge.gateway_mode_ipv4"
-FAR = "203.0.113.10"
-
-
-@asynccontextmanager
-async def outside() -> AsyncIterator[str]:
-    """The path of a network beyond this host, whose way to everything is through it."""
-    network = Network()
-    for words in (
-        ("link", "add", "wide0", "type", "veth", "peer", "name", "wide", "netns", network.path.split("/")[2]),
-        ("addr", "add", "203.0.113.1/24", "dev", "wide0"),
-        ("link", "set", "wide0", "up"),
-    ):
-        subprocess.run(["ip", *words], check=True)
-    for words in (
-        ("addr", "add", f"{FAR}/24", "dev", "wide"),
-        ("link", "set", "wide", "up"),
-        ("route", "add", "default", "via", "203.0.113.1"),
-    ):
-        subprocess.run([*network.enter, "ip", *words], check=True)
-    try:
-        yield network.path
-    finally:
-        network.close()
 
 
 def shown(sandbox: Sandbox, *words: str) -> Any:

@@ -280,7 +280,7 @@ def test_the_kernel_holds_what_the_records_say_and_nothing_at_the_end() -> None:
         assert len(house.networks.prune()) == 20
         left = [link.name for link in links.links(house.netlink) if link.name.startswith("br-")]
         assert left == []
-        assert len(SETS) == 16
+        assert len(SETS) == 17
 
     in_own_network(scenario)
 

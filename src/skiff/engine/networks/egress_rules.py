@@ -57,6 +57,7 @@ FIRST_ANSWER_SECONDS: Final = 120
 CONNECTION_SECONDS: Final = 3 * 3600  # longer than TCP's keep-alive asks for a sign of life
 DATAGRAM_SECONDS: Final = 180
 REFUSED_SECONDS: Final = 86400
+MOST_NAMED: Final = 262144
 MOST_FLOWS: Final = 262144
 MOST_REFUSED: Final = 16384
 _ARP: Final = struct.pack(">H", 0x0806)
@@ -99,8 +100,8 @@ def _sets() -> tuple[list[Set], list[Set]]:
         ]
         dynamic = SET_TIMEOUT | SET_DYNAMIC
         learned += [
-            Set(f"named{digit}", every, flags=SET_TIMEOUT),
-            Set(f"named{digit}_port", port, flags=SET_TIMEOUT),
+            Set(f"named{digit}", every, flags=SET_TIMEOUT, size=MOST_NAMED),
+            Set(f"named{digit}_port", port, flags=SET_TIMEOUT, size=MOST_NAMED),
             Set(f"flows{digit}", (*port, "inet_service"), flags=dynamic, size=MOST_FLOWS),
             Set(f"refused{digit}", port, flags=dynamic, size=MOST_REFUSED),
         ]

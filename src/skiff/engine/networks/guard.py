@@ -34,6 +34,7 @@ from skiff.linux.nftables import Element, add_elements, delete_elements
 
 log = logging.getLogger(__name__)
 DRAIN_SECONDS: Final = 600.0  # the kernel forgets what it refused a day ago
+MOST_OPENED: Final = 64  # by one answer: whoever gives it may mean us ill
 _PROTOCOL_NAMES: Final = {number: name for name, number in PROTOCOLS.items()} | {1: "icmp", 58: "icmpv6"}
 
 
@@ -97,7 +98,7 @@ class Guard:
         if not found:
             return
         try:
-            answers = [(a, ttl) for a, ttl in resolved(message, name) if egress.is_elsewhere(a)]
+            answers = [(a, ttl) for a, ttl in resolved(message, name) if egress.is_elsewhere(a)][:MOST_OPENED]
         except MalformedMessage:
             return
         for address, ttl in answers:

@@ -1,6 +1,7 @@
-"""From a port of the host's IPv6 addresses to a container that has IPv4 only: bytes carried by the engine.
+"""What the firewall cannot lead to a container: bytes carried by the engine. TCP and UDP.
 
-Everything else is led by the firewall without us; address families cannot be changed there. TCP and UDP.
+That is a port of the host's IPv6 addresses for a container that has IPv4 only, since address families cannot
+be changed there; and ::1, which is no source of packets to anywhere else.
 """
 
 import asyncio
@@ -104,7 +105,8 @@ class _Client:
         self._front = front
         self._address = address
         self._loop = asyncio.get_running_loop()
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        family = socket.AF_INET6 if ":" in target[0] else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._socket.connect(target)
         self._loop.add_reader(self._socket.fileno(), self._answered)
         self._timer = self._loop.call_later(IDLE_SECONDS, self.close)

@@ -3,7 +3,8 @@
 The chains are the same for ever; what changes are the members of the sets, kept in the kernel by firewall.py.
 
     prerouting  nat      to an address of this host? → publish
-    output      nat      the same for the host's own packets, 127.0.0.1 included
+    output      nat      the same for the host's own packets, 127.0.0.1 included; not ::1, which leads nowhere
+                         else: relays listen there
     publish              destination in @pub4_at / @pub4_any (6 likewise) → the container's address and port
     postrouting nat      from a container out of the host → masquerade
                          published, from a container or from 127.0.0.1 → masquerade, or no answer comes back
@@ -113,6 +114,7 @@ SETS: Final = (
     Set("masq4", ("ipv4_addr",), flags=SET_INTERVAL),
     Set("masq6", ("ipv6_addr",), flags=SET_INTERVAL),
     Set("nets4", ("ipv4_addr",), flags=SET_INTERVAL),
+    Set("nets6", ("ipv6_addr",), flags=SET_INTERVAL),
     Set("pub4_at", ("ipv4_addr", *_PORT), ("ipv4_addr", "inet_service")),
     Set("pub4_any", _PORT, ("ipv4_addr", "inet_service")),
     Set("pub6_at", ("ipv6_addr", *_PORT), ("ipv6_addr", "inet_service")),
@@ -185,6 +187,20 @@ def _is_published() -> list[Expression]:
     ]
 
 
+def _published_to_containers(family: int) -> tuple[Expression, ...]:
+    """From a container to one, perhaps on the same bridge: the answer must not go there by itself."""
+    offset, size, digit = (12, 4, "4") if family == NFPROTO_IPV4 else (8, 16, "6")
+    return (
+        *_is_published(),
+        *_family(family),
+        load_payload("network", offset, size),
+        look_up(f"nets{digit}"),
+        load_meta("oifname"),
+        look_up("bridges"),
+        masquerade(),
+    )
+
+
 def _from_containers_out(family: int, set_name: str) -> tuple[Expression, ...]:
     offset, size = (12, 4) if family == NFPROTO_IPV4 else (8, 16)
     return (
@@ -198,6 +214,12 @@ def _from_containers_out(family: int, set_name: str) -> tuple[Expression, ...]:
 
 
 _TO_THIS_HOST: Final = (load_address_type(), compare(_LOCAL), jump("publish"))
+_TO_LOOPBACK6: Final = (
+    *_family(NFPROTO_IPV6),
+    load_payload("network", 24, 16),
+    compare(IPv6Address("::1").packed),
+    verdict(ACCEPT),
+)
 _FROM_LOOPBACK: Final = (
     *_family(NFPROTO_IPV4),
     load_payload("network", 12, 1),
@@ -234,7 +256,7 @@ CHAINS: Final = (
         ),
     ),
     Chain("prerouting", "nat", "prerouting", -100, (_TO_THIS_HOST,)),
-    Chain("output", "nat", "output", -100, (_TO_THIS_HOST,)),
+    Chain("output", "nat", "output", -100, (_TO_LOOPBACK6, _TO_THIS_HOST)),
     Chain(
         "postrouting",
         "nat",
@@ -244,15 +266,8 @@ CHAINS: Final = (
             _from_containers_out(NFPROTO_IPV4, "masq4"),
             _from_containers_out(NFPROTO_IPV6, "masq6"),
             _FROM_LOOPBACK,
-            (
-                *_is_published(),
-                *_family(NFPROTO_IPV4),
-                load_payload("network", 12, 4),
-                look_up("nets4"),
-                load_meta("oifname"),
-                look_up("bridges"),
-                masquerade(),
-            ),
+            _published_to_containers(NFPROTO_IPV4),
+            _published_to_containers(NFPROTO_IPV6),
         ),
     ),
     Chain(
@@ -285,7 +300,7 @@ LAYOUT: Final = Layout(
     NFPROTO_INET,
     SETS,
     CHAINS,
-    walls=frozenset(("bridges", "internal", "within", "masq4", "masq6", "nets4")),
+    walls=frozenset(("bridges", "internal", "within", "masq4", "masq6", "nets4", "nets6")),
 )
 
 
@@ -303,8 +318,7 @@ def ruleset(walls: Iterable[Wall], published: Iterable[Published]) -> Ruleset:
                 members[f"{kind}{version}"].add(Element(name))
         for subnet in wall.subnets:
             element = Element(subnet.network_address.packed, end=_after(subnet))
-            if subnet.version == 4:
-                members["nets4"].add(element)
+            members[f"nets{subnet.version}"].add(element)
             if wall.masquerade and not wall.internal and subnet.version not in wall.routed:
                 members[f"masq{subnet.version}"].add(element)
     for port in published:

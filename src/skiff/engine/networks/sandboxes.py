@@ -320,10 +320,10 @@ class Sandboxes:
             self._ports.release([claim])
 
     async def _relay(self, sandbox: Sandbox) -> None:
-        """Carry what the firewall cannot lead: ports of IPv6 to a container without it."""
+        """Carry what the firewall cannot lead."""
         for port in self.published(sandbox.owner.id):
             claim = claim_of(port)
-            if claim in sandbox.relays or claim.host.version == ip_address(port.container).version:
+            if claim in sandbox.relays or not needs_relay(claim, ip_address(port.container)):
                 continue
             listening = self._ports.socket_of(claim)
             if listening is not None:
@@ -430,6 +430,13 @@ class Sandboxes:
         if self._has_resolver(owner.id):
             return resolv.rendered(resolv.through_resolver(wanted, ADDRESS))
         return resolv.rendered(resolv.reachable(wanted))
+
+
+def needs_relay(claim: Claim, container: Address) -> bool:
+    """A port of IPv6 to a container without it, or one that ::1 has."""
+    if claim.host.version != container.version:
+        return True
+    return claim.host.version == 6 and (claim.host.is_unspecified or claim.host.is_loopback)
 
 
 def claim_of(port: StoredPort) -> Claim:
