@@ -178,7 +178,11 @@ class Creation:
             name, _, mode = text.partition(":")
             if mode not in ("", "ro", "rw", "z", "Z"):
                 raise InvalidParameter(f"invalid mode: {mode}")
-            for plan in self.records.find(name).mounts:
+            try:
+                theirs = self.records.find(name).mounts
+            except NotFound as error:  # a client takes a 404 for an image that is not here, and pulls
+                raise InvalidParameter(str(error)) from None
+            for plan in theirs:
                 if not plan.hidden:
                     plans.append(replace(plan, rw=plan.rw and mode != "ro", copies=False))
         return plans

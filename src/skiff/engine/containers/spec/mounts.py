@@ -17,6 +17,33 @@ from skiff.oci import runtime as oci
 
 PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
 CONSISTENCIES = ("consistent", "cached", "delegated", "default")
+_TMPFS_VALUES = frozenset(("size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol"))
+_FLAGS = frozenset(
+    [
+        "defaults",
+        "ro",
+        "rw",
+        "suid",
+        "nosuid",
+        "dev",
+        "nodev",
+        "exec",
+        "noexec",
+        "sync",
+        "async",
+        "dirsync",
+        "mand",
+        "nomand",
+        "atime",
+        "noatime",
+        "diratime",
+        "nodiratime",
+        "relatime",
+        "norelatime",
+        "strictatime",
+        "nostrictatime",
+    ]
+)
 _VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
 
@@ -105,8 +132,9 @@ def parse_bind(text: str, driver: str = "") -> MountPlan:
     words = mode.split(",") if mode else []
     is_bind = source.startswith("/")
     kind = "bind" if is_bind else "volume"
-    _check_words(mode, words, is_bind=is_bind)
+    _check_words(mode, words)
     prefix = f"invalid volume specification: '{text}': "
+    _check_kind(kind, words, prefix)
     destination = _destination(destination, f'{prefix}invalid mount config for type "{kind}": ')
     if not is_bind and source:
         _check_volume_name(source)
@@ -125,18 +153,22 @@ def parse_bind(text: str, driver: str = "") -> MountPlan:
     )
 
 
-def _check_words(mode: str, words: list[str], *, is_bind: bool) -> None:
-    for word in words:
-        if word in ("ro", "rw", "z", "Z", "") or word in CONSISTENCIES:
-            continue
-        if word == "nocopy" and not is_bind:
-            continue
-        if word in PROPAGATIONS and is_bind:
-            continue
+def _check_words(mode: str, words: list[str]) -> None:
+    known = ("ro", "rw", "z", "Z", "", "nocopy", *CONSISTENCIES, *PROPAGATIONS)
+    if any(word not in known for word in words):
         raise InvalidParameter(f"invalid mode: {mode}")
     groups = (("ro", "rw"), ("z", "Z"), PROPAGATIONS)
     if any(sum(word in group for word in words) > 1 for group in groups):
         raise InvalidParameter(f"invalid mode: {mode}")
+
+
+def _check_kind(kind: str, words: list[str], prefix: str) -> None:
+    """Words that mean nothing to a mount of that kind."""
+    config = f'{prefix}invalid mount config for type "{kind}": '
+    if kind == "bind" and "nocopy" in words:
+        raise InvalidParameter(f"{config}field VolumeOptions must not be specified")
+    if kind == "volume" and any(word in PROPAGATIONS for word in words):
+        raise InvalidParameter(f"{config}field BindOptions must not be specified")
 
 
 def _check_volume_name(name: str) -> None:
@@ -253,6 +285,10 @@ def _tmpfs_options(mount: Mount) -> tuple[str, ...]:
 
 def _tmpfs(destination: str, text: str) -> MountPlan:
     words = tuple(word for word in text.split(",") if word)
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if name not in (_TMPFS_VALUES if equals else {*_FLAGS, *PROPAGATIONS}):
+            raise InvalidParameter(f'invalid tmpfs option "{name}"')
     clean = _destination(destination, "")
     return MountPlan(type="tmpfs", destination=clean, rw="ro" not in words, options=words, hidden=True)
 
