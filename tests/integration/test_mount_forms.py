@@ -1,9 +1,11 @@
 """Every form of a mount, seen from inside a container."""
 
+import os
 from pathlib import Path
 
 import pytest
 
+from skiff.linux import mounts
 from tests.integration.engines import Engine
 
 
@@ -86,3 +88,54 @@ def test_read_only_reaches_as_deep_as_asked(engine: Engine, tmp_path: Path, dept
         assert _run(engine, "--mount", mount, script=script) == f"ro\n{inner}\n"
     finally:
         assert engine.run("umount", str(tmp_path / "in")).code == 0
+
+
+def test_what_is_made_through_an_id_mapped_bind_belongs_to_the_sources_owner(
+    engine: Engine, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").write_text("x")
+    (tmp_path / "roots").write_text("x")
+    for path in (tmp_path, tmp_path / "mine"):
+        os.chown(path, 1234, 1235)
+    words = ["-v", f"{tmp_path}:/m:idmap"]
+    script = "cd /m; stat -c %u:%g . mine; echo 1 >new; mkdir d; chown 7:7 d; echo 2 >>mine; "
+    script += "chown 1234 new || echo no"
+    assert _run(engine, *words, script=script) == "0:0\n0:0\nno\n"
+    owners = {path.name: (path.stat().st_uid, path.stat().st_gid) for path in tmp_path.iterdir()}
+    assert owners == {"mine": (1234, 1235), "new": (1234, 1235), "d": (7, 7), "roots": (0, 0)}
+    assert _run(engine, "-u", "55:66", *words, script="cd /m; echo 1 >his; stat -c %u:%g his") == "55:66\n"
+    assert ((tmp_path / "his").stat().st_uid, (tmp_path / "his").stat().st_gid) == (1234, 1235)
+
+
+def test_an_id_mapped_volume_is_refused(engine: Engine) -> None:
+    done = engine.docker("run", "--rm", "-v", "data:/m:idmap", "busybox", "true")
+    assert done.code == 125
+    assert "field BindOptions must not be specified" in done.err
+
+
+def test_a_share_of_the_network_needs_its_client_in_the_kernel(engine: Engine) -> None:
+    if "nfs4" in Path("/proc/filesystems").read_text().split():
+        pytest.skip("this kernel has a client for NFS")
+    options = ["-o", "type=nfs4", "-o", "device=:/x", "-o", "o=addr=127.0.0.1"]
+    assert engine.docker("volume", "create", *options, "share").code == 0
+    done = engine.docker("run", "--rm", "-v", "share:/s", "busybox", "true")
+    assert done.code != 0
+    assert "no such device: this kernel has no nfs4" in done.err
+
+
+@pytest.mark.parametrize(
+    ("propagation", "inner"), [("rshared", True), ("rslave", False), ("rprivate", False)]
+)
+def test_mounts_made_inside_appear_outside_where_they_are_shared(
+    engine: Engine, tmp_path: Path, mode: str, *, inner: bool
+) -> None:
+    source = str(tmp_path / "shared")
+    os.makedirs(f"{source}/sub")
+    mounts.mount(source, source, None, mounts.MS_BIND)
+    try:
+        mounts.set_propagation(source, mounts.MS_SHARED)
+        words = ["-v", f"{source}:/m:{mode}", "--cap-add", "SYS_ADMIN"]
+        _run(engine, *words, script="mount -t tmpfs t /m/sub && echo 1 >/m/sub/f")
+        assert os.path.exists(f"{source}/sub/f") is inner
+    finally:
+        mounts.unmount(source)  # with what is mounted below

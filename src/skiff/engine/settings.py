@@ -248,6 +248,8 @@ def _typed(option: Option, value: Any) -> Any:
     """A value of the file, which must be of the kind its option holds."""
     if option.key in NOT_YET:
         return value
+    if option.kind == "trash" and isinstance(value, str | int):  # the span alone
+        value = {"grace": value}
     try:
         return msgspec.convert(value, _KINDS[option.kind])
     except msgspec.ValidationError as error:

@@ -46,6 +46,11 @@ def test_switches_take_a_value_only_after_an_equals_sign() -> None:
         settings(["--debug", "false"], no_file)
 
 
+@pytest.mark.parametrize(("value", "seconds"), [(0, 0), ("0", 0), ("48h", 172800), ({"grace": "1m"}, 60)])
+def test_the_trash_takes_a_span_alone(value: Any, seconds: int) -> None:
+    assert settings([], file({"trash": value})).trash.grace_ns == seconds * 10**9
+
+
 def test_the_file_and_the_flags_add_up() -> None:
     asked = settings(["-D"], file({"hosts": ["tcp://127.0.0.1:1"], "log-opts": {"max-size": "1m"}}))
     assert asked.debug

@@ -4,6 +4,7 @@ What is the same at every start (the system call filter) is kept.
 """
 
 import os
+from collections.abc import Iterable
 from contextlib import ExitStack
 from functools import lru_cache
 
@@ -18,6 +19,7 @@ from skiff.engine.containers.networking import Sandboxes, SandboxView
 from skiff.engine.containers.record import Container, Records
 from skiff.engine.containers.settings import ContainerSettings
 from skiff.engine.containers.spec import host_files, limits, logging, security, translate
+from skiff.engine.containers.spec.idmaps import IdMaps, idmaps
 from skiff.engine.containers.spec.mounts import MountPlan
 from skiff.engine.containers.volumes import Volumes
 from skiff.engine.execution import bundle, defaults
@@ -152,6 +154,7 @@ class Starting:
             seccomp=self.seccomp(container),
             block_io=devices.block_io(host),
             links=view.env,
+            idmaps=_idmaps(container.mounts, who.user),
         )
         command = (container.path, *container.args)
         return translate.runtime_spec(
@@ -284,3 +287,13 @@ def machine_ground(
         no_new_privileges=settings.no_new_privileges,
         cgroup_parent=settings.cgroup_parent,
     )
+
+
+def _idmaps(plans: Iterable[MountPlan], user: oci.User) -> dict[str, IdMaps]:
+    """Of the id-mapped binds, by destination, as their sources are owned now."""
+    found = {}
+    for plan in plans:
+        if plan.idmap:
+            status = os.stat(plan.source)
+            found[plan.destination] = idmaps((status.st_uid, status.st_gid), (user.uid, user.gid))
+    return found

@@ -133,9 +133,10 @@ class LocalDriver:
             try:
                 _mount(options, volume.mountpoint)
             except OSError as error:
+                absent = f": this kernel has no {options['type']}" if error.errno == errno.ENODEV else ""
                 raise SkiffError(
                     f"failed to mount local volume: mount {options['device']}:{volume.mountpoint}, "
-                    f"data: {options.get('o', '')}: {(error.strerror or str(error)).lower()}"
+                    f"data: {options.get('o', '')}: {(error.strerror or str(error)).lower()}{absent}"
                 ) from error
         return volume.mountpoint
 

@@ -12,37 +12,15 @@ from msgspec.structs import replace
 
 from skiff.docker.container import HostConfig, Mount
 from skiff.docker.container_view import MountPoint
+from skiff.engine.containers.spec.idmaps import IdMaps
 from skiff.errors import InvalidParameter
 from skiff.oci import runtime as oci
 
 PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
 CONSISTENCIES = ("consistent", "cached", "delegated", "default")
-_TMPFS_VALUES = frozenset(("size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol"))
-_FLAGS = frozenset(
-    [
-        "defaults",
-        "ro",
-        "rw",
-        "suid",
-        "nosuid",
-        "dev",
-        "nodev",
-        "exec",
-        "noexec",
-        "sync",
-        "async",
-        "dirsync",
-        "mand",
-        "nomand",
-        "atime",
-        "noatime",
-        "diratime",
-        "nodiratime",
-        "relatime",
-        "norelatime",
-        "strictatime",
-        "nostrictatime",
-    ]
+_TMPFS_OPTION = re.compile(
+    r"(?:size|mode|uid|gid|nr_inodes|nr_blocks|mpol)=.*|defaults|ro|rw|(?:a|dir)?sync|r?(?:private|shared|slave)"
+    r"|(?:no)?(?:suid|dev|exec|mand|atime|diratime|relatime|strictatime)"
 )
 _VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
@@ -53,6 +31,7 @@ class MountPlan(Struct, frozen=True, omit_defaults=True, kw_only=True):
     type: bind, volume, tmpfs. source: of the host; of a volume once it is known. name: a volume's, empty
     until an anonymous one is made. made: a bind's source is made if it is missing. copies: an empty volume
     receives the image's content. read_only_depth: what a read-only bind does with mounts below its source.
+    idmap: whoever owns the source and the container's user are one.
     """
 
     type: str
@@ -72,6 +51,7 @@ class MountPlan(Struct, frozen=True, omit_defaults=True, kw_only=True):
     options: tuple[str, ...] = ()
     hidden: bool = False  # --tmpfs: inspect does not list it
     subpath: str = ""  # of a volume: what in it is mounted, relative to its root
+    idmap: bool = False
 
     def point(self) -> MountPoint:
         """As inspect shows it."""
@@ -120,7 +100,7 @@ def parse_bind(text: str, driver: str = "") -> MountPlan:
     """One of Binds. InvalidParameter.
 
     bind := destination | source ":" destination [":" mode ("," mode)*]
-    mode := "ro" | "rw" | "z" | "Z" | "nocopy" | propagation | consistency
+    mode := "ro" | "rw" | "z" | "Z" | "nocopy" | "idmap" | propagation | consistency
     source := a path, or a volume's name
     """
     parts = text.split(":")
@@ -150,11 +130,12 @@ def parse_bind(text: str, driver: str = "") -> MountPlan:
         propagation=(propagation or "rprivate") if is_bind else "",
         made=is_bind,
         copies="nocopy" not in words,
+        idmap="idmap" in words,
     )
 
 
 def _check_words(mode: str, words: list[str]) -> None:
-    known = ("ro", "rw", "z", "Z", "", "nocopy", *CONSISTENCIES, *PROPAGATIONS)
+    known = ("ro", "rw", "z", "Z", "", "nocopy", "idmap", *CONSISTENCIES, *PROPAGATIONS)
     if any(word not in known for word in words):
         raise InvalidParameter(f"invalid mode: {mode}")
     groups = (("ro", "rw"), ("z", "Z"), PROPAGATIONS)
@@ -167,7 +148,7 @@ def _check_kind(kind: str, words: list[str], prefix: str) -> None:
     config = f'{prefix}invalid mount config for type "{kind}": '
     if kind == "bind" and "nocopy" in words:
         raise InvalidParameter(f"{config}field VolumeOptions must not be specified")
-    if kind == "volume" and any(word in PROPAGATIONS for word in words):
+    if kind == "volume" and any(word in (*PROPAGATIONS, "idmap") for word in words):
         raise InvalidParameter(f"{config}field BindOptions must not be specified")
 
 
@@ -286,8 +267,8 @@ def _tmpfs_options(mount: Mount) -> tuple[str, ...]:
 def _tmpfs(destination: str, text: str) -> MountPlan:
     words = tuple(word for word in text.split(",") if word)
     for word in words:
-        name, equals, _ = word.partition("=")
-        if name not in (_TMPFS_VALUES if equals else {*_FLAGS, *PROPAGATIONS}):
+        if not _TMPFS_OPTION.fullmatch(word):
+            name = word.partition("=")[0]
             raise InvalidParameter(f'invalid tmpfs option "{name}"')
     clean = _destination(destination, "")
     return MountPlan(type="tmpfs", destination=clean, rw="ro" not in words, options=words, hidden=True)
@@ -301,10 +282,12 @@ def container_mounts(
     shm: oci.Mount | None,
     privileged: bool,
     readonly_rootfs: bool,
+    idmaps: Mapping[str, IdMaps],
 ) -> tuple[oci.Mount, ...]:
     """The mounts of the OCI spec, in order: the system's, then the container's, outer ones first.
 
     host_files: destination → source of hosts, hostname, resolv.conf. shm: what /dev/shm is; None for nothing.
+    idmaps: of id-mapped binds, by destination.
     A mount of the container's own takes the place of a default one, and of all below it.
     """
     own = sorted(planned, key=lambda plan: plan.destination.count("/"))
@@ -324,11 +307,11 @@ def container_mounts(
         if destination not in taken:
             options = ("rbind", "rprivate", "ro") if readonly_rootfs else ("rbind", "rprivate")
             mounts.append(oci.Mount(destination=destination, type="bind", source=source, options=options))
-    mounts += [_oci_mount(plan) for plan in own]
+    mounts += [_oci_mount(plan, idmaps.get(plan.destination, IdMaps())) for plan in own]
     return tuple(mounts)
 
 
-def _oci_mount(plan: MountPlan) -> oci.Mount:
+def _oci_mount(plan: MountPlan, maps: IdMaps) -> oci.Mount:
     if plan.type == "tmpfs":
         words = ["nosuid", "nodev", *([] if "exec" in plan.options else ["noexec"]), *plan.options]
         if not plan.rw and "ro" not in words:
@@ -339,4 +322,13 @@ def _oci_mount(plan: MountPlan) -> oci.Mount:
     words = ["rbind" if plan.recursive else "bind", plan.propagation or "rprivate"]
     if not plan.rw:
         words.append("ro" if plan.read_only_depth == "no" or not plan.recursive else "rro")
-    return oci.Mount(destination=plan.destination, type="bind", source=plan.source, options=tuple(words))
+    if maps.uids:
+        words.append("idmap")
+    return oci.Mount(
+        destination=plan.destination,
+        type="bind",
+        source=plan.source,
+        options=tuple(words),
+        uid_mappings=maps.uids,
+        gid_mappings=maps.gids,
+    )

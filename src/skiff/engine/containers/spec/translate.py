@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from skiff.docker.container import ContainerConfig, HostConfig
 from skiff.engine.containers.spec import limits, mounts, security
+from skiff.engine.containers.spec.idmaps import IdMaps
 from skiff.engine.containers.spec.users import Identity
 from skiff.oci import runtime as oci
 
@@ -36,7 +37,7 @@ class Circumstances(Struct, frozen=True, kw_only=True):
 
     network, ipc, pid: a namespace's path to join; empty for a fresh one. home: of the user, from passwd.
     devices: nodes with the access they are mapped with. host_files: destination → source. block_io: limits
-    of devices, by number.
+    of devices, by number. idmaps: of id-mapped binds, by destination.
     """
 
     user: oci.User
@@ -51,6 +52,7 @@ class Circumstances(Struct, frozen=True, kw_only=True):
     seccomp: oci.Seccomp | None = None
     links: tuple[str, ...] = ()
     block_io: oci.BlockIO | None = None
+    idmaps: dict[str, IdMaps] = {}
 
 
 def runtime_spec(
@@ -86,6 +88,7 @@ def runtime_spec(
             shm=found.shm,
             privileged=host.privileged or bool(options.writable_cgroups),
             readonly_rootfs=host.readonly_rootfs,
+            idmaps=found.idmaps,
         ),
         annotations=dict(host.annotations or {}),
         linux=oci.Linux(
