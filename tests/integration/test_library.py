@@ -129,6 +129,18 @@ def test_a_function_that_takes_too_long_or_is_cancelled(here: skiff.Engine) -> N
     assert here.containers(all=True) == []
 
 
+def test_another_python_than_ours(here: skiff.Engine) -> None:
+    other = "/usr/bin/python3"
+    if not os.path.exists(other) or os.path.realpath(other) == os.path.realpath(sys.executable):
+        pytest.skip("there is no second Python")
+
+    @skiff.function(engine=here, network="none", python=other)
+    def work(point: Point) -> tuple[Point, str]:
+        return scaled(point), sys.prefix
+
+    assert work(Point(1)) == (Point(10), "/usr")
+
+
 def test_an_image_without_that_python_says_so(here: skiff.Engine) -> None:
     @skiff.function(engine=here, image="busybox", network="none")
     def nothing() -> None: ...
@@ -150,4 +162,17 @@ def test_the_examples_in_the_docstrings(engine: Engine) -> None:
     """
     done = engine.run(sys.executable, "-c", program)
     assert done.code == 0, done.out + done.err
+    assert engine.skiff("ps", "-aq").ok() == ""
+
+
+def test_a_program_that_ends_leaves_no_function_at_work(engine: Engine, tmp_path: Path) -> None:
+    script = tmp_path / "program.py"
+    script.write_text(
+        "import time\nimport skiff\n\n"
+        "@skiff.function(network='none')\ndef works():\n    time.sleep(600)\n\n"
+        "call = works.submit()\n"
+        "while not skiff.containers():\n    time.sleep(0.05)\n"
+    )
+    done = engine.run(sys.executable, str(script))
+    assert done.code == 0, done.err
     assert engine.skiff("ps", "-aq").ok() == ""

@@ -174,18 +174,41 @@ class Engine:
             made = client.create_container(wish, name=name, platform=platform)
         return Container(self.client, made["Id"])
 
-    def exec(self, container: str, command: str | Sequence[str], **how: Any) -> Finished:
+    def exec(
+        self,
+        container: str,
+        command: str | Sequence[str],
+        *,
+        input: bytes | str | None = None,
+        env: Mapping[str, str] | None = None,
+        user: str = "",
+        workdir: str = "",
+        privileged: bool = False,
+        check: bool = True,
+    ) -> Finished:
         r"""A further command in a running container: Container.exec by name.
 
         >>> with skiff.start("busybox", "sleep 60", name="box"):
         ...     skiff.exec("box", "echo hi").text
         'hi\n'
         """
-        return Container(self.client, container).exec(command, **how)
+        return Container(self.client, container).exec(
+            command, input=input, env=env, user=user, workdir=workdir, privileged=privileged, check=check
+        )
 
-    def logs(self, container: str, **how: Any) -> Iterator[str]:
+    def logs(
+        self,
+        container: str,
+        *,
+        follow: bool = False,
+        tail: int | None = None,
+        since: str = "",
+        timestamps: bool = False,
+    ) -> Iterator[str]:
         """What a container wrote, line by line: Container.logs by name."""
-        return Container(self.client, container).logs(**how)
+        return Container(self.client, container).logs(
+            follow=follow, tail=tail, since=since, timestamps=timestamps
+        )
 
     def container(self, name: str) -> Container:
         """By name or id. Raises EngineError (404)."""

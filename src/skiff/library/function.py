@@ -5,10 +5,12 @@
 What travels, and how, is in shipping.py (there) and results.py (back).
 """
 
+import atexit
 import codecs
 import functools
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, Unpack, overload
 from msgspec import json
 
 from skiff.client.connection import EngineError
-from skiff.errors import NotFound
+from skiff.errors import NotFound, SkiffError
 from skiff.library import results, runner, shipping
 from skiff.library.container import Container, collected
 from skiff.library.engine import Engine, default
@@ -73,6 +75,7 @@ class Function(shipping.Unwrapped, Generic[P, R]):
         call: Call[R] = Call()
         packed = shipping.packed(self.wrapped, args, kwargs)
         call.set_running_or_notify_cancel()
+        _submitted.add(call)
         threading.Thread(target=self._follow, args=(call, packed), name="skiff-call", daemon=True).start()
         return call
 
@@ -100,7 +103,8 @@ class Function(shipping.Unwrapped, Generic[P, R]):
 
     def _run(self, call: "Call[R]", packed: dict[str, Any]) -> R:
         engine = self._engine or default()
-        packed["path"] = shipping.search_path() if self._image == HOST else []
+        is_ours = self._image == HOST and self._python == sys.executable
+        packed["path"] = shipping.search_path() if is_ours else []
         command = [self._python, "-u", f"{FOLDER}/runner.py"]
         options: Options = {"entrypoint": command[:1], **self._options}
         options["env"] = {"SKIFF_AUTOSTART": "0", **(options.get("env") or {})}
@@ -159,6 +163,12 @@ class Call(Future[R]):
         if given_up:
             _end(container)
 
+    def abandon(self) -> None:
+        """Take its container away: nobody will ask any more."""
+        self.given_up = True
+        if self._container is not None and not self.done():
+            self._container.remove(force=True, missing_ok=True)
+
     def cancel(self) -> bool:
         """Kill it, even while it runs; result() then raises CancelledError. False when it has ended."""
         with self._change:
@@ -169,6 +179,19 @@ class Call(Future[R]):
         if container is not None:
             _end(container)
         return True
+
+
+_submitted: "weakref.WeakSet[Call[Any]]" = weakref.WeakSet()
+
+
+@atexit.register
+def _abandon_all() -> None:
+    """A program that ends leaves no container at work for it."""
+    for call in list(_submitted):
+        try:
+            call.abandon()
+        except SkiffError:
+            continue  # the engine has gone; others may have another one
 
 
 @overload

@@ -143,7 +143,10 @@ def _told(target: Target, original: Any, tell: Tell) -> Any:
     clock, getpid = time.monotonic_ns, os.getpid
 
     def described(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, list[Any]] | None:
-        return _described(target, args[1:] if target.method else args, kwargs)
+        try:
+            return _described(target, args[1:] if target.method else args, kwargs)
+        except (TypeError, ValueError, LookupError, AttributeError):
+            return target.name, []  # a call of another shape than known is told without its arguments
 
     def told(name: str, args: list[Any], begin: int, pid: int, error: str) -> None:
         if getpid() == pid:  # and not its child, where a clone comes back, too

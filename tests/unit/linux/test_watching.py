@@ -195,3 +195,26 @@ async def test_methods_and_coroutines() -> None:
 def test_system_calls_of_no_interest_are_not_told() -> None:
     number = {"x86_64": 39, "aarch64": 172}[os.uname().machine]
     assert watched(lambda: libc.syscall(number)) == []
+
+
+def test_a_call_of_an_unknown_shape_goes_through() -> None:
+    class Thing:
+        def act(self, fd: object) -> object:
+            return fd
+
+    class Odd:
+        @property
+        def value(self) -> object:
+            raise AttributeError
+
+        def __index__(self) -> int:
+            raise TypeError
+
+    odd = Odd()
+    steps: list[Step] = []
+    watching.watch(steps.append, [Target(Thing, "act", "thing.act", (0,), method=True)])
+    try:
+        assert Thing().act(odd) is odd
+    finally:
+        watching.unwatch()
+    assert [step.name for step in steps] == ["thing.act"]
