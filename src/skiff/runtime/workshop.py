@@ -21,7 +21,7 @@ from skiff.errors import SkiffError
 from skiff.linux import cgroups, fds, processes
 from skiff.oci.runtime import Linux
 from skiff.runtime import builder
-from skiff.runtime.isolation import ahead, config, create, handshake, rootfs
+from skiff.runtime.isolation import ahead, config, create, handshake, root_plan
 from skiff.runtime.isolation import cgroup as limits
 from skiff.runtime.isolation.handshake import StepFailed
 from skiff.runtime.monitor.loop import Monitor
@@ -162,7 +162,7 @@ class Workshop:
             limits.plan(
                 linux.resources, v1=self.here.v1, v2=self.here.v2_controllers if self.here.v2 else None
             )
-        rootfs.plan(spec, self.here, "/", new_user=False, new_cgroup=True)
+        root_plan.plan(spec, self.here, "/", new_user=False, new_cgroup=True)
         decode_for_zygote(encode(Create(id="rehearsal", bundle="/proc/self")))
 
     def _rehearse_watching(self) -> None:

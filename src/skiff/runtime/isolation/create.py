@@ -21,7 +21,7 @@ from skiff.linux import fds as descriptors
 from skiff.linux.seccomp import Filter
 from skiff.oci.runtime import Hooks, IdMapping, Linux, Mount, Process, Seccomp, Spec, State
 from skiff.runtime.isolation import cgroup as limits
-from skiff.runtime.isolation import handshake, hooks, init, rootfs
+from skiff.runtime.isolation import handshake, hooks, init, root_plan, rootfs
 from skiff.runtime.isolation import seccomp as filters
 from skiff.runtime.isolation.handshake import StepFailed, step_failed
 
@@ -156,7 +156,7 @@ def charge(
     """
     linux, process = checked(spec)
     _limit(group, linux)
-    steps = rootfs.plan(
+    steps = root_plan.plan(
         spec,
         group.layout,
         group.path,

@@ -20,6 +20,7 @@ from skiff.linux.seccomp import Filter
 from skiff.oci.runtime import Hooks, Process, Spec, State
 from skiff.runtime.isolation import handshake, hooks, program, rootfs
 from skiff.runtime.isolation.handshake import StepFailed, step_failed
+from skiff.runtime.isolation.root_plan import Step
 from skiff.runtime.protocol import StepError
 
 
@@ -35,7 +36,7 @@ class Charge(Struct, kw_only=True):
     spec: Spec
     process: Process
     state: State
-    steps: Sequence[rootfs.Step]
+    steps: Sequence[Step]
     trees: rootfs.Trees
     at: str
     joined: tuple[tuple[int, int], ...]

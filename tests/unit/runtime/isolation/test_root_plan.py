@@ -6,7 +6,7 @@ from skiff.linux import mounts
 from skiff.linux.cgroups import Layout
 from skiff.oci.runtime import Device, IdMapping, Linux, Mount, Spec
 from skiff.runtime.isolation.handshake import StepFailed
-from skiff.runtime.isolation.rootfs import Bind, Filesystem, Link, Mask, Node, ReadOnly, Step, plan
+from skiff.runtime.isolation.root_plan import Bind, Filesystem, Link, Mask, Node, ReadOnly, Step, plan
 
 V1 = Layout(
     {"cpu": "/cg/cpu,cpuacct", "cpuacct": "/cg/cpu,cpuacct", "name=systemd": "/cg/systemd"}, "", frozenset()
