@@ -123,9 +123,7 @@ def test_a_share_of_the_network_needs_its_client_in_the_kernel(engine: Engine) -
     assert "no such device: this kernel has no nfs4" in done.err
 
 
-@pytest.mark.parametrize(
-    ("propagation", "inner"), [("rshared", True), ("rslave", False), ("rprivate", False)]
-)
+@pytest.mark.parametrize(("mode", "inner"), [("rshared", True), ("rslave", False), ("rprivate", False)])
 def test_mounts_made_inside_appear_outside_where_they_are_shared(
     engine: Engine, tmp_path: Path, mode: str, *, inner: bool
 ) -> None:
