@@ -7,6 +7,7 @@ is asked itself.
 ABOUT: dict[str, str] = {
     "attach": "Attach local standard input, output, and error streams to a running container",
     "build": "Build an image from a Dockerfile",
+    "builder cache": "Manage the cache mounts of builds",
     "builder prune": "Remove build cache",
     "check": "Say whether this machine can run containers",
     "commit": "Create a new image from a container's changes",

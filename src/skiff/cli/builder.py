@@ -1,10 +1,11 @@
-"""skiff builder prune."""
+"""skiff builder prune; skiff builder cache: the cache mounts of RUN, listed, carried out and in, removed."""
 
 from __future__ import annotations
 
 from skiff.cli import human
 from skiff.cli.filters import FORCE, KINDS, agreed, wire
 from skiff.cli.flags import Command
+from skiff.errors import InvalidParameter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +31,67 @@ def prune(session: Session, asked: Parsed) -> int:
     return 0
 
 
+def cache(session: Session, asked: Parsed) -> int:
+    """`ls`, `rm ID…`, `export ID`, `import ID`."""
+    action, ids = asked.args[0], asked.args[1:]
+    engine = session.engine()
+    if action == "ls" and not ids:
+        rows = engine.get("/skiff/build/caches")
+        if asked["quiet"]:
+            print("".join(f"{row['Mount']}\n" for row in rows), end="")
+            return 0
+        width = max([len("CACHE MOUNT"), *(len(row["Mount"]) for row in rows)])
+        print(f"{'CACHE MOUNT':{width}}   SIZE      LAST USED              IN USE")
+        for row in rows:
+            used = row["LastUsedAt"][:19].replace("T", " ")
+            print(
+                f"{row['Mount']:{width}}   {human.size(row['Size']):9} {used}    {str(row['InUse']).lower()}"
+            )
+        return 0
+    if action == "rm" and ids:
+        freed = sum(engine.delete("/skiff/build/caches", id=id)["SpaceReclaimed"] for id in ids)
+        print(f"Total reclaimed space: {human.size(freed)}")
+        return 0
+    if action == "export" and len(ids) == 1:
+        return _export(session, ids[0], asked["output"])
+    if action == "import" and len(ids) == 1:
+        return _import(session, ids[0], asked["input"])
+    raise InvalidParameter("skiff builder cache: expected ls, rm ID…, export ID or import ID")
+
+
+def _export(session: Session, id: str, path: str) -> int:
+    import sys
+
+    if not path and sys.stdout.isatty():
+        raise InvalidParameter("cowardly refusing to save to a terminal. Use the -o flag or redirect")
+    chunks = (
+        session.engine().connection.request("GET", "/skiff/build/caches/content", query={"id": id}).chunks()
+    )
+    if not path:
+        for chunk in chunks:
+            sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
+        return 0
+    with open(path, "wb") as file:
+        for chunk in chunks:
+            file.write(chunk)
+    return 0
+
+
+def _import(session: Session, id: str, path: str) -> int:
+    import sys
+    from functools import partial
+
+    source = open(path, "rb") if path else sys.stdin.buffer
+    with source:
+        pieces = iter(partial(source.read, 1 << 18), b"")
+        query = {"id": id}
+        session.engine().connection.request(
+            "PUT", "/skiff/build/caches/content", query=query, body=pieces
+        ).read()
+    return 0
+
+
 COMMANDS = {
     "builder prune": Command(
         "",
@@ -43,5 +105,16 @@ COMMANDS = {
         ),
         most=0,
         kinds=KINDS,
+    ),
+    "builder cache": Command(
+        "ls | rm ID... | export ID | import ID",
+        "Manage the cache mounts of builds",
+        cache,
+        (
+            ("input", "i", "string", "", "Read the tar from a file, instead of STDIN"),
+            ("output", "o", "string", "", "Write the tar to a file, instead of STDOUT"),
+            ("quiet", "q", "bool", False, "Only show the names"),
+        ),
+        least=1,
     ),
 }

@@ -110,6 +110,7 @@ CANONICAL: dict[str, tuple[str, tuple[str, ...]]] = {
     "system prune": ("system", ("system prune",)),
     "system dial-stdio": ("dialling", ("system dial-stdio",)),
     "builder prune": ("builder", ("builder prune",)),
+    "builder cache": ("builder", ("builder cache",)),
     "egress log": ("egress", ("egress log",)),
     "undo": ("trash", ("undo",)),
     "trash ls": ("trash", ("trash ls", "trash list")),

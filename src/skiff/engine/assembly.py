@@ -32,6 +32,7 @@ from skiff.engine.api.system import SystemRoutes
 from skiff.engine.api.volumes import VolumeRoutes
 from skiff.engine.builds.assembly import Parts, assembled
 from skiff.engine.builds.confinement import Machine
+from skiff.engine.builds.pruning import Budget
 from skiff.engine.builds.service import Builds
 from skiff.engine.containers import host as machine_facts
 from skiff.engine.containers import lifecycle
@@ -274,7 +275,7 @@ def assemble(live: Live) -> Engine:
         images=partial(images.list, all=True, shared_size=True),
         containers=partial(containers.views.list, Filters(), all=True, size=True),
         volumes=volumes.usage,
-        builds=builds.cache.usage,
+        builds=builds.pruning.usage,
         trash=trash.usage,
     )
     commits = Commits(
@@ -357,6 +358,7 @@ def _builds(
                 shm_size=settings.default_shm_size,
             ),
             platform=host,
+            budget=Budget(settings.builder.gc.is_kept, settings.builder.gc.keep_bytes),
         )
     )
 

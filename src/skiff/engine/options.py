@@ -14,7 +14,9 @@ from typing import Any, Final, Literal, NamedTuple
 
 from skiff.errors import InvalidParameter
 
-Kind = Literal["text", "number", "bytes", "truth", "texts", "pairs", "lists", "runtimes", "ulimits", "trash"]
+Kind = Literal[
+    "text", "number", "bytes", "truth", "texts", "pairs", "lists", "runtimes", "ulimits", "trash", "builder"
+]
 Flags = dict[str, Any]
 
 LEVELS: Final = ("debug", "info", "warn", "error", "fatal")
@@ -78,6 +80,7 @@ OPTIONS: Final = (
     Option("tlscacert", "text", "CA that client certificates are checked against"),
     Option("tlscert", "text", "Certificate"),
     Option("tlskey", "text", "Key of the certificate"),
+    Option("builder", "builder", "How much the cache of builds may take, such as 20GB"),
     Option("trash", "trash", "How long removed things can come back: a span such as 24h, 0 for not at all"),
     Option("tlsverify", "truth", "Use TLS and demand a client certificate"),
 )
@@ -90,7 +93,6 @@ NOT_YET: Final[dict[str, tuple[Any, ...]]] = {
     "authorization-plugins": ([],),
     "bip6": ("",),
     "bridge-accept-fwmark": ("",),
-    "builder": ({},),
     "cdi-spec-dirs": ([],),
     "cluster-advertise": ("",),
     "cluster-store": ("",),
@@ -280,6 +282,8 @@ def _value(option: Option, text: str) -> Any:
             return _ulimit(text)
         case "trash":
             return {"grace": text}
+        case "builder":
+            return {"gc": {"defaultKeepStorage": text}}
         case _:
             return text
 

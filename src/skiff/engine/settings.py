@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct, field
 
 from skiff import paths
-from skiff.docker.units import parse_span
+from skiff.docker.units import parse_size, parse_span
 from skiff.engine.options import (
     LEVELS,
     NOT_YET,
@@ -55,6 +55,31 @@ class TrashSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def grace_ns(self) -> int:
         """InvalidParameter."""
         return parse_span(str(self.grace))
+
+
+class BuilderGC(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """Docker's `builder.gc`, without its policies: enabled, and how much the cache of builds may take.
+
+    default_keep_storage: `20GB`; "" is a tenth of the disk. default_reserved_space: the newer name.
+    """
+
+    enabled: bool = True
+    default_keep_storage: str = ""
+    default_reserved_space: str = ""
+
+    @property
+    def is_kept(self) -> bool:
+        return self.enabled
+
+    @property
+    def keep_bytes(self) -> int | None:
+        """InvalidParameter."""
+        text = self.default_reserved_space or self.default_keep_storage
+        return parse_size(text) if text else None
+
+
+class BuilderSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    gc: BuilderGC = BuilderGC()
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -102,6 +127,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     tlscert: str = ""
     tlskey: str = ""
     trash: TrashSettings = TrashSettings()
+    builder: BuilderSettings = BuilderSettings()
     config_file: str = ""
 
     @property
@@ -267,6 +293,7 @@ _KINDS: Final[dict[str, Any]] = {
     "runtimes": dict[str, Runtime],
     "ulimits": dict[str, Ulimit],
     "trash": TrashSettings,
+    "builder": BuilderSettings,
 }
 
 
@@ -302,6 +329,8 @@ def _checked(asked: Settings) -> Settings:
         raise InvalidParameter(f"specified default runtime '{asked.default_runtime}' does not exist")
     if asked.storage_driver not in {"", "overlay2", "overlay"}:
         raise InvalidParameter(f"unknown storage driver {asked.storage_driver}: expected overlay2")
+    if (asked.builder.gc.keep_bytes or 0) < 0:
+        raise InvalidParameter("invalid builder.gc.defaultKeepStorage: expected a size of 0 or more")
     trash = asked.trash
     if isinstance(trash.grace, int) and trash.grace:
         raise InvalidParameter(

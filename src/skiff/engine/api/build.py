@@ -30,7 +30,7 @@ from aiohttp import web
 from skiff.docker import filters
 from skiff.docker.container import Ulimit
 from skiff.engine.api import hijack, streaming
-from skiff.engine.api.app import Route, get, json, post, put
+from skiff.engine.api.app import Route, delete, get, json, post, put
 from skiff.engine.api.call import Call
 from skiff.engine.api.registry_auth import AuthConfig, credentials, domain
 from skiff.engine.builds.cache import PRUNE_FILTERS
@@ -59,6 +59,10 @@ class BuildRoutes:
         yield put("/skiff/build/contexts/{token}", self.fill)
         yield get("/skiff/build/exports/{token}", self.export)
         yield post("/skiff/build/agents/{token}/attach", self.agent)
+        yield get("/skiff/build/caches", self.caches)
+        yield delete("/skiff/build/caches", self.remove_cache)
+        yield get("/skiff/build/caches/content", self.cache_archive)
+        yield put("/skiff/build/caches/content", self.fill_cache)
 
     async def build(self, call: Call) -> web.StreamResponse:
         work = self.builds.build(self.asked(call), streaming.body(call.request))
@@ -128,6 +132,22 @@ class BuildRoutes:
         taken = await hijack.take(call.request, hijack.RAW)
         self.builds.handing.connected(call["token"], taken.stream)
         return hijack.Hijacked()
+
+    async def caches(self, call: Call) -> web.Response:
+        """Cache mounts."""
+        return json(self.builds.caches.list())
+
+    async def remove_cache(self, call: Call) -> web.Response:
+        freed = await asyncio.to_thread(self.builds.caches.remove, call.text("id"))
+        return json({"SpaceReclaimed": freed})
+
+    async def cache_archive(self, call: Call) -> web.StreamResponse:
+        chunks = self.builds.caches.archive(call.text("id"))
+        return await streaming.lines(call.request, chunks, "application/x-tar")
+
+    async def fill_cache(self, call: Call) -> web.Response:
+        await self.builds.caches.fill(call.text("id"), streaming.body(call.request))
+        return web.Response(status=204)
 
     async def prune(self, call: Call) -> web.Response:
         keep = [call.number(name, 0) or 0 for name in ("keep-storage", "reserved-space", "max-used-space")]

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from skiff.engine.builds.cache import Cache
+from skiff.engine.builds.cache_mounts import CacheMounts
 from skiff.engine.builds.carried import Carrier
 from skiff.engine.builds.confinement import Machine
 from skiff.engine.builds.dockerfile.frontend import DockerfileFrontend
@@ -12,6 +13,7 @@ from skiff.engine.builds.layering import Layering
 from skiff.engine.builds.mounting import Mounter
 from skiff.engine.builds.networking import NetworkSandboxes
 from skiff.engine.builds.planning import Planning
+from skiff.engine.builds.pruning import Budget, Pruning
 from skiff.engine.builds.running import Runner
 from skiff.engine.builds.service import Builds
 from skiff.engine.builds.solver import Solver
@@ -48,6 +50,7 @@ class Parts(NamedTuple):
     host_resolv: Callable[[], str]
     machine: Machine
     platform: Platform
+    budget: Budget
 
 
 def assembled(parts: Parts) -> Builds:
@@ -63,16 +66,19 @@ def assembled(parts: Parts) -> Builds:
         machine=parts.machine,
     )
     scratch = str(parts.data.builds)
+    cache = Cache(
+        parts.state,
+        layering,
+        parts.leases,
+        in_images=lambda: {layer.chain for row in parts.images.held() for layer in row.layers},
+    )
+    caches = CacheMounts(str(parts.data.build_caches), extractor, parts.state)
+    trees = Trees(str(parts.data.build_contexts), extractor, parts.state)
     solver = Solver(
         layering=layering,
-        cache=Cache(
-            parts.state,
-            layering,
-            parts.leases,
-            in_images=lambda: {layer.chain for row in parts.images.held() for layer in row.layers},
-        ),
+        cache=cache,
         runner=runner,
-        mounter=Mounter(str(parts.data.build_caches), scratch),
+        mounter=Mounter(caches, scratch),
         work=Work(extractor, scratch),
     )
     return Builds(
@@ -82,7 +88,9 @@ def assembled(parts: Parts) -> Builds:
         images=parts.images,
         extractor=extractor,
         squasher=Squasher(layering, extractor),
-        trees=Trees(str(parts.data.build_contexts), extractor, parts.state),
+        trees=trees,
+        caches=caches,
+        pruning=Pruning(cache, trees, caches, parts.budget, scratch),
         scratch=scratch,
         platform=parts.platform,
     )

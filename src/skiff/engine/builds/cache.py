@@ -160,6 +160,16 @@ class Cache:
         ordered = sorted(self._entries.items(), key=lambda item: -item[1].used_ns)
         return [self._shown(key, entry, images) for key, entry in ordered]
 
+    def size(self) -> int:
+        """Bytes of what only the cache holds."""
+        images = self._in_images()
+        return sum(_size(entry) for entry in list(self._entries.values()) if not _is_shared(entry, images))
+
+    def limits(self, filters: Filters) -> list[int]:
+        """The instants after which nothing may have been used, by the filters. InvalidParameter."""
+        before = [self._now() - _span(text) for text in filters.values("unused-for")]
+        return before + [parse_time(text, self._now()) for text in filters.values("until")]
+
     def prune(
         self,
         filters: Filters | None = None,
@@ -225,9 +235,7 @@ class Cache:
         snapshots.sweep()
 
     def _matches(self, key: str, entry: Entry, filters: Filters, images: set[ChainID]) -> bool:
-        before = [self._now() - _span(text) for text in filters.values("unused-for")]
-        before += [parse_time(text, self._now()) for text in filters.values("until")]
-        if any(entry.used_ns > limit for limit in before):
+        if any(entry.used_ns > limit for limit in self.limits(filters)):
             return False
         shared = _is_shared(entry, images)
         return (

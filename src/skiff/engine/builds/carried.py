@@ -22,7 +22,8 @@ from msgspec import Struct
 from skiff.engine.builds.handing import in_threads
 from skiff.engine.builds.keys import Part
 from skiff.engine.builds.layering import Layering, above
-from skiff.engine.builds.solver import Done, finished
+from skiff.engine.builds.solver import Done
+from skiff.engine.builds.threads import finished
 from skiff.engine.builds.tree import seen
 from skiff.engine.images.names import LayerRow
 from skiff.engine.images.rebuilding import rebuilt

@@ -19,7 +19,7 @@ import aiohttp
 from msgspec import Struct
 
 from skiff.docker import dockerignore
-from skiff.engine.builds.solver import finished
+from skiff.engine.builds.threads import finished
 from skiff.engine.builds.tree import Tree, seen
 from skiff.engine.storage import compression
 from skiff.engine.storage.extractor import Extractor, Job, Result

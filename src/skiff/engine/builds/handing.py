@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, 
 from socket import socket
 from typing import Any
 
-from skiff.engine.builds.solver import finished
+from skiff.engine.builds.threads import finished
 from skiff.errors import InvalidParameter, NotFound, Unavailable
 
 Emit = Callable[[dict[str, Any]], None]

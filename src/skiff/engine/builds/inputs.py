@@ -10,7 +10,7 @@ from skiff.engine.builds.context import Context
 from skiff.engine.builds.kept import Trees
 from skiff.engine.builds.request import BuildRequest
 from skiff.engine.builds.selection import newest
-from skiff.engine.builds.solver import finished
+from skiff.engine.builds.threads import finished
 from skiff.engine.storage.extractor import Extractor
 from skiff.errors import NotImplementedHere
 

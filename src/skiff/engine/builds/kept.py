@@ -30,7 +30,7 @@ from msgspec.structs import replace
 from skiff.docker.units import rfc3339
 from skiff.engine.builds.context import Context, receive
 from skiff.engine.builds.selection import newest
-from skiff.engine.builds.solver import finished
+from skiff.engine.builds.threads import finished
 from skiff.engine.storage.extractor import Extractor
 from skiff.engine.storage.state import StateStore
 from skiff.errors import InvalidParameter, NotFound

@@ -1,11 +1,10 @@
 """RUN --mount: bind, cache, tmpfs, secret, ssh. What must exist on the host while the command runs.
 
 bind    a directory of a context as it is; layers, or one that is written to, as an overlay of its own
-cache   data/build-caches/<id>, kept from build to build
+cache   a directory that is kept from build to build (cache_mounts.py)
 """
 
 import asyncio
-import hashlib
 import os
 import secrets
 import shutil
@@ -13,11 +12,11 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from skiff.engine.builds.agents import Agent, listening
+from skiff.engine.builds.cache_mounts import CacheMounts
 from skiff.engine.builds.filesystem import FileSystem
 from skiff.engine.builds.plan import ExecMount, OpIndex
 from skiff.engine.builds.running import MountPoint
 from skiff.engine.builds.tree import seen
-from skiff.engine.storage.copying import copy_tree
 from skiff.engine.storage.overlay import escape
 from skiff.errors import InvalidParameter, NotFound
 from skiff.linux import mounts as kernel
@@ -28,13 +27,11 @@ Ready = tuple[Mount, MountPoint]
 
 
 class Mounter:
-    """caches: where cache mounts are kept. scratch: for what lasts as long as one command."""
+    """scratch: for what lasts as long as one command."""
 
-    def __init__(self, caches: str, scratch: str) -> None:
+    def __init__(self, caches: CacheMounts, scratch: str) -> None:
         self._caches = caches
         self._scratch = scratch
-        self._locks: dict[str, asyncio.Lock] = {}
-        self._in_use: dict[str, int] = {}
 
     @asynccontextmanager
     async def ready(
@@ -122,53 +119,10 @@ class Mounter:
     async def _cache(
         self, mount: ExecMount, inputs: Mapping[OpIndex, FileSystem], stack: Stack
     ) -> AsyncIterator[Ready]:
-        name = hashlib.sha256((mount.id or mount.target).encode()).hexdigest()[:32]
-        async with AsyncExitStack() as held:
-            if mount.sharing == "locked":
-                await held.enter_async_context(self._locks.setdefault(name, asyncio.Lock()))
-            base, number = name, 0
-            while mount.sharing == "private" and self._in_use.get(name):
-                number += 1
-                name = f"{base}-{number}"
-            self._in_use[name] = self._in_use.get(name, 0) + 1
-            held.callback(self._let_go, name)
-            path = f"{self._caches}/{name}"
-            directories = stack(inputs[mount.origin]) if mount.origin is not None else ()
-            await asyncio.to_thread(_make_cache, path, mount, directories)
+        below = stack(inputs[mount.origin]) if mount.origin is not None else ()
+        async with self._caches.held(mount, below) as path:
             options = ("rbind", "rprivate", "ro" if mount.read_only else "rw")
             yield Mount(mount.target, "bind", path, options), MountPoint(mount.target)
-
-    def _let_go(self, name: str) -> None:
-        self._in_use[name] -= 1
-
-    def caches(self) -> list[str]:
-        """The directories of cache mounts that no build uses now."""
-        with suppress(FileNotFoundError):
-            names = [name for name in os.listdir(self._caches) if not self._in_use.get(name)]
-            return [f"{self._caches}/{name}" for name in names]
-        return []
-
-
-def _make_cache(path: str, mount: ExecMount, directories: Sequence[str]) -> None:
-    if os.path.isdir(path):
-        return
-    os.makedirs(os.path.dirname(path), mode=0o711, exist_ok=True)
-    fresh = f"{path}.new-{secrets.token_hex(4)}"
-    if directories:
-        with seen(directories) as tree:
-            source = tree.open(mount.source or "/", os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                copy_tree(f"/proc/self/fd/{source}/.", fresh)
-            finally:
-                os.close(source)
-    else:
-        os.mkdir(fresh, 0o755)
-    os.chown(fresh, mount.uid, mount.gid)
-    os.chmod(fresh, 0o755 if mount.mode is None else mount.mode)
-    try:
-        os.rename(fresh, path)
-    except OSError:  # another step was faster
-        shutil.rmtree(fresh)
 
 
 def _bound(mount: ExecMount, directories: Sequence[str], place: str) -> str:

@@ -11,7 +11,8 @@ from skiff.engine.builds.inputs import Inputs
 from skiff.engine.builds.narration import Emit
 from skiff.engine.builds.plan import BaseImage, Missing, Plan
 from skiff.engine.builds.request import BuildRequest
-from skiff.engine.builds.solver import EPOCH, finished
+from skiff.engine.builds.solver import EPOCH
+from skiff.engine.builds.threads import finished
 from skiff.engine.images.service import Images
 from skiff.errors import InvalidParameter, NotFound
 from skiff.oci import reference as references

@@ -13,7 +13,6 @@ import shutil
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import ParamSpec, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -24,6 +23,7 @@ from skiff.engine.builds.confinement import Machine, Run
 from skiff.engine.builds.networking import Sandboxes
 from skiff.engine.builds.plan import ExecOp
 from skiff.engine.builds.request import BuildRequest
+from skiff.engine.builds.threads import finished
 from skiff.engine.builds.tree import Tree, seen
 from skiff.engine.execution import bundle
 from skiff.engine.execution.runtime import AttachRequest, LogConfig, Runtime, Stdio, Task
@@ -35,9 +35,6 @@ from skiff.errors import Conflict, NotFound, SkiffError
 from skiff.linux import users
 from skiff.oci.runtime import Mount, Spec
 from skiff.paths import RunPaths
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 Tell = Callable[[str], None]
 _HOST_FILES = ("hosts", "resolv.conf")
@@ -111,7 +108,7 @@ class Runner:
                     "resolv.conf": view.resolv_conf,
                 }
                 try:
-                    identity, rootfs = await to_its_end(
+                    identity, rootfs = await finished(
                         self._prepare, op, key, below, [point for _, point in mounts], directory, texts
                     )
                     spec = confinement.specification(
@@ -202,16 +199,6 @@ class Runner:
             with contextlib.suppress(NotFound):
                 self._snapshots.remove(SnapshotKey(row.key))
             self._rows.delete(id)
-
-
-async def to_its_end(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """What asyncio.to_thread does; cancelled, it waits for the thread, so that no file appears afterwards."""
-    thread = asyncio.ensure_future(asyncio.to_thread(work, *arguments, **named))
-    try:
-        return await asyncio.shield(thread)
-    except asyncio.CancelledError:
-        await asyncio.wait([thread])
-        raise
 
 
 def new_id() -> str:

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from skiff.docker.filters import Filters
 from skiff.docker.units import rfc3339
 from skiff.engine.builds import entitlements, mounting, outputs
+from skiff.engine.builds.cache_mounts import CacheMounts
 from skiff.engine.builds.carried import Brought, Carrier
 from skiff.engine.builds.handing import Handing
 from skiff.engine.builds.inputs import Inputs, gathered
@@ -26,10 +27,12 @@ from skiff.engine.builds.kept import Trees
 from skiff.engine.builds.narration import Emit, Made, Narrator, merged
 from skiff.engine.builds.plan import Plan
 from skiff.engine.builds.planning import Planning, image_of
+from skiff.engine.builds.pruning import Pruning
 from skiff.engine.builds.request import BuildRequest
-from skiff.engine.builds.solver import Job, Solver, Solving, finished
+from skiff.engine.builds.solver import Job, Solver, Solving
 from skiff.engine.builds.sources import BuildSources
 from skiff.engine.builds.squashing import Squasher
+from skiff.engine.builds.threads import finished
 from skiff.engine.builds.verifying import differences
 from skiff.engine.images.names import LayerRow
 from skiff.engine.images.service import Images
@@ -65,6 +68,8 @@ class Builds:
         extractor: Extractor,
         squasher: Squasher,
         trees: Trees,
+        caches: CacheMounts,
+        pruning: Pruning,
         scratch: str,
         platform: Platform,
         now: Callable[[], int] = time.time_ns,
@@ -78,10 +83,11 @@ class Builds:
         self._extractor = extractor
         self._squasher = squasher
         self.trees = trees
+        self.caches = caches
+        self.pruning = pruning
         self._scratch = scratch
         self._platform = platform
         self._now = now
-        self.cache = solver.cache
         self._ready = asyncio.Event()
         self._over: asyncio.Queue[str] = asyncio.Queue()  # directories of builds that have ended
         os.makedirs(scratch, mode=0o711, exist_ok=True)
@@ -98,6 +104,7 @@ class Builds:
             directory = await self._over.get()
             await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
             await asyncio.to_thread(self._solver.layering.snapshots.sweep)
+            await asyncio.to_thread(self.pruning.keep)
 
     def close(self) -> None:
         self._extractor.close()
@@ -369,15 +376,9 @@ class Builds:
         self, filters: Filters, *, everything: bool = False, keep_bytes: int = 0
     ) -> dict[str, Any]:
         """Engine API, BuildPrune."""
-
-        def work() -> tuple[list[str], int]:
-            gone, freed = self.cache.prune(filters, everything=everything, keep_bytes=keep_bytes)
-            if everything and not filters and not keep_bytes:
-                for path in self._solver.mounter.caches():
-                    shutil.rmtree(path, ignore_errors=True)
-            return gone, freed
-
-        gone, freed = await asyncio.to_thread(work)
+        gone, freed = await asyncio.to_thread(
+            partial(self.pruning.prune, filters, everything=everything, keep_bytes=keep_bytes)
+        )
         return {"CachesDeleted": gone or None, "SpaceReclaimed": freed}
 
 

@@ -9,8 +9,8 @@ The rule: a result enters the cache before anything stands on it, so a build tha
 import asyncio
 import os
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -24,6 +24,7 @@ from skiff.engine.builds.plan import CopyOp, DirectoryOp, ExecOp, MetaOp, Op, Op
 from skiff.engine.builds.request import BuildRequest
 from skiff.engine.builds.running import Runner, new_id
 from skiff.engine.builds.selection import content_parts, select
+from skiff.engine.builds.threads import finished
 from skiff.engine.builds.tree import seen
 from skiff.engine.builds.work import Work
 from skiff.engine.images.names import LayerRow
@@ -32,7 +33,6 @@ from skiff.engine.storage.snapshots import SnapshotKey
 from skiff.errors import SkiffError
 from skiff.oci.digest import ChainID, Digest, ImageID
 
-T = TypeVar("T")
 EPOCH = "SOURCE_DATE_EPOCH"
 _REMEMBERED = 16
 
@@ -383,16 +383,3 @@ def _on(base: FileSystem, key: Digest, layer: LayerRow | None, *, is_cached: boo
         layer=layer,
         is_cached=is_cached,
     )
-
-
-async def finished(work: Callable[..., T], *arguments: object) -> T:
-    """The result of blocking work in a thread. When cancelled, it waits for the thread all the same.
-
-    A thread cannot be stopped, and what it works on must not be taken away under it.
-    """
-    future: Awaitable[T] = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        await asyncio.wait({asyncio.ensure_future(future)})
-        raise

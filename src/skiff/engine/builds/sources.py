@@ -10,7 +10,7 @@ from skiff.engine.builds.filesystem import FileSystem
 from skiff.engine.builds.keys import Part, cache_key
 from skiff.engine.builds.plan import SourceOp
 from skiff.engine.builds.selection import content_parts, select
-from skiff.engine.builds.solver import finished
+from skiff.engine.builds.threads import finished
 from skiff.engine.builds.tree import seen
 from skiff.engine.images.service import Images
 from skiff.errors import InvalidParameter
