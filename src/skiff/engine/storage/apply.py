@@ -72,9 +72,8 @@ class Layers:
         stored: blob is a plain tar, perhaps a pipe, whose bytes somebody else keeps and takes the digest of;
         it is called once they have all been read. Raises HostileArchive and leaves nothing behind.
         """
-        own = os.open(
-            f"/proc/self/fd/{blob if isinstance(blob, int) else blob.fileno()}", os.O_RDONLY | os.O_CLOEXEC
-        )
+        # The offset is shared: whoever holds blob sees in it how far the extraction has come.
+        own = os.dup(blob if isinstance(blob, int) else blob.fileno())
         key = SnapshotKey(DRAFT + secrets.token_hex(8))
         try:
             result, whole = Result(), False

@@ -265,6 +265,14 @@ def test_large_layers_go_through_threads(image: Image) -> None:
     assert all((root / info.name).read_bytes() == data for info, data in files)
 
 
+def test_whoever_holds_the_blob_sees_how_far_it_is(image: Image) -> None:
+    path = image.blob(tar(entry("f", data=os.urandom(1_000_000))))
+    with open(path, "rb") as blob:
+        draft = image.layers.extract(blob)
+        assert blob.tell() == path.stat().st_size
+        image.layers.discard(draft)
+
+
 def test_drafts_of_a_crashed_engine_go(image: Image) -> None:
     with open(image.blob(tar(entry("a"))), "rb") as blob:
         image.layers.extract(blob)
