@@ -77,6 +77,40 @@ def test_container_mode_shares_the_network(own_engine: Engine) -> None:
     assert shared == docker("exec", "web", *command).ok()
 
 
+def test_files_names_and_ports_follow_the_networks_of_a_container_that_runs(own_engine: Engine) -> None:
+    docker = own_engine.docker
+    for name, subnet in (("one", "10.91.0.0/24"), ("two", "10.92.0.0/24")):
+        docker("network", "create", "--subnet", subnet, name).ok()
+    docker("run", "-d", "--name", "db", "--network", "one", "busybox", "sleep", "600").ok()
+    docker("run", "-d", "--name", "box", "-p", "9701:80", "busybox", "sleep", "600").ok()
+
+    def own_lines() -> list[str]:
+        hosts = docker("exec", "box", "cat", "/etc/hosts").ok().splitlines()
+        id = docker("inspect", "-f", "{{.Config.Hostname}}", "box").ok()
+        return [line.split()[0].rpartition(".")[0] for line in hosts if line.endswith(f"\t{id}")]
+
+    first = own_lines()
+    docker("network", "connect", "one", "box").ok()
+    assert own_lines() == [*first, "10.91.0"]
+    assert docker("exec", "box", "cat", "/etc/resolv.conf").ok().startswith("nameserver 127.0.0.11\n")
+    assert "Address: 10.91.0.2" in docker("exec", "box", "nslookup", "-type=a", "db").ok()
+    docker("network", "disconnect", "bridge", "box").ok()
+    assert own_lines() == ["10.91.0"]
+    docker("network", "disconnect", "one", "box").ok()
+    assert own_lines() == []
+    networks = ("inspect", "-f", "{{json .NetworkSettings.Networks}}", "box")
+    assert docker(*networks).ok() == "{}"
+    assert docker("port", "box").ok() == ""
+    docker("restart", "-t", "0", "box").ok()
+    assert docker(*networks).ok() == "{}"  # it is not brought back to where it was taken from
+    docker("network", "connect", "two", "box").ok()
+    assert docker("port", "box", "80").ok().splitlines()[0] == "0.0.0.0:9701"
+    own_engine.crash()
+    own_engine.start()
+    docker("restart", "-t", "0", "box").ok()
+    assert own_lines() == ["10.92.0"]
+
+
 def test_who_shares_the_network_loses_it_with_its_owner(own_engine: Engine) -> None:
     docker = own_engine.docker
     docker("run", "-d", "--name", "web", "busybox", "sleep", "600").ok()

@@ -20,7 +20,7 @@ from skiff.engine.containers.record import Records
 from skiff.engine.containers.sandboxes import check_connectable, owner
 from skiff.engine.networks import views
 from skiff.engine.networks.service import Networks
-from skiff.errors import NotFound, Unavailable
+from skiff.errors import Forbidden, NotFound, Unavailable
 
 FILTERS: Final = ("dangling", "driver", "id", "label", "name", "scope", "type")
 PRUNE_FILTERS: Final = ("label", "label!", "until")
@@ -82,5 +82,10 @@ class NetworkRoutes:
         wish = await call.json(NetworkDisconnect)
         if wish.force:
             self._check_endpoint(wish.container)
-        await self.networks.disconnect(call["id"], owner(self.containers.find(wish.container)))
+        container = self.containers.find(wish.container)
+        if container.host.network_mode == "host" and self.networks.find(call["id"]).name == "host":
+            raise Forbidden(
+                "cannot disconnect container from host network - container was created in host network mode"
+            )
+        await self.networks.disconnect(call["id"], owner(container))
         return web.Response(status=200)

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from skiff.docker.container import HostConfig
 from skiff.docker.container_view import NetworkSettings, PortSummary
 from skiff.docker.network import EndpointSettings
+from skiff.engine.containers import name_files
 from skiff.engine.containers.links import Links
 from skiff.engine.containers.networking import PlainSandboxes, SandboxView
 from skiff.engine.containers.record import Container, Records
@@ -35,6 +36,8 @@ class NetworkSandboxes:
         pid_of: Callable[[str], int],
     ) -> None:
         self._networks = networks
+        self._data = data
+        networks.followers.append(self._follow)
         self._records = records
         self._links = Links(records, data, self._address_on_default_bridge)
         self._keys = SandboxKeys(run.netns)
@@ -86,6 +89,20 @@ class NetworkSandboxes:
             gateway=self._host_gateway(),
             resolv_conf=sandboxes.resolv_conf(mine),
         )
+
+    def _follow(self, id: str) -> None:
+        """Its networks have changed while it runs: so do its hosts and resolv.conf."""
+        try:
+            container = self._records.get(id)
+        except NotFound:
+            return  # a step of a build
+        mine, files = owner(container), self._data.container(id)
+        addresses = [str(a) for e in self._networks.records.of_owner(id) for a in e.addresses()]
+        name_files.follow_addresses(files / "hosts", container.config.hostname + domain(container), addresses)
+        sandboxes = self._networks.sandboxes
+        now = sandboxes.resolv_conf(mine)
+        if now == sandboxes.resolv_conf(mine, resolver=True):
+            name_files.follow_servers(files / "resolv.conf", sandboxes.resolv_conf(mine, resolver=False), now)
 
     def _first_of(self, id: str) -> str:
         """Of those who share a network with that one, whose it is: the files that all share are its."""
@@ -219,7 +236,9 @@ class NetworkSandboxes:
         for endpoint in records.of_owner(container.id):
             network = records.networks[endpoint.network]
             found[network.name] = views.endpoint_settings(network, endpoint)
-        return found or {mode_of(container): EndpointSettings()}
+        if found or container.id in records.left:
+            return found
+        return {mode_of(container): EndpointSettings()}
 
     def ports(self, container: Container) -> tuple[PortSummary, ...]:
         """Published ports first bound first listed, then those only exposed."""

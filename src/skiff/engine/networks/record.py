@@ -163,6 +163,13 @@ class SandboxRecord(Struct, frozen=True):
     ports: tuple[StoredPort, ...] = ()
 
 
+class Left(Struct, frozen=True):
+    """The networks that a container has been disconnected from: no start brings it back."""
+
+    owner: str
+    networks: tuple[str, ...] = ()
+
+
 class Records:
     """All networks and endpoints, in memory and on disk."""
 
@@ -170,9 +177,11 @@ class Records:
         self._networks = state.table("network", Network)
         self._endpoints = state.table("endpoint", Endpoint)
         self._sandboxes = state.table("sandbox", SandboxRecord)
+        self._left = state.table("left", Left)
         self.networks: dict[str, Network] = dict(self._networks.all())
         self.endpoints: dict[str, Endpoint] = dict(self._endpoints.all())
         self.sandboxes: dict[str, SandboxRecord] = dict(self._sandboxes.all())
+        self.left: dict[str, Left] = dict(self._left.all())
         self._by_owner: dict[str, dict[str, None]] = {}  # owner → ids of its endpoints, in order
         self._by_network: dict[str, dict[str, None]] = {}
         self.version = 0  # grows with every change of a network or an endpoint
@@ -238,6 +247,28 @@ class Records:
             index[key].pop(id)
             if not index[key]:
                 del index[key]
+
+    def has_left(self, owner: str, network: str) -> bool:
+        return owner in self.left and network in self.left[owner].networks
+
+    def leave(self, owner: str, network: str) -> None:
+        before = self.left.get(owner, Left(owner)).networks
+        self._put_left(Left(owner, (*before, network)))
+
+    def come_back(self, owner: str, network: str) -> None:
+        if self.has_left(owner, network):
+            rest = tuple(n for n in self.left[owner].networks if n != network)
+            self._put_left(Left(owner, rest))
+
+    def _put_left(self, record: Left) -> None:
+        self._left.put(record.owner, record)
+        self.left[record.owner] = record
+
+    def forget(self, owner: str) -> None:
+        """It is gone for good; its endpoints have been deleted."""
+        self.changes.pop(owner, None)
+        if self.left.pop(owner, None) is not None:
+            self._left.delete(owner)
 
     def put_sandbox(self, record: SandboxRecord) -> SandboxRecord:
         self._sandboxes.put(record.owner, record)

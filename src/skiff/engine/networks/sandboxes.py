@@ -290,6 +290,10 @@ class Sandboxes:
                 sandbox.owner = before
                 raise
 
+    async def publish(self, owner: str) -> None:
+        """The owner is on another network now, perhaps its way out. Unavailable when a port is taken."""
+        await self._publish(self._open[owner])
+
     async def _publish(self, sandbox: Sandbox) -> None:
         """Bring the published ports to what the owner's gateway endpoint and wishes say now."""
         gateway = self._gateway(sandbox.owner.id)
@@ -424,10 +428,10 @@ class Sandboxes:
         host = resolv.parse(self._host_resolv())
         return resolv.overridden(host, owner.dns, owner.dns_search, owner.dns_options)
 
-    def resolv_conf(self, owner: Owner) -> str:
-        """The text of the container's resolv.conf."""
+    def resolv_conf(self, owner: Owner, *, resolver: bool | None = None) -> str:
+        """The text of the container's resolv.conf. resolver: with ours or without, whatever is so now."""
         wanted = self._wanted_conf(owner)
-        if self._has_resolver(owner.id):
+        if self._has_resolver(owner.id) if resolver is None else resolver:
             return resolv.rendered(resolv.through_resolver(wanted, ADDRESS))
         return resolv.rendered(resolv.reachable(wanted))
 

@@ -70,6 +70,7 @@ class Networks:
         self._bip = bip
         self._mtu = mtu
         self._bin = bin
+        self.followers: list[Callable[[str], None]] = []  # told of an owner whose networks change as it runs
 
     # -- boot -------------------------------------------------------------------------------------------
 
@@ -364,8 +365,16 @@ class Networks:
             policy(network, owner.egress)
 
     def join(self, owner: Owner) -> list[Endpoint]:
-        """Endpoints for a container as it was created: stored, not attached. NotFound for a network."""
-        return [self._new_endpoint(self.find(name), owner, s) for name, s in owner.settings.items()]
+        """Endpoints for a container as it was created: stored, not attached. NotFound for a network.
+
+        Those that it has been disconnected from stay left.
+        """
+        wanted = [(self.find(name), settings) for name, settings in owner.settings.items()]
+        return [
+            self._new_endpoint(network, owner, settings)
+            for network, settings in wanted
+            if not self.records.has_left(owner.id, network.id)
+        ]
 
     def _new_endpoint(self, network: Network, owner: Owner, settings: EndpointSettings) -> Endpoint:
         known = next((e for e in self.records.of_owner(owner.id) if e.network == network.id), None)
@@ -398,17 +407,28 @@ class Networks:
                 f"container must be created in {network.name} network mode"
             )
         check_settings(network, settings)
-        if any(e.network == network.id for e in self.records.of_owner(owner.id)):
-            raise Forbidden(f"endpoint with name {owner.name} already exists in network {network.name}")
+        known = next((e for e in self.records.of_owner(owner.id) if e.network == network.id), None)
+        if known is not None:
+            if self.sandboxes.is_open(owner.id):
+                raise Forbidden(f"endpoint with name {owner.name} already exists in network {network.name}")
+            self.records.delete_endpoint(known.id)  # the later wish counts
         endpoint = self._new_endpoint(network, owner, settings)
         try:
             if self.sandboxes.is_open(owner.id):
                 await self.sandboxes.attach(endpoint)
-                self.sandboxes.apply_firewall()
+                await self.sandboxes.publish(owner.id)
         except BaseException:
+            await self.sandboxes.detach(self.records.endpoints[endpoint.id])
             self.records.delete_endpoint(endpoint.id)
             raise
+        self.records.come_back(owner.id, network.id)
+        self._changed(owner.id)
         self._tell(network, "connect", container=owner.id)
+
+    def _changed(self, owner: str) -> None:
+        if self.sandboxes.is_open(owner):
+            for follow in self.followers:
+                follow(owner)
 
     async def disconnect(self, text: str, owner: Owner) -> None:
         """NotFound when the container is not on the network."""
@@ -418,14 +438,16 @@ class Networks:
             raise Forbidden(f"container {owner.id} is not connected to network {network.name}")
         await self.sandboxes.detach(endpoint)
         self.records.delete_endpoint(endpoint.id)
+        self.records.leave(owner.id, network.id)
         self.sandboxes.apply_firewall()
+        self._changed(owner.id)
         self._tell(network, "disconnect", container=owner.id)
 
     def forget(self, owner: str) -> None:
         """The container is gone for good."""
         for endpoint in self.records.of_owner(owner):
             self.records.delete_endpoint(endpoint.id)
-        self.records.changes.pop(owner, None)
+        self.records.forget(owner)
         self.sandboxes.guard.forget(owner)
 
     def rename(self, owner: Owner) -> None:
