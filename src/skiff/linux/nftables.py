@@ -370,6 +370,10 @@ def _packed(element: Element) -> list[bytes]:
 # -- calls ------------------------------------------------------------------------------------------------
 
 
+# No such thing, or a kernel that has nothing of its family.
+_ABSENT: Final = (errno.ENOENT, errno.EOPNOTSUPP, errno.EAFNOSUPPORT)
+
+
 class Nftables:
     """A nfnetlink socket, in the network namespace where it was made."""
 
@@ -389,7 +393,7 @@ class Nftables:
         try:
             self._netlink.get(_message(_GETTABLE, 0, text(1, table), family=family))
         except OSError as error:
-            if error.errno == errno.ENOENT:
+            if error.errno in _ABSENT:
                 return False
             raise
         return True
@@ -399,7 +403,7 @@ class Nftables:
         try:
             body = self._netlink.get(_message(_GETCHAIN, 0, text(1, table), text(3, chain), family=family))
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.EOPNOTSUPP, errno.EAFNOSUPPORT):
+            if error.errno in _ABSENT:
                 return None
             raise
         policy = dict(attributes(body, 4)).get(5)
