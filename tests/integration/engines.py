@@ -35,6 +35,7 @@ class Engine:
         self.socket = f"{self.root}/s"
         self.cgroup = f"/skiff-test-{os.path.basename(self.root)}"
         self.flags = flags
+        self.module = "skiff.engine"
         self.network = Network()
         self.client = Client(self.socket)
         self.process: subprocess.Popen[bytes] | None = None
@@ -50,7 +51,7 @@ class Engine:
     def command(self) -> list[str]:
         return [
             *self.network.enter,
-            *(sys.executable, "-m", "skiff.engine"),
+            *(sys.executable, "-m", self.module),
             *("--data-root", f"{self.root}/data", "--exec-root", f"{self.root}/run"),
             *("-H", f"unix://{self.socket}", "--cgroup-parent", self.cgroup),
             *("--config-file", f"{self.root}/daemon.json"),
@@ -58,7 +59,11 @@ class Engine:
         ]
 
     def environment(self) -> dict[str, str]:
-        return os.environ | {"PYTHONPATH": str(SOURCE), "SKIFF_TEST": self.root}
+        return os.environ | {
+            "PYTHONPATH": str(SOURCE),
+            "SKIFF_TEST": self.root,
+            "SKIFF_TEST_DIES": f"{self.root}/dies",
+        }
 
     def stop(self) -> None:
         """SIGTERM, as a service manager would."""

@@ -1,9 +1,11 @@
 """The engine is killed at any moment. Containers go on, the next engine finds them, nothing is left over."""
 
 import contextlib
+import http.client
 import random
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -79,6 +81,70 @@ def _begin_load(engine: Engine, archive: bytes, delay: float) -> "subprocess.Pop
         load.stdin.close()
     time.sleep(delay)
     return load
+
+
+ACTS: dict[str, tuple[str, str, dict[str, object]]] = {
+    "commit": ("POST", "/commit", {"container": "things", "repo": "made"}),
+    "remove": ("DELETE", "/containers/things", {"v": True}),
+    "undo": ("POST", "/skiff/trash/undo", {}),
+    "volume rm": ("DELETE", "/volumes/kept", {}),
+}
+
+
+@pytest.mark.slow
+def test_killed_before_each_write_of_its_records(own_engine: Engine) -> None:
+    """Whatever is half done at a boot is completed or undone: people's files are there, and no litter."""
+    own_engine.stop()
+    own_engine.module = "tests.integration.mortal"
+    own_engine.start()
+    dies = Path(own_engine.root, "dies")
+    deaths = 0
+    for act, (method, path, query) in ACTS.items():
+        for writes in range(12):
+            _things(own_engine)
+            if act == "undo":
+                assert own_engine.client.delete("/containers/things").status == 204
+            dies.write_text(str(writes))
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                own_engine.client.request(method, path, **query)
+            if dies.exists():  # it made fewer writes, and lives
+                dies.unlink()
+                break
+            deaths += 1
+            assert own_engine.process is not None
+            own_engine.process.wait(30)
+            own_engine.start()
+            _consistent(own_engine, f"{act}, killed before write {writes}")
+        else:
+            raise AssertionError(f"{act} was never brought to its end")
+    assert deaths > 2 * len(ACTS)
+
+
+def _things(engine: Engine) -> None:
+    """A container that has written, and a volume with content, as they were or anew."""
+    if engine.client.get("/containers/things/json").status != 200:
+        script = "echo mine >/mine; echo also >/data/also"
+        engine.docker("run", "--name", "things", "-v", "/data", "busybox", "sh", "-c", script).ok()
+    if engine.client.get("/volumes/kept").status != 200:
+        made = engine.client.post("/volumes/create", {"Name": "kept"}).json()
+        Path(made["Mountpoint"], "v").write_text("v")
+
+
+def _consistent(engine: Engine, when: str) -> None:
+    trash = {entry["Name"]: entry["Id"] for entry in engine.client.get("/skiff/trash").json()["Entries"]}
+    for name, path in (("things", "/containers/things/json"), ("kept", "/volumes/kept")):
+        if engine.client.get(path).status != 200:
+            assert name in trash, f"{when}: {name} is gone"
+            assert engine.client.post(f"/skiff/trash/{trash[name]}/restore").status == 200, when
+    for path, content in (("/mine", b"mine"), ("/data/also", b"also")):
+        assert content in engine.client.get("/containers/things/archive", path=path).body, f"{when}: {path}"
+    assert Path(engine.client.get("/volumes/kept").json()["Mountpoint"], "v").read_text() == "v", when
+    wait_for(lambda: not _problems(engine), 20, lambda: f"{when}: {_problems(engine)}")
+
+
+def _problems(engine: Engine) -> list[str]:
+    found: list[str] = engine.client.get("/skiff/check").json()["Problems"]
+    return found
 
 
 def _usable(engine: Engine) -> None:
