@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 import socket
 import stat
 import tarfile
@@ -13,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.engines import Engine, wait_for
+from tests.integration.engines import SKIFF, Engine, wait_for
+from tests.integration.terminals import terminal
 
 
 def context(**files: str | bytes) -> bytes:
@@ -365,3 +367,32 @@ def test_directories_beside_the_context(engine: Engine, tmp_path: Path) -> None:
     engine.skiff("build", "-t", "beside", "--build-context", given, str(tmp_path / "main")).ok()
     shown = engine.skiff("run", "--rm", "--network=none", "beside", "cat", "/main", "/other", "/mounted").ok()
     assert shown == "mainotherother"
+
+
+def at_terminal(engine: Engine, *words: str) -> Any:
+    environment = {**engine.client_environment(), "COLUMNS": "80"}
+    return terminal([*engine.network.enter, *SKIFF, "build", *words], environment)
+
+
+def test_a_terminal_shows_steps_and_their_last_words(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text(
+        "FROM busybox\nRUN for i in 1 2 3 4 5 6 7 8 9; do echo line-$i; sleep 0.1; done\nRUN exit 9\n"
+    )
+    with at_terminal(engine, "--no-cache", str(tmp_path)) as shown:
+        shown.expect(b"line-9")
+        shown.expect("✓ Step 2/3".encode())
+        shown.expect("✗ Step 3/3".encode())
+        assert shown.end() == 1
+    assert b"returned a non-zero code: 9" in shown.shown
+
+
+def test_ctrl_c_cancels_the_build(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM busybox\nRUN echo begun; sleep 600\n")
+    with at_terminal(engine, "--no-cache", str(tmp_path)) as shown:
+        shown.expect(b"begun")
+        shown.process.send_signal(signal.SIGINT)
+        assert shown.end() in (130, -signal.SIGINT)
+    assert b"Traceback" not in shown.shown
+    tasks = Path(engine.root, "run/tasks")
+    wait_for(lambda: not tasks.exists() or not os.listdir(tasks), 10, lambda: "a task is left")
+    wait_for(lambda: not os.listdir(f"{engine.root}/data/builds"), 10, lambda: "a build is left")
