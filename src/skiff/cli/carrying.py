@@ -56,8 +56,9 @@ def _between(session: Session, asked: Parsed, name: Reference, host: str, *, pus
 def _name(text: str, asked: Parsed) -> Reference:
     from skiff.oci.reference import parse
 
-    if asked["platform"]:
-        raise InvalidParameter("--platform cannot be used with ssh://: an image goes as it is")
+    for flag in ("platform", "compression"):
+        if flag in asked.changed:
+            raise InvalidParameter(f"--{flag} cannot be used with ssh://: an image goes as it is")
     name = parse(text)
     if name.digest:
         raise InvalidParameter("cannot carry a digest reference: name a tag")

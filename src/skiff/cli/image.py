@@ -88,7 +88,11 @@ def push(session: Session, asked: Parsed) -> int:
     platform = described(asked["platform"])
     if platform and not asked["quiet"]:
         print(_ONE_PLATFORM, file=sys.stderr, flush=True)
-    pushed = session.engine().push_image(name.familiar_name, tag, auth=auth, platform=platform)
+    form = asked["compression"]
+    if form not in ("", "gzip", "zstd"):
+        raise InvalidParameter(f"invalid compression {form!r}: expected gzip or zstd")
+    engine = session.engine()
+    pushed = engine.push_image(name.familiar_name, tag, auth=auth, platform=platform, compression=form)
     shown(pushed, quiet=asked["quiet"])
     if asked["quiet"]:
         print(name)
@@ -354,6 +358,13 @@ COMMANDS = {
         (
             ("all-tags", "a", "bool", False, "Push all tags of an image to the repository"),
             ("disable-content-trust", "", "bool", True, "Skip image signing"),
+            (
+                "compression",
+                "",
+                "string",
+                "",
+                "Compression of all layers: gzip or zstd (default: as they are)",
+            ),
             (
                 "platform",
                 "",

@@ -280,8 +280,10 @@ class EngineClient:
         """query: fromSrc, repo, tag, message, changes, platform."""
         return self.connection.request("POST", "/images/create", query=query, body=body).lines()
 
-    def push_image(self, name: str, tag: str, *, auth: str, platform: str | None = None) -> Iterator[Json]:
-        query = {"tag": tag or None, "platform": platform or None}
+    def push_image(
+        self, name: str, tag: str, *, auth: str, platform: str | None = None, compression: str = ""
+    ) -> Iterator[Json]:
+        query = {"tag": tag or None, "platform": platform or None, "compression": compression or None}
         path = f"/images/{quote(name, b'/:@')}/push"
         return self.connection.request("POST", path, query=query, headers={"X-Registry-Auth": auth}).lines()
 

@@ -11,6 +11,7 @@ from skiff.engine.api.app import Route, delete, empty, get, json, post
 from skiff.engine.api.call import Call
 from skiff.engine.api.registry_auth import from_header
 from skiff.engine.images import download, progress
+from skiff.engine.images.packing import Form
 from skiff.engine.images.progress import Progress
 from skiff.engine.images.service import LIST_FILTERS, PRUNE_FILTERS, Images
 from skiff.engine.storage.uploads import Body
@@ -119,6 +120,7 @@ class ImageRoutes:
             tag=call.text("tag"),
             platform=_described(call.text("platform")),
             credentials=from_header(call.request.headers.get("X-Registry-Auth", "")),
+            form=_form(call.text("compression")),
         )
         return await streaming.lines(call.request, _told(work))
 
@@ -128,6 +130,17 @@ class ImageRoutes:
         if text.startswith("{"):
             return _described(text)
         return platform.parse(text, self.host) if text else None
+
+
+def _form(text: str) -> Form | None:
+    """A compression of layers, ours beyond Docker's API. InvalidParameter."""
+    match text:
+        case "":
+            return None
+        case "gzip" | "zstd":
+            return text
+        case _:
+            raise InvalidParameter(f"invalid compression {text!r}: expected gzip or zstd")
 
 
 def _described(text: str) -> platform.Platform | None:

@@ -5,7 +5,11 @@ compressed when it is first pushed; from then on the compressed blob is the laye
 """
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Set
+from typing import Literal
+
+from msgspec import Struct
 
 from skiff.engine.images.names import ImageRow, LayerRow, Names
 from skiff.engine.images.rebuilding import rebuilt
@@ -13,11 +17,24 @@ from skiff.engine.storage import compression
 from skiff.engine.storage.content import ContentStore
 from skiff.engine.storage.leases import HeldLease
 from skiff.engine.storage.snapshots import Snapshotter
+from skiff.engine.storage.state import StateStore
 from skiff.errors import NotFound
 from skiff.oci import manifest as manifests
 from skiff.oci.digest import DiffID, Digest
 
+Form = Literal["gzip", "zstd"]
+Compressor = Callable[[Iterable[bytes]], Iterator[bytes]]
+
+_COMPRESSORS: dict[Form, Compressor] = {"gzip": compression.gzipped, "zstd": compression.zstandard}
+_TYPES: dict[Form, str] = {"gzip": manifests.OCI_LAYER_GZIP, "zstd": manifests.OCI_LAYER_ZSTD}
 _HEAD = 18  # bytes that tell a compression
+
+
+class FormRow(Struct, frozen=True):
+    """A layer's blob in some compression. size: in bytes."""
+
+    blob: Digest
+    size: int
 
 
 class Packer:
@@ -25,12 +42,14 @@ class Packer:
 
     def __init__(
         self,
+        state: StateStore,
         names: Names,
         content: ContentStore,
         snapshots: Snapshotter,
         others: Callable[[], Iterable[ImageRow]],
         needed: Callable[[], Set[str]],
     ) -> None:
+        self._forms = state.table("layer_form", FormRow)
         self._names = names
         self._content = content
         self._snapshots = snapshots
@@ -51,6 +70,31 @@ class Packer:
             if now is None or now.blob == layer.blob:
                 raise
             return await self._packed(now, lease)
+
+    async def formed(self, layer: LayerRow, form: Form, lease: HeldLease) -> LayerRow:
+        """The layer in a compression of choice; what it is kept in stays as it is. NotFound, DigestMismatch.
+
+        A blob made for this lives as long as the lease; how it came out is known for the next push.
+        """
+        if layer.blob is not None and self._holds(layer.blob):
+            lease.add(layer.blob)
+            if await asyncio.to_thread(self._kind, layer.blob) == form:
+                return _as(layer, _TYPES[form])
+            plain = self._plain(layer.blob)
+        else:
+            plain = rebuilt(layer, self._snapshots)
+        ref = f"{form} {layer.diff_id} {lease.id}"
+        digest, size = await asyncio.to_thread(self._compress, plain, ref, _COMPRESSORS[form], lease)
+        self._forms.put(f"{form} {layer.diff_id}", FormRow(digest, size))
+        return LayerRow(layer.chain, layer.diff_id, layer.size, digest, _TYPES[form], size)
+
+    def known(self, layer: LayerRow, form: Form) -> LayerRow | None:
+        """How the layer came out in that compression before; its blob need not be here."""
+        try:
+            row = self._forms.get(f"{form} {layer.diff_id}")
+        except NotFound:
+            return None
+        return LayerRow(layer.chain, layer.diff_id, layer.size, row.blob, _TYPES[form], row.size)
 
     async def _packed(self, layer: LayerRow, lease: HeldLease) -> LayerRow:
         if layer.blob is None or not self._holds(layer.blob):  # another push has packed it meanwhile
@@ -79,7 +123,8 @@ class Packer:
     async def _pack(self, layer: LayerRow, blob: Digest | None) -> LayerRow:
         try:
             plain = rebuilt(layer, self._snapshots) if blob is None else self._plain(blob)
-            digest, size = await asyncio.to_thread(self._compress, plain, layer.diff_id)
+            ref = f"gzip {layer.diff_id}"
+            digest, size = await asyncio.to_thread(self._compress, plain, ref, compression.gzipped)
             packed = LayerRow(layer.chain, layer.diff_id, layer.size, digest, manifests.OCI_LAYER_GZIP, size)
             self._names.with_blob(layer.blob, packed)
             if blob and self._is_idle(blob):
@@ -96,16 +141,22 @@ class Packer:
         with self._content.open(blob) as kept:
             yield from compression.decompressed(kept.read)
 
-    def _compress(self, plain: Iterator[bytes], diff_id: DiffID) -> tuple[Digest, int]:
-        ref = f"gzip {diff_id}"
+    def _compress(
+        self, plain: Iterator[bytes], ref: str, compressor: Compressor, lease: HeldLease | None = None
+    ) -> tuple[Digest, int]:
         ingest = self._content.ingest(ref)
         try:
             if ingest.offset:  # of a try that was cut off: the compressor begins anew
                 ingest.abort()
                 ingest = self._content.ingest(ref)
-            for piece in compression.gzipped(plain):
+            made = hashlib.sha256()
+            for piece in compressor(plain):
                 ingest.write(piece)
+                if lease is not None:
+                    made.update(piece)
             size = ingest.offset
+            if lease is not None:  # before it is there: nothing else leads to it
+                lease.add(f"sha256:{made.hexdigest()}")
             return ingest.commit(), size
         except BaseException:
             ingest.abort()

@@ -14,7 +14,7 @@ from typing import BinaryIO
 from skiff.engine.images import documents
 from skiff.engine.images.documents import Document
 from skiff.engine.images.names import ImageRow, LayerRow, Names
-from skiff.engine.images.packing import Packer
+from skiff.engine.images.packing import Form, Packer
 from skiff.engine.images.progress import Progress, ProgressDetail, layer, message, moving
 from skiff.engine.images.reporting import Emit
 from skiff.engine.registry.auth import Credentials
@@ -58,9 +58,17 @@ class Pusher:
         self._concurrent = concurrent
 
     async def push(
-        self, reference: Reference, platform: Platform | None, credentials: Credentials | None, emit: Emit
+        self,
+        reference: Reference,
+        platform: Platform | None,
+        credentials: Credentials | None,
+        emit: Emit,
+        form: Form | None = None,
     ) -> list[Reference]:
-        """Push one tag, or every tag of a bare reference. What was pushed. InvalidParameter, NotFound."""
+        """Push one tag, or every tag of a bare reference. What was pushed. InvalidParameter, NotFound.
+
+        form: the compression that all layers go in; else each goes as it is kept.
+        """
         if reference.digest:
             raise InvalidParameter("cannot push a digest reference")
         wanted = [reference] if reference.tag else self._names.tagged(reference.name)
@@ -71,7 +79,7 @@ class Pusher:
         target = await self._registries.target(reference, credentials)
         for one, row in rows:
             if row is not None:
-                await self._one(target, one, row, emit)
+                await self._one(target, one, row, form, emit)
         return wanted
 
     def _row(self, reference: Reference, platform: Platform | None) -> ImageRow | None:
@@ -88,20 +96,22 @@ class Pusher:
                 )
         return row
 
-    async def _one(self, target: Target, reference: Reference, row: ImageRow, emit: Emit) -> None:
+    async def _one(
+        self, target: Target, reference: Reference, row: ImageRow, form: Form | None, emit: Emit
+    ) -> None:
         row = self._names.image(row.id)  # the push of a former tag may have packed its layers
         for id in dict.fromkeys(_short(one) for one in reversed(row.layers)):
             emit(layer("Preparing", id))
         with self._leases.hold(row.id, *row.blobs) as lease:
             document = None
             own = documents.came_with(self._content, row)
-            if own is not None:
+            if own is not None and _is_in(own[1], form):
                 try:
                     document = await self._as_it_came(target, reference, row, *own, lease, emit)
                 except _BlobLost:
                     document = None
             if document is None:
-                document = await self._anew(target, reference, row, own, lease, emit)
+                document = await self._anew(target, reference, row, own, form, lease, emit)
             assert reference.tag is not None
             await target.put_manifest(reference.tag, document.data, document.media_type)
         digest, size = document.digest, len(document.data)
@@ -140,6 +150,7 @@ class Pusher:
         reference: Reference,
         row: ImageRow,
         own: tuple[Document, Manifest] | None,
+        form: Form | None,
         lease: HeldLease,
         emit: Emit,
     ) -> Document:
@@ -147,11 +158,15 @@ class Pusher:
         sent: dict[str, Descriptor] = {}
 
         async def one(known: LayerRow) -> None:
-            packed = await self._packer.packed(known, lease)
-            assert packed.blob is not None
-            blob = Descriptor(packed.media_type, packed.blob, packed.blob_size)
-            await self._send(target, reference, _short(known), blob, lease, emit)
-            sent[known.diff_id] = blob
+            before = self._packer.known(known, form) if form else None
+            if before is not None:  # perhaps the registry has it, and nothing is to be compressed
+                try:
+                    sent[known.diff_id] = await self._sent(target, reference, before, lease, emit)
+                    return
+                except _BlobLost:
+                    pass
+            work = self._packer.formed(known, form, lease) if form else self._packer.packed(known, lease)
+            sent[known.diff_id] = await self._sent(target, reference, await work, lease, emit)
 
         distinct = {known.diff_id: known for known in reversed(row.layers)}
         await self._at_once([partial(one, known) for known in distinct.values()])
@@ -159,6 +174,15 @@ class Pusher:
         document, manifest = documents.made(self._content, row, layers, own[0] if own else None)
         await self._config(target, manifest.config)
         return document
+
+    async def _sent(
+        self, target: Target, reference: Reference, packed: LayerRow, lease: HeldLease, emit: Emit
+    ) -> Descriptor:
+        """The layer, now that the repository has it."""
+        assert packed.blob is not None
+        blob = Descriptor(packed.media_type, packed.blob, packed.blob_size)
+        await self._send(target, reference, _short(packed), blob, lease, emit)
+        return blob
 
     async def _send(
         self,
@@ -235,6 +259,11 @@ def _reporter(emit: Emit, id: str, total: int) -> Callable[[int], None]:
             emit(moving("Pushing", id, current, total))
 
     return sent
+
+
+def _is_in(manifest: Manifest, form: Form | None) -> bool:
+    """Whether all layers are in that compression already."""
+    return form is None or all(one.media_type.endswith(form) for one in manifest.layers)
 
 
 def _short(known: LayerRow) -> str:

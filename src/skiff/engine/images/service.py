@@ -30,7 +30,7 @@ from skiff.engine.images.host import HostImage
 from skiff.engine.images.hosting import Hosting
 from skiff.engine.images.kept import KeptImages
 from skiff.engine.images.names import ImageRow, LayerRow, Names
-from skiff.engine.images.packing import Packer
+from skiff.engine.images.packing import Form, Packer
 from skiff.engine.images.progress import Progress
 from skiff.engine.images.pull import Puller
 from skiff.engine.images.push import Pusher
@@ -105,7 +105,7 @@ class Images:
         self.saver = Saver(self._names, content, snapshots, leases)
         self._shelf = shelf = Shelf(state)
         shelf.settle(blob.digest for blob in content.walk())
-        packer = Packer(self._names, content, snapshots, self.kept.images, shelf.needed)
+        packer = Packer(state, self._names, content, snapshots, self.kept.images, shelf.needed)
         self._loader = Loader(
             self._names, content, leases, self._unpacker, self.assembler, platform, shelf.needed
         )
@@ -365,14 +365,15 @@ class Images:
         tag: str = "",
         platform: Platform | None = None,
         credentials: Credentials | None = None,
+        form: Form | None = None,
     ) -> AsyncGenerator[Progress, None]:
-        """ImagePush. No tag and a bare reference: every tag. Fails as `pull` does."""
+        """ImagePush. No tag and a bare reference: every tag. form: of all layers. Fails as `pull` does."""
 
         async def work(emit: Emit) -> None:
             wanted = _target(reference, tag)
             if self._host.is_named(wanted.tagged().familiar):
                 raise Conflict("conflict: the image host is this machine: it cannot be pushed")
-            for one in await self._pusher.push(wanted, platform, credentials, emit):
+            for one in await self._pusher.push(wanted, platform, credentials, emit, form):
                 self._publish("push", one.familiar, {"name": one.familiar_name})
 
         return reported(work)
