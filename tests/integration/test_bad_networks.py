@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from skiff.engine.registry import hosts
+from skiff.engine.registry import hosts, transport
 from skiff.engine.registry.hosts import Hosts
 from skiff.engine.registry.proxies import Proxies
 from skiff.engine.registry.transport import HttpTransport
@@ -57,11 +57,13 @@ def image(fake: FakeRegistry, name: str, layers: list[bytes], **foreign: object)
     return digests
 
 
-def nothing_is_left(engine: Engine) -> None:
-    """No half image: no row, no layer without a lease's end, no draft."""
+async def nothing_is_left(engine: Engine) -> None:
+    """No half image: no row, no lease, and no draft once the threads have put theirs away."""
     assert engine.images.rows() == []
     assert not engine.leases.held()
-    assert not [info for info in engine.snapshots.walk() if info.kind != "committed"]
+    async with asyncio.timeout(20):
+        while [info for info in engine.snapshots.walk() if info.kind != "committed"]:
+            await asyncio.sleep(0.02)
 
 
 async def test_a_mirror_that_is_down_is_passed_over(engine: Engine, fake: FakeRegistry) -> None:
@@ -100,7 +102,7 @@ async def test_a_blob_that_lacks(engine: Engine, fake: FakeRegistry) -> None:
     data = fake.blobs.pop(lost)
     with pytest.raises(NotFound, match="blob unknown to registry"):
         await engine.pull(f"{fake.address}/x:1")
-    nothing_is_left(engine)
+    await nothing_is_left(engine)
     fake.blobs[lost] = data
     await engine.pull(f"{fake.address}/x:1")
     assert sum(good in path for path in fake.paths()) == 1, "what had come is not fetched again"
@@ -112,7 +114,7 @@ async def test_a_blob_that_lies(engine: Engine, fake: FakeRegistry) -> None:
     with pytest.raises(SkiffError) as lied:
         await engine.pull(f"{fake.address}/x:1")
     assert "has digest" in str(lied.value) and digest in str(lied.value)
-    nothing_is_left(engine)
+    await nothing_is_left(engine)
     fake.wrong.clear()
     await engine.pull(f"{fake.address}/x:1")
 
@@ -124,6 +126,49 @@ async def test_a_connection_that_breaks_again_and_again(engine: Engine, fake: Fa
     ranges = [headers.get("Range") for _, path, headers in fake.requests if digest in path]
     assert len(ranges) == 4
     assert str(ranges[1]).startswith("bytes=100000-"), "each went on where the last one broke"
+
+
+async def test_a_connection_that_falls_silent_is_given_up(
+    engine: Engine, fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And one that crawls is not: as long as bytes come, it is waited for."""
+    monkeypatch.setattr(transport, "SILENCE_SECONDS", 0.5)
+    image(fake, "x", [layer({"a": os.urandom(200_000)})])
+    host, _, port = fake.address.partition(":")
+    connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        upstream, down = await asyncio.open_connection(host, int(port))
+        through, silent = 0, connections == 1
+
+        async def back() -> None:
+            nonlocal through
+            while data := await upstream.read(20_000):
+                if silent and through > 50_000:
+                    await asyncio.sleep(3600)
+                through += len(data)
+                writer.write(data)
+                await asyncio.sleep(0.1)
+
+        answers = asyncio.ensure_future(back())
+        try:
+            while data := await reader.read(1 << 16):
+                down.write(data)
+        except ConnectionError:
+            pass
+        answers.cancel()
+        for end in (down, writer):
+            end.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        await engine.pull(f"127.0.0.1:{server.sockets[0].getsockname()[1]}/x:1")
+        assert connections > 1
+        assert len(await engine.images.list()) == 1
+    finally:
+        server.close()
 
 
 async def test_too_many_requests(engine: Engine, fake: FakeRegistry) -> None:
@@ -154,7 +199,7 @@ async def test_whoever_leaves_keeps_what_came(engine: Engine, fake: FakeRegistry
     listening.cancel()
     await asyncio.wait({listening})
     await work.aclose()
-    nothing_is_left(engine)
+    await nothing_is_left(engine)
     engine.registries._pause = asyncio.sleep
     await engine.pull(f"{fake.address}/x:1")
     *_, start = [

@@ -287,7 +287,7 @@ def _short(digest: str) -> str:
 def _check(found: Manifest) -> None:
     if found.config.media_type not in CONFIGS | _VAGUE_CONFIGS:
         raise InvalidParameter(
-            f'cannot run an artifact: unsupported config media type "{found.config.media_type}"'
+            f"unsupported media type {found.config.media_type}: this is an artifact, not an image to run"
         )
     for one in found.layers:
         if one.media_type not in LAYERS and not one.media_type.startswith("application/octet-stream"):

@@ -7,7 +7,7 @@ get one in Docker's form. Engine API, ImagePush.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import BinaryIO
 
@@ -140,7 +140,7 @@ class Pusher:
             _short(known): partial(self._send, target, reference, _short(known), wanted, lease, emit)
             for known, wanted in zip(reversed(row.layers), reversed(manifest.layers), strict=True)
         }
-        await self._at_once(works.values())
+        await self._at_once(works, emit)
         await self._config(target, manifest.config)
         return document
 
@@ -169,7 +169,7 @@ class Pusher:
             sent[known.diff_id] = await self._sent(target, reference, await work, lease, emit)
 
         distinct = {known.diff_id: known for known in reversed(row.layers)}
-        await self._at_once([partial(one, known) for known in distinct.values()])
+        await self._at_once({_short(known): partial(one, known) for known in distinct.values()}, emit)
         layers = [sent[known.diff_id] for known in row.layers]
         document, manifest = documents.made(self._content, row, layers, own[0] if own else None)
         await self._config(target, manifest.config)
@@ -216,18 +216,20 @@ class Pusher:
         if not await target.holds(config.digest):
             await target.upload(config, self._opener(config.digest), lambda sent: None)
 
-    async def _at_once(self, works: Iterable[Callable[[], Awaitable[None]]]) -> None:
-        """All of them, some at a time; the first failure ends the others and is raised."""
+    async def _at_once(self, works: Mapping[str, Callable[[], Awaitable[None]]], emit: Emit) -> None:
+        """All of them, by layer, some at a time; the first failure ends the others and is raised."""
         slots = asyncio.Semaphore(self._concurrent)
 
-        async def one(work: Callable[[], Awaitable[None]]) -> None:
+        async def one(id: str, work: Callable[[], Awaitable[None]]) -> None:
+            if slots.locked():
+                emit(layer("Waiting", id))
             async with slots:
                 await work()
 
         try:
             async with asyncio.TaskGroup() as group:
-                for work in works:
-                    group.create_task(one(work))
+                for id, work in works.items():
+                    group.create_task(one(id, work))
         except BaseExceptionGroup as failures:
             error: BaseException = failures
             while isinstance(error, BaseExceptionGroup):
