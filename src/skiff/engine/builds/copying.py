@@ -16,6 +16,7 @@ from skiff.engine.builds.selection import Node, Selected
 from skiff.engine.builds.tree import Tree
 from skiff.engine.storage.beneath import copy_attributes
 from skiff.errors import InvalidParameter
+from skiff.linux import safepath
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -117,7 +118,19 @@ class Target:
         return self._base.canonical(path)
 
     def is_directory(self, path: str) -> bool:
-        return self._base.is_directory(path) or os.path.isdir(f"{self._upper}{path}")
+        return self._base.is_directory(path) or self._is_made(path)
+
+    def _is_made(self, path: str) -> bool:
+        """Whether this step has made a directory there; no link that it has brought is followed."""
+        upper = os.open(self._upper, _DIRECTORY)
+        try:
+            os.close(safepath.open_below(upper, path.strip("/") or ".", _DIRECTORY))
+        except OSError:
+            return False
+        else:
+            return True
+        finally:
+            os.close(upper)
 
     def directory(self, path: str, made: Made | None = None) -> int:
         """A descriptor of the directory, made with its parents where missing. The caller closes it."""
