@@ -147,6 +147,19 @@ def test_a_tracer_meets_no_process_with_the_hosts_files(engine: Engine) -> None:
     assert words[3] == "namespaces" and len(words[4:]) == 1, words
 
 
+def test_who_starts_a_process_inside_stays_outside(engine: Engine) -> None:
+    id = engine.docker("run", "-d", "--network", "none", "busybox", "sleep", "600").ok()
+    made = engine.client.post(f"/containers/{id}/exec", {"Cmd": ["sleep", "600"]}).json()["Id"]
+    assert engine.client.post(f"/exec/{made}/start", {"Detach": True}).status == 200
+    pid = engine.client.get(f"/exec/{made}/json").json()["Pid"]
+    status = Path(f"/proc/{pid}/status").read_text()
+    monitor = status.split("PPid:")[1].split()[0]
+    for name in ("mnt", "pid", "net", "ipc", "uts"):
+        ours, theirs = os.readlink(f"/proc/{monitor}/ns/{name}"), os.readlink(f"/proc/{pid}/ns/{name}")
+        assert ours != theirs, name
+    assert os.readlink(f"/proc/{monitor}/ns/mnt") == os.readlink("/proc/self/ns/mnt")
+
+
 def test_masked_files_are_empty(engine: Engine) -> None:
     assert said(
         engine, "cat /proc/keys /proc/timer_list /proc/interrupts; ls -A /proc/acpi /sys/firmware"

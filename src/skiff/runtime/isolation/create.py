@@ -437,8 +437,13 @@ def clone_inside(target: int, entered: int, flags: int = 0, *, cgroup: int = -1)
     """
     if not entered:
         return processes.clone(flags, cgroup=cgroup)
-    own = os.pidfd_open(os.getpid())
-    root = os.open("/", os.O_PATH | os.O_DIRECTORY)
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    # By files of their own: a pidfd of ours would lead to where we are by then.
+    own = [
+        (namespaces.open_namespace(f"/proc/self/ns/{name}"), flag)
+        for name, flag in (("mnt", namespaces.CLONE_NEWNS), ("pid", namespaces.CLONE_NEWPID))
+        if entered & flag
+    ]
     try:
         namespaces.setns(target, entered)
         pid = -1
@@ -446,13 +451,11 @@ def clone_inside(target: int, entered: int, flags: int = 0, *, cgroup: int = -1)
             pid, pidfd = processes.clone(flags, cgroup=cgroup)
         finally:
             if pid:  # in the child it would be refused
-                namespaces.setns(own, entered)
-                if (
-                    entered & namespaces.CLONE_NEWNS
-                ):  # which went to the namespace's root: ours may be another
+                for fd, flag in own:
+                    namespaces.setns(fd, flag)
+                if entered & namespaces.CLONE_NEWNS:  # led to the namespace's root: ours may be another
                     os.fchdir(root)
                     os.chroot(".")
         return pid, pidfd
     finally:
-        os.close(root)
-        os.close(own)
+        descriptors.close_all([root, *(fd for fd, _ in own)])
