@@ -10,6 +10,7 @@ from typing import Final
 DATA_ROOT: Final = Path("/var/lib/skiff")
 EXEC_ROOT: Final = Path("/run/skiff")
 CONFIG_FILE: Final = Path("/etc/skiff/daemon.json")
+DOCKER_SOCKET: Final = Path("/var/run/docker.sock")  # with --docker-socket, and only if it is free
 DOCKER_CONFIG_FILE: Final = Path("/etc/docker/daemon.json")
 
 

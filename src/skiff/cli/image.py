@@ -390,7 +390,7 @@ COMMANDS = {
             (
                 "platform",
                 "",
-                "list",
+                "csv",
                 (),
                 'Remove only the given platform variant. Formatted as "os[/arch[/variant]]" (e.g., '
                 '"linux/amd64")',

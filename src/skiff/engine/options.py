@@ -49,6 +49,7 @@ OPTIONS: Final = (
     Option("dns", "texts", "Name server of containers"),
     Option("dns-opts", "texts", "Resolver option", flag="dns-opt"),
     Option("dns-search", "texts", "Search domain"),
+    Option("docker-socket", "truth", "Answer at /var/run/docker.sock too, if no other engine does"),
     Option("exec-root", "text", "Directory of running state"),
     Option("group", "text", "Group of the unix socket", short="G"),
     Option("hosts", "texts", "Listen here: unix://, tcp://, fd://", flag="host", short="H"),

@@ -88,6 +88,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     data_root: str = str(paths.DATA_ROOT)
     exec_root: str = str(paths.EXEC_ROOT)
     hosts: tuple[str, ...] = ()
+    docker_socket: bool = False
     pidfile: str = ""
     group: str = "docker"
     debug: bool = False

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from skiff.engine.settings import Settings
 from skiff.errors import InvalidParameter, SkiffError
+from skiff.paths import DOCKER_SOCKET
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +32,19 @@ class Listener(NamedTuple):
     tls: ssl.SSLContext | None = None
 
 
-def open_all(settings: Settings, environment: Mapping[str, str], *, default: str) -> list[Listener]:
-    """A listener for each host of the settings; for `default` when there is none."""
+def open_all(
+    settings: Settings, environment: Mapping[str, str], *, default: str, docker: str = str(DOCKER_SOCKET)
+) -> list[Listener]:
+    """A listener for each host of the settings; for `default` when there is none.
+
+    docker: where Docker's own clients look first, for settings that ask for it.
+    """
     opened: list[Listener] = []
     try:
         for host in settings.hosts or (default,):
             opened.extend(_open(host, settings, environment))
+        if settings.docker_socket:
+            opened.extend(_if_free(docker, settings.group))
     except BaseException:
         for listener in opened:
             close(listener)
@@ -64,6 +72,15 @@ def _open(host: str, settings: Settings, environment: Mapping[str, str]) -> list
             return _inherited(rest, environment)
         case _:
             raise InvalidParameter(f"invalid bind address format: {host}")
+
+
+def _if_free(path: str, group: str) -> list[Listener]:
+    """What has the path already keeps it."""
+    try:
+        return [_unix(path, group)]
+    except SkiffError as error:
+        log.warning("not listening at %s: %s", path, error)
+        return []
 
 
 def _unix(path: str, group: str) -> Listener:

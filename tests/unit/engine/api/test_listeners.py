@@ -46,6 +46,25 @@ def test_a_stale_socket_is_replaced_and_a_live_one_is_not(tmp_path: Path) -> Non
     listeners.close(listener)
 
 
+def test_docker_s_socket_is_taken_only_if_it_is_free(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    docker = tmp_path / "docker.sock"
+
+    def both(name: str) -> list[listeners.Listener]:
+        asked = Settings(hosts=(f"unix://{tmp_path}/{name}",), group="", docker_socket=True)
+        return listeners.open_all(asked, {}, default="", docker=str(docker))
+
+    first = both("one")
+    assert [listener.path for listener in first] == [f"{tmp_path}/one", str(docker)]
+    second = both("two")
+    assert [listener.path for listener in second] == [f"{tmp_path}/two"]
+    assert "another engine answers there" in caplog.text
+    for listener in (*first, *second):
+        listeners.close(listener)
+    assert not docker.exists()
+
+
 def test_a_file_in_the_way_is_not_touched(tmp_path: Path) -> None:
     path = tmp_path / "s"
     path.write_bytes(b"mine")
