@@ -18,7 +18,7 @@ from skiff.cli import main as cli
 from skiff.engine import api
 from skiff.engine.api.app import Route, Routes
 from skiff.errors import NotImplementedHere
-from tests.conformance import built, differences
+from tests.conformance import built, differences, evidence
 
 DATA: Final = Path(__file__).parent / "data"
 PAGE: Final = Path(__file__).parents[2] / "docs" / "compatibility.md"
@@ -91,23 +91,27 @@ def page() -> str:
         "Made by `make docs` from skiff's own tables; do not edit.",
         "",
         "*done*: there is code for it. *refused*: answered with a sentence that says so, never accepted and",
-        "ignored. *absent*: skiff does not know it.",
+        "ignored. *absent*: skiff does not know it. *Tests*: below `tests/`, some of those that show it;",
+        "`differential/` are stories of `tests/conformance/differential`, compared with Docker's answers.",
         "",
         "## Engine API 1.51",
         "",
         _tally([state for _, _, state in of_endpoints], "endpoints"),
         "",
-        "| Endpoint | State |",
-        "|---|---|",
-        *(f"| `{method} {path}` | {state} |" for method, path, state in of_endpoints),
+        "| Endpoint | State | Tests |",
+        "|---|---|---|",
+        *(
+            f"| `{method} {path}` | {state} | {', '.join(evidence.of_endpoint(method, path))} |"
+            for method, path, state in of_endpoints
+        ),
         "",
         "## Command line (docker 28.5)",
         "",
         _tally([state for _, state, _ in of_commands], "commands"),
         _tally([state for _, _, flags in of_commands for state in flags.values()], "flags"),
         "",
-        "| Command | State | Flags that are not done |",
-        "|---|---|---|",
+        "| Command | State | Flags that are not done | Tests |",
+        "|---|---|---|---|",
         *(_row(command, state, flags) for command, state, flags in of_commands),
         "",
         "## Dockerfiles",
@@ -127,7 +131,8 @@ def _row(command: str, state: str, flags: dict[str, str]) -> str:
         for flag, its in flags.items()
         if its != DONE and state == DONE
     ]
-    return f"| `{command}` | {state} | {', '.join(missing)} |".replace("|  |", "| |")
+    shown = evidence.of_command(command.removeprefix(TOP).strip())
+    return f"| `{command}` | {state} | {', '.join(missing)} | {', '.join(shown)} |".replace("|  |", "| |")
 
 
 def _tally(states: list[str], what: str) -> str:

@@ -64,6 +64,8 @@ def test_logs(client: Any) -> None:
     )
     assert b"".join(made.logs(stream=True, follow=True)) == b"1\n2\n3\n"
     assert made.logs(tail=1) == b"3\n"
+    for _ in range(5):
+        assert made.attach(stream=False, logs=True) == b"1\n2\n3\n"
 
 
 def test_attached_sockets(client: Any) -> None:

@@ -7,6 +7,8 @@ import array
 import fcntl
 import os
 import socket
+import struct
+import termios
 from collections.abc import Iterable
 from typing import Final
 
@@ -24,6 +26,12 @@ def send_packet(sock: socket.socket, data: bytes, fds: Iterable[int] = (), flags
     riders = array.array("i", fds)
     ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, riders)] if riders else []
     sock.sendmsg([data], ancillary, flags | socket.MSG_NOSIGNAL)
+
+
+def unread(fd: int) -> int:
+    """Bytes sent on a socket that its other end has not taken yet, roughly; 0 for none. unix(7), SIOCOUTQ."""
+    (left,) = struct.unpack("i", fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)))
+    return int(left)
 
 
 def recv_packet(sock: socket.socket, limit: int, flags: int = 0) -> tuple[bytes, list[int]]:

@@ -12,6 +12,9 @@ from skiff.engine.containers.logs import LogQuery, Logs
 from skiff.engine.containers.record import Records
 from skiff.engine.execution.runtime import AttachRequest, Task
 from skiff.errors import Conflict, NotFound
+from skiff.linux.fds import unread
+
+HEADERS_MS = 100  # that a client gets to read the headers of an answer
 
 
 class _Waiting(Struct, frozen=True):
@@ -46,6 +49,8 @@ class Attachments:
         """
         try:
             container = self.records.find(text)
+            if logs:
+                await _headers_read(stream)
             if not live:
                 if logs:
                     await self._replay(container.id, stream, request)
@@ -94,3 +99,15 @@ class Attachments:
         # It stays so: the monitor may share it by now.
         async for chunk in chunks:
             await loop.sock_sendall(stream, chunk)
+
+
+async def _headers_read(stream: socket) -> None:
+    """Until the client has taken what is sent, or a moment has passed.
+
+    docker-py reads the headers through a buffer and the rest from the bare socket: what comes in one piece
+    with the headers it never sees.
+    """
+    for _ in range(HEADERS_MS):
+        if not unread(stream.fileno()):
+            return
+        await asyncio.sleep(0.001)

@@ -152,8 +152,9 @@ class Remover:
         freed = 0
         if self._kept.keeping:  # the collector takes them when the grace is over
             self._kept.note_image(row)
+            alive = {layer.chain for one in self._names.images() for layer in one.layers}
             for layer in reversed(row.layers):
-                if layer.chain not in chains:
+                if layer.chain not in alive:
                     done.append(DeleteResponse(deleted=layer.chain))
                     freed += layer.size
             return freed
