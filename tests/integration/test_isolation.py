@@ -20,6 +20,12 @@ def said(engine: Engine, *words: str) -> str:
     return engine.docker(*RUN, *words[:-1], "busybox", "sh", "-c", words[-1]).ok()
 
 
+def test_a_network_of_its_own_has_a_loopback(engine: Engine) -> None:
+    shown = engine.docker(*RUN, "busybox", "ip", "addr").ok()
+    assert "127.0.0.1/8" in shown
+    assert "LOOPBACK,UP" in shown
+
+
 def test_only_three_descriptors_and_none_of_the_host(engine: Engine) -> None:
     # The fourth is the directory that ls reads.
     assert said(engine, "exec ls /proc/self/fd").split() == ["0", "1", "2", "3"]

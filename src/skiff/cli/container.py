@@ -5,6 +5,7 @@ from __future__ import annotations
 from skiff.cli.each import each
 from skiff.cli.filters import DRY_RUN, FORCE, KINDS, PRUNE_FILTER, agreed, wire
 from skiff.cli.flags import Command
+from skiff.client.connection import EngineError
 from skiff.errors import InvalidParameter
 
 TYPE_CHECKING = False
@@ -54,14 +55,21 @@ def rm(session: Session, asked: Parsed) -> int:
     def remove(name: str) -> None:
         if not name.strip("/"):
             raise InvalidParameter("container name cannot be empty")
-        engine.remove_container(
-            name.strip("/") if not asked["link"] else name,
-            force=asked["force"],
-            volumes=asked["volumes"],
-            link=asked["link"],
-        )
+        try:
+            engine.remove_container(
+                name.strip("/") if not asked["link"] else name,
+                force=asked["force"],
+                volumes=asked["volumes"],
+                link=asked["link"],
+            )
+        except EngineError as error:
+            if not asked["force"] or error.status != 404:
+                raise
+            session.err(str(error))  # what is not there is gone, as was asked
+        else:
+            print(name)
 
-    return each(session, asked.args, remove)
+    return each(session, asked.args, remove, echo=False)
 
 
 def rename(session: Session, asked: Parsed) -> int:

@@ -23,7 +23,7 @@ def attach(session: Session, flags: Parsed) -> int:
     found = engine.container(flags.args[0])
     state, config = found["State"], found["Config"]
     if not state["Running"]:
-        raise Conflict("cannot attach to a stopped container, start it first")
+        raise Conflict("You cannot attach to a stopped container, start it first")
     if state.get("Paused"):
         raise Conflict("cannot attach to a paused container, unpause it first")
     if state.get("Restarting"):

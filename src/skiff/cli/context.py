@@ -232,7 +232,7 @@ def ls(session: Session, asked: Parsed) -> int:
     form, quiet = asked["format"], asked["quiet"]
     is_table = form in ("", "table") and not quiet
     sys.stdout.write(render(listing(is_table=is_table), rows, form=form, quiet=quiet))
-    if is_table and session.env("DOCKER_HOST"):
+    if not quiet and session.env("DOCKER_HOST"):
         session.err(OVERRIDDEN.format("a context"))
     return 0
 

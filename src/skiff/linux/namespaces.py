@@ -1,7 +1,10 @@
 """Namespaces: their flags, leaving and joining them, and the id maps of a user namespace. No policy."""
 
+import fcntl
 import os
 import signal
+import socket
+import struct
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -17,6 +20,10 @@ CLONE_NEWIPC: Final = 0x8000000
 CLONE_NEWUSER: Final = 0x10000000
 CLONE_NEWPID: Final = 0x20000000
 CLONE_NEWNET: Final = 0x40000000
+
+SIOCSIFFLAGS: Final = 0x8914
+IFF_UP: Final = 0x1
+IFF_RUNNING: Final = 0x40
 
 # name in the runtime specification → (flag, name below /proc/PID/ns)
 KINDS: Final = {
@@ -35,6 +42,13 @@ def unshare(flags: int) -> None:
     """Leave the namespaces of these flags for new ones."""
     if flags:
         check(libc.unshare(flags), "unshare")
+
+
+def raise_loopback() -> None:
+    """In a network namespace that is new the loopback is down. netdevice(7), SIOCSIFFLAGS."""
+    request = struct.pack("16sh22x", b"lo", IFF_UP | IFF_RUNNING)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as any_socket:
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, request)
 
 
 def setns(fd: int, flags: int = 0) -> None:

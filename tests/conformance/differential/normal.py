@@ -20,6 +20,7 @@ RULES: Final = tuple(
         (r"\b192\.168\.\d+\.\d+", "IP"),
         (r"\b\d+(?:\.\d+)?(?:B|kB|MB|GB|KiB|MiB|GiB)(?![A-Za-z])", "SIZE"),
         (r"/[^ ]*/volumes/([^ /]+)/_data", r"VOLUMES/\1"),
+        (r"/[^ ]*/\.docker/", "HOME/.docker/"),
         (r"[Ss]kiff(?=[ ':])", "docker"),
         (r"[ \t]{2,}", "  "),
         (r"[ \t]+\n", "\n"),

@@ -156,6 +156,9 @@ def _join(charge: Charge, sync: socket.socket) -> None:
             namespaces.setns(fd, flag)
     with step_failed("unshare namespaces"):
         namespaces.unshare(charge.unshared)
+    if (charge.cloned | charge.unshared) & namespaces.CLONE_NEWNET:
+        with step_failed("raise the loopback"):
+            namespaces.raise_loopback()
 
 
 def _names(spec: Spec) -> None:
