@@ -42,8 +42,7 @@ def of_command(words: str) -> list[str]:
 
 def _some(stories: list[str], literal: re.Pattern[str]) -> list[str]:
     found = [STORY.format(story) for story in stories]
-    found += [name for name, text in _files() if literal.search(text)]
-    return found[:MOST]
+    return (found or [name for name, text in _files() if literal.search(text)])[:MOST]
 
 
 @cache
