@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import subprocess
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -269,6 +270,21 @@ async def test_an_unknown_seccomp_flag_is_refused(runtime: NativeRuntime, box: B
         await runtime.create(*box("true", change=changed(seccomp=profile)))
 
 
+def in_a_child(act: Callable[[], None]) -> None:
+    """In a process without threads, as a monitor is: else its mount namespace could not be left and found."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            act()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
 def test_a_container_on_v2_alone(tmp_path: Path, lower: Path) -> None:
     """The pure v2 path: born in its group, frozen, killed by one write."""
     here = cgroups.layout()
@@ -283,33 +299,37 @@ def test_a_container_on_v2_alone(tmp_path: Path, lower: Path) -> None:
         mounts=tuple(m for m in spec.mounts if m.type != "cgroup"),
         linux=structs.replace(spec.linux or Linux(), resources=None),
     )
-    null = os.open("/dev/null", os.O_RDWR)
-    container = create.create(
-        id="v2",
-        bundle=str(tmp_path),
-        spec=spec,
-        streams=create.Streams(stdin=null, stdout=null, stderr=null),
-        rootfs_mounts=(bundles.overlay(tmp_path / "layer", lower),),
-        here=alone,
-    )
-    try:
-        create.start(container)
-        group = container.group
-        assert group.pids() == [container.pid]
-        group.freeze()
-        assert group.is_frozen()
-        group.thaw()
-        joined = join.join(
-            container,
-            Process(args=("sleep", "60"), env=ENV),
-            create.Streams(stdin=null, stdout=null, stderr=null),
+
+    def live() -> None:
+        null = os.open("/dev/null", os.O_RDWR)
+        container = create.create(
+            id="v2",
+            bundle=str(tmp_path),
+            spec=spec,
+            streams=create.Streams(stdin=null, stdout=null, stderr=null),
+            rootfs_mounts=(bundles.overlay(tmp_path / "layer", lower),),
+            here=alone,
         )
-        assert sorted(group.pids()) == sorted([container.pid, joined.pid])
-        group.signal_all(9)
-        assert os.waitpid(joined.pid, 0)[1] == 9
-        assert os.waitpid(container.pid, 0)[1] == 9
-        os.close(joined.pidfd)
-    finally:
-        container.group.destroy()
-        os.close(null)
-    assert not container.group.exists()
+        try:
+            create.start(container)
+            group = container.group
+            assert group.pids() == [container.pid]
+            group.freeze()
+            assert group.is_frozen()
+            group.thaw()
+            joined = join.join(
+                container,
+                Process(args=("sleep", "60"), env=ENV),
+                create.Streams(stdin=null, stdout=null, stderr=null),
+            )
+            assert sorted(group.pids()) == sorted([container.pid, joined.pid])
+            group.signal_all(9)
+            assert os.waitpid(joined.pid, 0)[1] == 9
+            assert os.waitpid(container.pid, 0)[1] == 9
+            os.close(joined.pidfd)
+        finally:
+            container.group.destroy()
+            os.close(null)
+        assert not container.group.exists()
+
+    in_a_child(live)
