@@ -107,7 +107,7 @@ CANONICAL: dict[str, tuple[str, tuple[str, ...]]] = {
     "events": ("system", ("events", "system events")),
     "inspect": ("inspect", ("inspect",)),
     "system df": ("system", ("system df",)),
-    "system prune": ("system", ("system prune",)),
+    "system prune": ("system", ("system prune", "prune")),
     "system dial-stdio": ("dialling", ("system dial-stdio",)),
     "builder prune": ("builder", ("builder prune",)),
     "builder cache": ("builder", ("builder cache",)),
