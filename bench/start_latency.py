@@ -1,8 +1,8 @@
 """How long a container takes from request to exit, and an exec, through the native runtime.
 
 Run as root from the top of the project: `python bench/start_latency.py [rounds]`. Overlay root, all
-namespaces, full
-default spec, cgroups, seccomp. Prints minimum, lower quartile and median of each step in milliseconds.
+namespaces, full default spec, cgroups, seccomp. Prints minimum, lower quartile and median of each step in
+milliseconds.
 """
 
 import asyncio

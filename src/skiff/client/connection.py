@@ -1,8 +1,7 @@
 """A small blocking HTTP/1.1 client for one engine: keep-alive, chunks, upgrades. Built-in modules only.
 
-No policy, no endpoints (client/engine.py), no redirects, no cookies. One idle connection is kept; a
-request made
-while a response is still being read opens another one, so streams and calls do not disturb each other.
+No policy, no endpoints (client/engine.py), no redirects, no cookies. One idle connection is kept; a request
+made while a response is still being read opens another one, so streams and calls do not disturb each other.
 
     request ─► Response ─► read() · json() · chunks() · lines()          back to the idle slot at its end
     hijack  ─► Stream (the raw socket and what was already read)         never comes back
@@ -256,10 +255,9 @@ class Response:
 class Connection:
     """Requests to one endpoint. Not for threads.
 
-    user_headers: HttpHeaders of config.json. version: sent as /v1.51 before each path; one that nobody
-    pinned is
-    lowered when the engine says that it is too new. on_absent: called once when nobody listens; True:
-    try again.
+    user_headers: HttpHeaders of config.json. version: sent as /v1.51 before each path; one that nobody pinned
+    is lowered when the engine says that it is too new. on_absent: called once when nobody listens; True: try
+    again.
     """
 
     def __init__(
@@ -290,9 +288,9 @@ class Connection:
     ) -> Response:
         """The head of the answer; its body is still to be read.
 
-        json: encoded as the body; body: bytes, or pieces sent in chunks. query: None values are left
-        out, True is
-        "1", lists repeat. Raises EngineError for 4xx and 5xx, CannotConnect, PermissionDenied, BrokenReply.
+        json: encoded as the body; body: bytes, or pieces sent in chunks. query: None values are left out,
+        True is "1", lists repeat. Raises EngineError for 4xx and 5xx, CannotConnect, PermissionDenied,
+        BrokenReply.
         """
         response = self._send(method, path, query, json, body, headers or {}, versioned)
         if response.status < 400:

@@ -1,8 +1,7 @@
 """Mounting: mount(2), the descriptor-based mount calls, pivot_root, and the grammar of mount options.
 
 No policy: no default option of ours. `parse` is pure; the rest are thin calls that raise OSError with the
-target
-as filename.
+target as filename.
 """
 
 import ctypes

@@ -35,8 +35,7 @@ def clone(flags: int = 0, *, cgroup: int = -1) -> tuple[int, int]:
     """Fork with namespace flags: (pid, pidfd) in the parent, (0, -1) in the child. clone3(2).
 
     cgroup: descriptor of a cgroup v2 directory to be born in. Only for a process without threads. The pidfd
-    is
-    close-on-exec; SIGCHLD tells the exit.
+    is close-on-exec; SIGCHLD tells the exit.
     """
     pidfd = ctypes.c_int(-1)
     told = 0 if flags & CLONE_PARENT else signal.SIGCHLD  # a sibling is told of as we are

@@ -1,8 +1,7 @@
 """Paths inside a root file system that cannot escape it, whatever symlinks it holds.
 
-Every step resolves below a root descriptor by openat2(2) with RESOLVE_IN_ROOT and RESOLVE_NO_MAGICLINKS:
-`..` and
-absolute symlinks stay inside. What is returned is a descriptor, never a path: nothing can be swapped
+Every step resolves below a root descriptor by openat2(2) with RESOLVE_IN_ROOT and RESOLVE_NO_MAGICLINKS: `..`
+and absolute symlinks stay inside. What is returned is a descriptor, never a path: nothing can be swapped
 afterwards.
 """
 

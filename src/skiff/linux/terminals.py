@@ -15,8 +15,7 @@ def open_terminal(ptmx: str) -> tuple[int, int, str]:
     """(master, slave, path of the slave below its devpts such as `0`), both close-on-exec. pty(7).
 
     ptmx: the multiplexor of the devpts instance wanted, such as /dev/pts/ptmx. The slave is opened through
-    the
-    master, so no path is followed.
+    the master, so no path is followed.
     """
     master = os.open(ptmx, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     try:

@@ -2,8 +2,7 @@
 
 No implementation: NativeRuntime (native.py) is one, tests/fakes/fake_runtime.py the other; both pass
 tests/contracts/runtime_contract.py. A Task exists from create until delete. An exit is told once by exits()
-and to
-everyone who waits.
+and to everyone who waits.
 """
 
 import errno

@@ -1,8 +1,8 @@
 """Parent side: prepare the cgroup, clone init, hand over what it needs, run the hooks.
 
 For a monitor (keeps the Container and starts it by `start`) and for a plain `skiff-oci create` alike: that
-one
-passes its own gate and report descriptors (FIFOs) and exits; `skiff-oci start` writes one byte to the gate.
+one passes its own gate and report descriptors (FIFOs) and exits; `skiff-oci start` writes one byte to the
+gate.
 """
 
 import os
@@ -43,8 +43,7 @@ class Container(Struct, kw_only=True):
     """A created container: init is set up and waits at the gate.
 
     pid: in our pid namespace. sync: our end of the handshake (None when an own gate was given). master: of
-    the
-    terminal when no console socket was given, else -1. namespaces: CLONE_NEW* flags in which it differs
+    the terminal when no console socket was given, else -1. namespaces: CLONE_NEW* flags in which it differs
     from us.
     owns_pids: it has a pid namespace of its own; if not, processes may outlive init.
     """
@@ -99,8 +98,7 @@ def create(
     rootfs_mounts: what makes up the root; empty for spec.root.path below the bundle. with_init: see
     Create.init.
     gate: descriptor init reads one byte from before its execve; report: where it writes a StepError as JSON
-    if
-    that fails (closed on success). Both -1: the handshake socket does both, see start().
+    if that fails (closed on success). Both -1: the handshake socket does both, see start().
     filter: compiled from spec.linux.seccomp by the caller (cached there), else compiled here.
     here: the cgroup hierarchies, if the caller knows them.
     flags: further ones to clone init with.

@@ -1,8 +1,7 @@
 """OCI hooks: programs run at a moment of a container's life, with its State as JSON on their stdin.
 
 runtime-spec 1.2, config.md § POSIX-platform Hooks. A hook that fails stops what was going on, except
-poststart and
-poststop: those are the caller's to report.
+poststart and poststop: those are the caller's to report.
 """
 
 import errno

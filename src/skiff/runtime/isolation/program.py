@@ -1,8 +1,7 @@
 """The last steps before a container's program: stdio, directory, identity, the search in PATH, execve.
 
 Shared by init and by processes that join. Runs with nothing of the host in sight; the only way back is a
-StepFailed
-before execve, and the socket that execve closes.
+StepFailed before execve, and the socket that execve closes.
 """
 
 import errno
@@ -108,8 +107,7 @@ def execute(path: str, process: Process, environment: dict[str, str], sync: sock
     """Become the program.
 
     The file was found, so the container counts as started: if the kernel will not run it (wrong format, no
-    such
-    interpreter), that is said on its own stderr and it ends with 255, as Docker does.
+    such interpreter), that is said on its own stderr and it ends with 255, as Docker does.
     """
     try:
         os.execve(path, process.args, environment)

@@ -5,11 +5,9 @@ A chunk of output becomes its records in one pass and one write(2). Every record
     {"log":"text\n","stream":"stdout","attrs":{…},"time":"2024-01-02T03:04:05.000000006Z"}
 
 with attrs only when there are any. A line longer than 16 KiB is split; a record whose text has no newline
-goes on
-in the next one of its stream. Bytes that are not UTF-8 become U+FFFD. All records of one read carry one time.
-`local` writes the same records: a format of ours (Docker's own is private to it), with that driver's
-defaults for
-rotation chosen by the engine.
+goes on in the next one of its stream. Bytes that are not UTF-8 become U+FFFD. All records of one read carry
+one time. `local` writes the same records: a format of ours (Docker's own is private to it), with that
+driver's defaults for rotation chosen by the engine.
 """
 
 import gzip

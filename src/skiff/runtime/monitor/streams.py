@@ -5,11 +5,10 @@
                              └─► client …
     client ──► detach keys (terminal only) ──► stdin
 
-No byte is dropped. A client that is slow gets up to QUEUE_LIMIT bytes kept for it; beyond that the process
-is read no
-further until the client catches up, so the process waits, as under Docker. A client that closes is
-forgotten at once.
-With no log and one client, output goes from pipe to socket by splice(2) and is never copied here.
+No byte is dropped. A client that is slow gets up to QUEUE_LIMIT bytes kept for it; beyond that the process is
+read no further until the client catches up, so the process waits, as under Docker. A client that closes is
+forgotten at once. With no log and one client, output goes from pipe to socket by splice(2) and is never
+copied here.
 """
 
 import errno
