@@ -130,8 +130,9 @@ class House:
 
 
 @asynccontextmanager
-async def serving(sandbox: Sandbox) -> AsyncIterator[None]:
-    process = python_in(sandbox.namespace.path, SERVE)
+async def serving(sandbox: Sandbox, program: str = SERVE) -> AsyncIterator[None]:
+    """A server in the sandbox that says `ready` once it listens."""
+    process = python_in(sandbox.namespace.path, program)
     assert process.stdout is not None
     assert await asyncio.to_thread(process.stdout.readline) == "ready\n"
     try:

@@ -1,16 +1,13 @@
 """Published ports as the world reaches them: UDP, IPv6, one address; clients keep their own address."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 
 from skiff.docker.network import NetworkCreate
-from skiff.engine.networks.sandboxes import Sandbox
 from skiff.engine.storage.state import SqliteState
 from tests.integration.house import ASK, FAR, FAR6, HERE, NEAR, NEAR6, House, ask, outside, serving
-from tests.integration.own_network import OUTSIDE, in_own_network, output_in, python_in
+from tests.integration.own_network import OUTSIDE, in_own_network, output_in
 
 pytestmark = pytest.mark.root
 
@@ -37,18 +34,6 @@ except OSError:
 """
 
 
-@asynccontextmanager
-async def serving_udp(sandbox: Sandbox) -> AsyncIterator[None]:
-    process = python_in(sandbox.namespace.path, SERVE_UDP)
-    assert process.stdout is not None
-    assert await asyncio.to_thread(process.stdout.readline) == "ready\n"
-    try:
-        yield
-    finally:
-        process.kill()
-        process.communicate()
-
-
 def test_udp_is_published_like_tcp() -> None:
     async def scenario() -> None:
         async with outside() as far:
@@ -61,7 +46,7 @@ def test_udp_is_published_like_tcp() -> None:
             async def said(namespace: str, address: str, size: int = 10) -> str:
                 return await output_in(namespace, ASK_UDP, address, "8080", str(size))
 
-            async with serving_udp(web):
+            async with serving(web, SERVE_UDP):
                 assert await said(far, NEAR) == f"{FAR} 10"
                 assert await said(far, NEAR, 5000) == f"{FAR} 5000"  # in fragments
                 assert await said(HERE, OUTSIDE) == f"{OUTSIDE} 10"

@@ -146,16 +146,16 @@ class Builder:
         """An init that was told what to become: the one that waits, when it was born as it should."""
         path = seen.linux.cgroups_path or f"/skiff/{wish.id}"
         pids = seen.namespace("pid")
-        waiting, self.waiting = self.waiting, None
-        if waiting is not None:
-            if waiting.group.path == path and pids == "":
-                try:
-                    ahead.order(waiting, wish, streams)
-                    return waiting
-                except StepFailed:
-                    pass  # it has been killed
-            create.kill(waiting)
-            waiting.group.destroy()
+        waiting = self.waiting
+        if waiting is not None and waiting.group.path == path and pids == "":
+            try:
+                ahead.order(waiting, wish, streams)
+            except StepFailed:
+                pass  # it has been killed
+            else:
+                self.waiting = None
+                return waiting
+        self.dismiss()
         group = create.make_group(self.here, path)
         try:
             container = ahead.clone(group, self.reader, pids=pids, flags=processes.CLONE_PARENT)
