@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from skiff.cli import build_query
 from skiff.cli.build_flags import FLAGS, KINDS
+from skiff.cli.buildx import settle
 from skiff.cli.flags import Command
 from skiff.cli.progress import Refused, follow
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 def build(session: Session, asked: Parsed) -> int:
     from skiff.cli.build_sending import Sending, cache_sources
 
+    settle(session, asked)
     connection = session.engine().connection
     query = build_query.query(session, asked)
     wanted = _wanted(asked, query)
@@ -106,7 +108,9 @@ def _shown(messages: Iterable[Json], asked: Parsed) -> list[Json]:
         messages = build_view.raw(messages)
     elif build_query.is_live(asked):
         return build_view.Live(build_query.progress_goes(asked)).show(messages)
-    if asked["quiet"] or asked["progress"] == "quiet":
+    if asked["progress"] == "none":
+        messages = (message for message in messages if message.keys() & {"aux", "error"})
+    elif asked["quiet"] or asked["progress"] == "quiet":
         messages = _quiet(messages)
     return follow(messages, build_query.progress_goes(asked))
 
@@ -142,6 +146,7 @@ COMMANDS = {
         least=1,
         most=1,
         kinds=KINDS,
-        aliases=("image build", "build", "builder build"),
+        aliases=("build", "builder build", "image build", "buildx build", "buildx b"),
+        long="Start a build",
     ),
 }

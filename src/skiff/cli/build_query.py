@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Json = dict[str, Any]
 
-PROGRESS = ("auto", "plain", "tty", "quiet", "rawjson")
+PROGRESS = ("auto", "none", "plain", "tty", "quiet", "rawjson")
 
 
 def fields(text: str) -> dict[str, str]:
@@ -60,7 +60,7 @@ def query(session: Session, asked: Parsed) -> Json:
         "forcerm": asked["force-rm"] or None,
         "squash": asked["squash"] or None,
         "target": asked["target"] or None,
-        "platform": asked["platform"] or None,
+        "platform": ",".join(asked["platform"]) or None,
         "networkmode": asked["network"] or None,
         "extrahosts": asked["add-host"] or None,
         "buildargs": encoded(_pairs(asked["build-arg"], session.env)),
@@ -150,7 +150,7 @@ def _is_stdout(output: str) -> bool:
 
 def is_live(asked: Parsed) -> bool:
     """Whether a terminal is to be drawn on."""
-    if asked["quiet"] or asked["progress"] in ("plain", "rawjson", "quiet"):
+    if asked["quiet"] or asked["progress"] in ("none", "plain", "rawjson", "quiet"):
         return False
     return asked["progress"] == "tty" or (
         os.environ.get("BUILDKIT_PROGRESS", "") not in ("plain", "rawjson") and sys.stdout.isatty()

@@ -159,12 +159,12 @@ class Sending:
         return (
             self._asked["quiet"]
             or self._asked["check"]
-            or self._asked["progress"] in ("plain", "quiet", "rawjson")
+            or self._asked["progress"] in ("none", "plain", "quiet", "rawjson")
         )
 
     def _tell(self, size: int) -> None:
         silent = self._asked["quiet"] or self._asked["check"]
-        if not silent and self._asked["progress"] not in ("quiet", "rawjson"):
+        if not silent and self._asked["progress"] not in ("none", "quiet", "rawjson"):
             out = progress_goes(self._asked)
             print(f"Sending build context to Docker daemon  {human.size(size)}", file=out, flush=True)
 

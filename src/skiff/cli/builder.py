@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from skiff.cli import human
+from skiff.cli.buildx import known_builder
 from skiff.cli.filters import FORCE, KINDS, agreed, wire
 from skiff.cli.flags import Command
 from skiff.errors import InvalidParameter
@@ -13,7 +14,11 @@ if TYPE_CHECKING:
     from skiff.cli.session import Session
 
 
+KEPT = ("keep-storage", "max-used-space", "min-free-space", "reserved-space")
+
+
 def prune(session: Session, asked: Parsed) -> int:
+    known_builder(asked)
     what = "all build cache" if asked["all"] else "all dangling build cache"
     warning = f"WARNING! This will remove {what}."
     if not asked["force"] and not agreed(session, warning):
@@ -21,7 +26,7 @@ def prune(session: Session, asked: Parsed) -> int:
     reply = session.engine().prune_build_cache(
         all=asked["all"] or None,
         filters=wire(asked["filter"]) or None,
-        **{"keep-storage": asked["keep-storage"] or None},
+        **{name: asked[name] or None for name in KEPT},
     )
     gone = reply.get("CachesDeleted")
     if gone:
@@ -98,13 +103,18 @@ COMMANDS = {
         "Remove build cache",
         prune,
         (
-            ("all", "a", "bool", False, "Remove all unused build cache, not just dangling ones"),
-            ("filter", "", "filter", (), 'Provide filter values (e.g. "until=24h")'),
+            ("all", "a", "bool", False, "Include internal/frontend images"),
+            ("builder", "", "string", "default", "Override the configured builder instance"),
+            ("filter", "", "filter", (), "Provide filter values"),
             FORCE,
+            ("max-used-space", "", "bytes", 0, "Maximum amount of disk space allowed to keep for cache"),
+            ("min-free-space", "", "bytes", 0, "Target amount of free disk space after pruning"),
+            ("reserved-space", "", "bytes", 0, "Amount of disk space always allowed to keep for cache"),
             ("keep-storage", "", "bytes", 0, "Amount of disk space to keep for cache"),
         ),
         most=0,
         kinds=KINDS,
+        aliases=("builder prune", "buildx prune"),
     ),
     "builder cache": Command(
         "ls | rm ID... | export ID | import ID",

@@ -169,13 +169,17 @@ COMMANDS = {
         aliases=("container wait", "wait"),
     ),
     "top": Command(
-        "[CONTAINER [ps OPTIONS]]",
-        """Display the running processes of a container, or what all containers use, live
-
-Without a container: a screen of all that run, drawn anew each second, the busiest first.
-Keys: c processor, m memory, p processes, n name; q leaves.""",
+        "CONTAINER [ps OPTIONS]",
+        "Display the running processes of a container",
         top,
         interspersed=False,
         aliases=("container top", "top"),
+        forms=(
+            (
+                "",
+                "A screen of what all containers use, drawn anew each second, the busiest first.\n"
+                "      Keys: c processor, m memory, p processes, n name; q leaves.",
+            ),
+        ),
     ),
 }

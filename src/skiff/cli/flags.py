@@ -44,6 +44,8 @@ class Command:
     interspersed: flags may follow the first argument (not so for run, exec, top, …)
     kinds:   parsers of a kind, or of one flag ("--name"): str → value, ValueError(reason)
     aliases: every full spelling ("container ls", "container list", "ps"), as help shows them
+    long:    what its own page says instead of `about`, which is one sentence for lists
+    forms:   (tail, about) of usages that Docker has not, for help alone
     exit_code: of errors that the command does not answer itself
     """
 
@@ -53,9 +55,11 @@ class Command:
         "aliases",
         "exit_code",
         "flags",
+        "forms",
         "interspersed",
         "kinds",
         "least",
+        "long",
         "most",
         "tail",
     )
@@ -72,6 +76,8 @@ class Command:
         interspersed: bool = True,
         kinds: Mapping[str, Callable[[str], Any]] | None = None,
         aliases: Sequence[str] = (),
+        long: str = "",
+        forms: Sequence[tuple[str, str]] = (),
         exit_code: int = 1,
     ) -> None:
         self.tail = tail
@@ -83,6 +89,8 @@ class Command:
         self.interspersed = interspersed
         self.kinds = kinds or {}
         self.aliases = aliases
+        self.long = long
+        self.forms = forms
         self.exit_code = exit_code
 
 

@@ -1,10 +1,12 @@
 """The pages of --help: of skiff, of a group, of a command. Drawn from the rows that `parse` obeys.
 
-A command is listed only if its module has it: what cannot be done is not offered.
+A command is listed only if its module has it: what cannot be done is not offered. What Docker has stands
+where Docker has it; what it has not follows in sections of its own, below "Skiff …:".
 """
 
 from __future__ import annotations
 
+import os
 import posix
 import sys
 
@@ -36,6 +38,7 @@ COMMON = (
 )
 GROUP_ABOUT = {
     "builder": "Manage builds",
+    "buildx": "Docker Buildx",
     "container": "Manage containers",
     "context": "Manage contexts",
     "daemon": "Manage the engine",
@@ -43,7 +46,7 @@ GROUP_ABOUT = {
     "manifest": "Manage Docker image manifests and manifest lists",
     "network": "Manage networks",
     "snapshot": "Manage snapshots of containers",
-    "system": "Manage skiff",
+    "system": "Manage Docker",
     "egress": "See where containers may go",
     "trash": "Manage what was removed",
     "volume": "Manage volumes",
@@ -53,7 +56,60 @@ WIDTH = 80
 NARROWEST = 24
 SLOP = 5
 # kinds whose value help calls otherwise
-SHOWN_KINDS = {"csv": "strings", "swap": "bytes", "restart": "string"}
+SHOWN_KINDS = {"csv": "strings", "swap": "bytes", "restart": "string", "host": "string"}
+# what Docker has not
+OWN_COMMANDS = frozenset(
+    (
+        "builder cache",
+        "check",
+        "completion",
+        "daemon start",
+        "daemon status",
+        "daemon stop",
+        "egress log",
+        "explain",
+        "fork",
+        "rollback",
+        "serve-registry",
+        "snapshot",
+        "snapshot ls",
+        "snapshot rm",
+        "system check",
+        "system dial-stdio",
+        "trash empty",
+        "trash ls",
+        "trash restore",
+        "undo",
+        "volume clone",
+        "volume rollback",
+        "volume snapshot",
+        "volume snapshots",
+        "volume unsnapshot",
+        "why",
+    )
+)
+OWN_GROUPS = frozenset(("daemon", "egress", "snapshot", "trash"))
+# what Docker has in its classic builder alone
+CLASSIC_FLAGS = frozenset(
+    (
+        "compress",
+        "cpu-period",
+        "cpu-quota",
+        "cpu-shares",
+        "cpuset-cpus",
+        "cpuset-mems",
+        "disable-content-trust",
+        "force-rm",
+        "isolation",
+        "keep-storage",
+        "memory",
+        "memory-swap",
+        "rm",
+        "security-opt",
+        "squash",
+    )
+)
+OWN_FLAGS = frozenset(("compression", "dry-run", "egress", "trace", "verify", "why"))
 
 
 def show(path: str) -> int:
@@ -99,37 +155,53 @@ def top() -> str:
         for canonical, (_, spellings) in CANONICAL.items()
         if " " not in spellings[0] and (about := _about(canonical, spellings[0]))
     }
-    for name in sorted(GROUPS - plain.keys()):
-        if not _members(name):
-            continue
-        plain[f"{name}*"] = GROUP_ABOUT[name]
-    groups = [(name[:-1], about) for name, about in sorted(plain.items()) if name.endswith("*")]
+    groups = {name: GROUP_ABOUT[name] for name in GROUPS - plain.keys() if _members(name)}
+    own = {n: a for n, a in (plain | groups).items() if n in OWN_COMMANDS or n in OWN_GROUPS}
     common = [(name, plain[name]) for name in COMMON if name in plain]
-    others = [(n, about) for n, about in sorted(plain.items()) if n not in COMMON and not n.endswith("*")]
+    others = {name: about for name, about in plain.items() if name not in COMMON and name not in own}
+    managing = {name: about for name, about in groups.items() if name not in own}
     return (
         f"Usage:  skiff [OPTIONS] COMMAND\n\n{ABOUT}\n\n"
         f"Common Commands:\n{_commands(common)}\n"
-        f"Management Commands:\n{_commands(groups)}\n"
-        f"Commands:\n{_commands(others)}\n"
-        f"Global Options:\n{options(GLOBAL_FLAGS, _columns())}\n"
+        f"Management Commands:\n{_commands(sorted(managing.items()))}\n"
+        f"Commands:\n{_commands(sorted(others.items()))}\n"
+        f"Skiff Commands:\n{_commands(sorted(own.items()))}\n"
+        f"Global {_flags(global_flags())}\n"
         "Run 'skiff COMMAND --help' for more information on a command.\n"
     )
 
 
-def _members(name: str) -> list[tuple[str, str]]:
-    """(word, about) of a group's commands, each under its first spelling there."""
-    members = []
+def global_flags() -> list[Flag]:
+    """The global flags with the defaults that they have here and now."""
+    folder = os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")
+    certificates = os.environ.get("DOCKER_CERT_PATH") or folder
+    places = {"config": folder}
+    files = {"tlscacert": "ca.pem", "tlscert": "cert.pem", "tlskey": "key.pem"}
+    places |= {flag: f"{certificates}/{file}" for flag, file in files.items()}
+    return [(n, s, kind, places.get(n, default), about) for n, s, kind, default, about in GLOBAL_FLAGS]
+
+
+def _members(name: str) -> dict[str, list[tuple[str, str]]]:
+    """(word, about) of a group's commands, each under its first spelling there.
+
+    {"": those that Docker has, "Skiff ": those it has not}
+    """
+    members: dict[str, list[tuple[str, str]]] = {}
     for canonical, (_, spellings) in CANONICAL.items():
         here = [spelling for spelling in spellings if spelling.startswith(f"{name} ")]
         about = _about(canonical, here[0]) if here else ""
         if about:
-            members.append((here[0].partition(" ")[2], about))
-    return sorted(members)
+            whose = "Skiff " if canonical in OWN_COMMANDS and name not in OWN_GROUPS else ""
+            members.setdefault(whose, []).append((here[0].partition(" ")[2], about))
+    return members
 
 
 def group(name: str) -> str:
+    sections = (
+        f"{whose}Commands:\n{_commands(sorted(rows))}\n" for whose, rows in sorted(_members(name).items())
+    )
     return (
-        f"Usage:  skiff {name} COMMAND\n\n{GROUP_ABOUT[name]}\n\nCommands:\n{_commands(_members(name))}\n"
+        f"Usage:  skiff {name} COMMAND\n\n{GROUP_ABOUT[name]}\n\n{''.join(sections)}"
         f"Run 'skiff {name} COMMAND --help' for more information on a command.\n"
     )
 
@@ -139,13 +211,29 @@ def _commands(rows: Iterable[tuple[str, str]]) -> str:
 
 
 def page(command: Command, path: str) -> str:
-    parts = [f"Usage:  {usage(command, path)}\n\n{command.about}\n"]
+    parts = [f"Usage:  {usage(command, path)}\n\n{command.long or command.about}\n"]
     if len(command.aliases) > 1:
         parts.append("Aliases:\n  " + ", ".join(f"skiff {alias}" for alias in command.aliases) + "\n")
-    shown = options(command.flags, _columns())
-    if shown:
-        parts.append(f"Options:\n{shown}")
+    canonical = SPELLINGS[path][1]
+    own = frozenset() if canonical in OWN_COMMANDS else OWN_FLAGS  # all of a command of ours are alike
+    if shown := _flags(
+        command.flags, own | CLASSIC_FLAGS if canonical in ("build", "builder prune") else own
+    ):
+        parts.append(shown)
+    if command.forms:
+        forms = (f"  skiff {path} {tail}".rstrip() + f"\n      {about}\n" for tail, about in command.forms)
+        parts.append("Skiff Usage:\n" + "".join(forms))
     return "\n".join(parts)
+
+
+def _flags(flags: Sequence[Flag], own: frozenset[str] = OWN_FLAGS) -> str:
+    """Docker's flags, then ours."""
+    told = [flag for flag in flags if flag[0] not in own]
+    if any(short == "h" for _, short, *_ in flags):  # -h is no help here: say what is
+        told.append(("help", "", "bool", False, "Print usage"))
+    sections = (("Options", told), ("Skiff Options", [flag for flag in flags if flag not in told]))
+    shown = ((title, options(rows, _columns())) for title, rows in sections)
+    return "\n".join(f"{title}:\n{rows}" for title, rows in shown if rows)
 
 
 def _columns() -> int:
@@ -172,8 +260,10 @@ def options(flags: Sequence[Flag], columns: int) -> str:
 def default_note(kind: str, default: object) -> str:
     if kind == "map":
         return " (default map[])"
-    if kind == "stringToString":
+    if kind in ("stringToString", "ulimit"):
         return " (default [])"
+    if kind == "duration" and not default:
+        return " (default 0s)"
     if kind == "uint16":
         return f" (default {default or 0})"
     if not default:

@@ -350,9 +350,10 @@ COMMANDS = {
         least=1,
         most=1,
         aliases=("image pull", "pull"),
+        forms=(("ssh://HOST/NAME[:TAG]", "Fetch the image from the skiff of another machine"),),
     ),
     "push": Command(
-        "[OPTIONS] NAME[:TAG] [ssh://HOST]",
+        "[OPTIONS] NAME[:TAG]",
         "Upload an image to a registry",
         push,
         (
@@ -379,6 +380,7 @@ COMMANDS = {
         least=1,
         most=2,
         aliases=("image push", "push"),
+        forms=(("NAME[:TAG] ssh://HOST", "Bring the image to the skiff of another machine"),),
     ),
     "rmi": Command(
         "[OPTIONS] IMAGE [IMAGE...]",

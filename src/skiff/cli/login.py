@@ -157,7 +157,7 @@ def _unseen(prompt: str) -> str:
 COMMANDS = {
     "login": Command(
         "[OPTIONS] [SERVER]",
-        "Authenticate to a registry.\nDefaults to Docker Hub if no server is specified.",
+        "Authenticate to a registry",
         login,
         (
             ("password", "p", "string", "", "Password or Personal Access Token (PAT)"),
@@ -171,11 +171,13 @@ COMMANDS = {
             ("username", "u", "string", "", "Username"),
         ),
         most=1,
+        long="Authenticate to a registry.\nDefaults to Docker Hub if no server is specified.",
     ),
     "logout": Command(
         "[SERVER]",
-        "Log out from a registry.\nIf no server is specified, the default is defined by the daemon.",
+        "Log out from a registry",
         logout,
         most=1,
+        long="Log out from a registry.\nIf no server is specified, the default is defined by the daemon.",
     ),
 }

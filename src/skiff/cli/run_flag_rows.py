@@ -112,7 +112,7 @@ CREATE_FLAGS: tuple[Flag, ...] = (
     ("privileged", "", "bool", False, "Give extended privileges to this container"),
     ("publish", "p", "list", [], "Publish a container's port(s) to the host"),
     ("publish-all", "P", "bool", False, "Publish all exposed ports to random ports"),
-    ("pull", "", "string", "missing", 'Pull image before running ("always", "missing", "never")'),
+    ("pull", "", "string", "missing", 'Pull image before creating ("always", "|missing", "never")'),
     ("quiet", "q", "bool", False, "Suppress the pull output"),
     ("read-only", "", "bool", False, "Mount the container's root filesystem as read only"),
     ("restart", "", "string", "no", "Restart policy to apply when a container exits"),
@@ -145,8 +145,15 @@ CREATE_FLAGS: tuple[Flag, ...] = (
     ("net-alias", "", "list", [], ""),
     ("dns-opt", "", "list", [], ""),
 )
+_PULL_OF_RUN: Flag = (
+    "pull",
+    "",
+    "string",
+    "missing",
+    'Pull image before running ("always", "missing", "never")',
+)
 RUN_FLAGS: tuple[Flag, ...] = (
-    *CREATE_FLAGS,
+    *(_PULL_OF_RUN if flag[0] == "pull" else flag for flag in CREATE_FLAGS),
     ("detach", "d", "bool", False, "Run container in background and print container ID"),
     ("detach-keys", "", "string", "", "Override the key sequence for detaching a container"),
     ("sig-proxy", "", "bool", True, "Proxy received signals to the process"),

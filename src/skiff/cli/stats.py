@@ -156,5 +156,6 @@ COMMANDS = {
             ("no-stream", "", "bool", False, "Disable streaming stats and only pull the first result"),
             ("no-trunc", "", "bool", False, "Do not truncate output"),
         ),
+        aliases=("container stats", "stats"),
     )
 }

@@ -189,7 +189,7 @@ COMMANDS = {
     ),
     "system df": Command(
         "[OPTIONS]",
-        "Show disk usage",
+        "Show docker disk usage",
         df,
         (FORMAT, ("verbose", "v", "bool", False, "Show detailed information on space usage")),
         most=0,

@@ -162,7 +162,7 @@ def filled(template: Any, value: Json, kind: str) -> str:
 COMMANDS = {
     "version": Command(
         "[OPTIONS]",
-        "Show the version of skiff and of the engine it speaks to",
+        "Show the Docker version information",
         version,
         (FORMAT_ONE,),
         most=0,

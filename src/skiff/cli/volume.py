@@ -143,5 +143,6 @@ COMMANDS = {
         (("force", "f", "bool", False, "Force the removal of one or more volumes"),),
         least=1,
         aliases=("volume rm", "volume remove"),
+        long="Remove one or more volumes. You cannot remove a volume that is in use by a container.",
     ),
 }

@@ -10,6 +10,7 @@ SPAN: Final = (
 RULES: Final = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
+        (r"\nSkiff (?:Usage|Options|Commands):\n(?:  .*\n)+", ""),  # what Docker has not
         (r"\b[0-9a-f]{64}\b", "ID64"),
         (r"\b(?=[a-f]*[0-9])[0-9a-f]{12}\b", "ID12"),
         (rf"(?!{NEVER})\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)", "TIME"),
@@ -20,7 +21,7 @@ RULES: Final = tuple(
         (r"\b192\.168\.\d+\.\d+", "IP"),
         (r"\b\d+(?:\.\d+)?(?:B|kB|MB|GB|KiB|MiB|GiB)(?![A-Za-z])", "SIZE"),
         (r"/[^ ]*/volumes/([^ /]+)/_data", r"VOLUMES/\1"),
-        (r"/[^ ]*/\.docker/", "HOME/.docker/"),
+        (r"/[^ \"]*/\.docker(?=[/\"])", "HOME/.docker"),
         (r"[Ss]kiff(?=[ ':])", "docker"),
         (r"[ \t]{2,}", "  "),
         (r"[ \t]+\n", "\n"),
