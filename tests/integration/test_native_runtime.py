@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import select
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -13,8 +14,9 @@ from msgspec import structs
 from skiff.engine.execution import bundle, native
 from skiff.engine.execution.native import NativeRuntime
 from skiff.engine.execution.runtime import AttachRequest, Bundle, LogConfig, Stdio
+from skiff.errors import SkiffError
 from skiff.linux import cgroups
-from skiff.oci.runtime import ConsoleSize, Mount, Process, Spec, User
+from skiff.oci.runtime import Capabilities, ConsoleSize, Mount, Process, Rlimit, Spec, User
 from skiff.paths import RunPaths
 from tests.contracts.runtime_contract import Make, RuntimeContract, read_all
 from tests.fakes import bundles
@@ -205,6 +207,68 @@ async def test_a_terminal_for_exec(runtime: NativeRuntime, box: Box) -> None:
         text = (await read_all(ours)).decode()
     assert text == "/dev/pts/0\r\n20 70\r\nsleep\r\n"
     assert await process.wait() == 0
+    await task.delete(force=True)
+
+
+SEEN = r"""
+for file in environ limits cgroup oom_score_adj; do echo "== $file"; tr '\0' '\n' < /proc/self/$file; done
+echo == namespaces; for one in mnt pid uts ipc net cgroup user; do readlink /proc/self/ns/$one; done
+echo == status; grep -E '^(Uid|Gid|Groups|Cap|NoNew|Seccomp|Sig[BIC]|Umask|TracerPid)' /proc/self/status
+echo == fds; ls /proc/$$/fd
+echo == here; pwd; umask; id -u; [ $(cut -d' ' -f6 /proc/$$/stat) = $$ ] && echo leads its session
+"""
+FORKED = {"class": "IOPRIO_CLASS_BE", "priority": 4}  # what everybody has; a spawned child cannot be given it
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        Process(),
+        Process(cwd="/tmp", user=User(uid=1000, gid=100, additional_gids=(7, 8), umask=0o027)),
+        Process(user=User(uid=7), capabilities=Capabilities(*[("CAP_CHOWN", "CAP_KILL")] * 5)),
+        Process(no_new_privileges=True, oom_score_adj=500, env=("A=b c", "HOME=/tmp", "no", "A=d")),
+        Process(rlimits=(Rlimit("RLIMIT_NOFILE", hard=200, soft=100), Rlimit("RLIMIT_CORE", 0, 0))),
+    ],
+    ids=["plain", "a user", "capabilities", "no new privileges", "limits"],
+)
+async def test_a_spawned_process_is_what_a_forked_one_is(
+    runtime: NativeRuntime, box: Box, wish: Process
+) -> None:
+    task = await runtime.create(*box("sleep", "60"))
+    await task.start()
+    seen = []
+    for name, priority in (("spawned", None), ("forked", FORKED)):
+        process = structs.replace(wish, args=("sh", "-c", SEEN), env=(*ENV, *wish.env), io_priority=priority)
+        ours, theirs = socket.socketpair()
+        with ours:
+            running = await task.exec(
+                name, process, Stdio(), stream=theirs, request=AttachRequest(framed=False)
+            )
+            seen.append((await read_all(ours)).decode())
+        assert await running.wait() == 0
+    assert seen[0] == seen[1]
+    assert "leads its session" in seen[0]
+    await task.delete(force=True)
+
+
+async def test_what_cannot_be_executed_is_told_as_ever(runtime: NativeRuntime, box: Box) -> None:
+    task = await runtime.create(*box("sh", "-c", "echo not a program > /tmp/x; chmod +x /tmp/x; sleep 60"))
+    await task.start()
+    await asyncio.sleep(0.2)
+    for args, cwd, expected in (
+        (("absent",), "/", 'exec: "absent": executable file not found in $PATH'),
+        (("/absent",), "/", 'exec: "/absent": stat /absent: no such file or directory'),
+        (("/tmp",), "/", 'exec: "/tmp": is a directory: permission denied'),
+        (("true",), "/absent", 'chdir to cwd ("/absent") set in config.json failed'),
+        (("true",), "/proc/self/fd/4", "chdir to cwd"),
+    ):
+        with pytest.raises(SkiffError, match=re.escape(expected)):
+            await task.exec("x", Process(args=args, env=ENV, cwd=cwd), Stdio())
+    broken = await task.exec("broken", Process(args=("/tmp/x",), env=ENV), Stdio())
+    assert await broken.wait() == 255
+    fine = await task.exec("fine", Process(args=("true",), env=ENV), Stdio())
+    assert await fine.wait() == 0
+    assert len(await task.processes()) == 1
     await task.delete(force=True)
 
 

@@ -22,7 +22,7 @@ PR_SET_CHILD_SUBREAPER: Final = 36
 
 _ARGS: Final = struct.Struct("=11Q")
 _DEFAULT_ACTION: Final = bytes(32)  # the kernel's struct sigaction
-_OFTEN_IGNORED: Final = tuple(
+OFTEN_IGNORED: Final = tuple(
     int(getattr(signal, f"SIG{name}"))
     for name in "PIPE XFSZ INT CHLD TERM HUP QUIT TTIN TTOU TSTP USR1 USR2 WINCH".split()  # noqa: SIM905
 )
@@ -127,6 +127,6 @@ def default_signals() -> None:
     blocked.
     """
     # By the library itself: the interpreter's own calls make an enum of each answer, in a page of its own.
-    for number in _OFTEN_IGNORED:
+    for number in OFTEN_IGNORED:
         libc.signal(number, _SIG_DFL)
     libc.pthread_sigmask(_SIG_SETMASK, _NO_SIGNALS, None)

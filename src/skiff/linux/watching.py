@@ -139,6 +139,11 @@ def unwatch() -> None:
         setattr(owner, attribute, original)
 
 
+def is_watching() -> bool:
+    """Whether somebody is told."""
+    return bool(_replaced)
+
+
 def _told(target: Target, original: Any, tell: Tell) -> Any:
     clock, getpid = time.monotonic_ns, os.getpid
 

@@ -18,7 +18,7 @@ from typing import NoReturn
 from msgspec import DecodeError
 
 from skiff.errors import SkiffError
-from skiff.linux import cgroups, fds, processes
+from skiff.linux import cgroups, fds, processes, spawn
 from skiff.oci.runtime import Linux
 from skiff.runtime import builder
 from skiff.runtime.isolation import ahead, config, create, handshake, root_plan
@@ -48,6 +48,7 @@ class Workshop:
         self.lessons, self._lessons = handshake.pair()
         self.here = cgroups.layout()
         self.reader = config.Reader(self._teach)
+        self.spawner = spawn.available()
 
     def _teach(self, profile: bytes) -> None:
         """In a builder: the next one shall know this filter. One that is too long for a packet stays ours."""
@@ -89,7 +90,7 @@ class Workshop:
                 processes.set_own_name("skiff-monitor")
                 built = builder.decode(packet)
                 named = dict(zip(built.riders, riders, strict=True))
-                Monitor(built, named, here=self.here, reader=self.reader).run()
+                Monitor(built, named, here=self.here, reader=self.reader, spawner=self.spawner).run()
             _reap_all()
             code = 0
         except (OSError, SkiffError, StepFailed) as error:

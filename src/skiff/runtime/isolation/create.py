@@ -358,7 +358,9 @@ def born(
             tickets = group.tickets()
             try:
                 entered = namespaces.CLONE_NEWPID if pid_namespace >= 0 else 0
-                pid, pidfd = clone_inside(pid_namespace, entered, flags, cgroup=tickets.directory)
+                pid, pidfd = clone_inside(
+                    pid_namespace, entered, lambda: processes.clone(flags, cgroup=tickets.directory)
+                )
                 if pid == 0:
                     ours.close()
                     init.settle(tickets, theirs)
@@ -427,14 +429,14 @@ def kill(container: Container) -> None:
         container.sync.close()
 
 
-def clone_inside(target: int, entered: int, flags: int = 0, *, cgroup: int = -1) -> tuple[int, int]:
-    """As processes.clone, but the child is born in other namespaces than ours: in those of `entered`.
+def clone_inside(target: int, entered: int, clone: Callable[[], tuple[int, int]]) -> tuple[int, int]:
+    """What `clone` says (see processes.clone), its child born in other namespaces than ours: `entered`.
 
     target: a pidfd; or, where only the pid namespace is entered, its file. entered: CLONE_NEWPID,
     CLONE_NEWNS, both or 0. We are back in our own namespaces and at our own root before this returns.
     """
     if not entered:
-        return processes.clone(flags, cgroup=cgroup)
+        return clone()
     root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     # By files of their own: a pidfd of ours would lead to where we are by then.
     own = [
@@ -446,7 +448,7 @@ def clone_inside(target: int, entered: int, flags: int = 0, *, cgroup: int = -1)
         namespaces.setns(target, entered)
         pid = -1
         try:
-            pid, pidfd = processes.clone(flags, cgroup=cgroup)
+            pid, pidfd = clone()
         finally:
             if pid:  # in the child it would be refused
                 for fd, flag in own:

@@ -15,11 +15,14 @@ from typing import Final, NoReturn
 
 from msgspec import Struct
 
-from skiff.linux import cgroups, namespaces, processes
+from skiff.linux import capabilities, cgroups, namespaces, processes, syscalls
 from skiff.linux import fds as descriptors
+from skiff.linux.calls import Program
 from skiff.linux.seccomp import Filter
+from skiff.linux.spawn import Spawner
 from skiff.oci.runtime import IdMapping, Process
-from skiff.runtime.isolation import handshake, program
+from skiff.runtime.isolation import entering, handshake
+from skiff.runtime.isolation import program as last_steps
 from skiff.runtime.isolation.create import Container, Streams, clone_inside, own_streams
 from skiff.runtime.isolation.handshake import StepFailed, step_failed
 from skiff.runtime.protocol import StepError
@@ -43,12 +46,18 @@ def join(
     *,
     mappings: tuple[IdMapping, ...] = (),
     filter: Filter | None = None,
+    spawner: Spawner | None = None,
 ) -> Joined:
     """Returns once execve has succeeded. StepFailed; nothing is left then.
 
-    mappings: uids of the container's user namespace, to give the pipes to the right user.
+    mappings: uids of the container's user namespace, to give the pipes to the right user. spawner: given
+    where nobody may trace the child; what it cannot do, or where anything fails, is done by a fork.
     """
     own_streams(streams, process, mappings)
+    if spawner is not None and not container.namespaces & namespaces.CLONE_NEWUSER:
+        joined = _spawned(spawner, container, process, streams, filter)
+        if joined is not None:
+            return joined
     ours, theirs = handshake.pair()
     tickets = container.group.tickets()
     try:
@@ -78,6 +87,40 @@ def join(
             raise
 
 
+def _spawned(
+    spawner: Spawner, container: Container, process: Process, streams: Streams, filter: Filter | None
+) -> Joined | None:
+    """The same by a spawned child, or None: then nothing has happened."""
+    ours = (streams.stdin, streams.stdout, streams.stderr)
+    if process.terminal or min(ours) < 3:
+        return None
+    tickets = container.group.tickets()
+    try:
+        program = Program(syscalls.numbers(syscalls.architecture()))
+        entering.settle(program, tickets.tasks)
+        others = container.namespaces & ~namespaces.CLONE_NEWPID
+        if others:
+            program.call("setns", container.pidfd, others)
+        entering.take_streams(program, ours)
+        _, have, _ = capabilities.get_sets()
+        execves = entering.enter(program, process, filter, have=have)
+        image = program.image(spawner.base)
+        pid, pidfd = clone_inside(
+            container.pidfd,
+            container.namespaces & namespaces.CLONE_NEWPID,
+            lambda: spawner.spawn(image, cgroup=tickets.directory, wait=True),
+        )
+    except (entering.Unplanned, OSError):
+        return None
+    finally:
+        tickets.close()
+    if spawner.executes(execves):
+        return Joined(pid, pidfd)
+    processes.reap(pid)
+    os.close(pidfd)
+    return None
+
+
 def _born(container: Container, directory: int) -> tuple[int, int]:
     """Clone into the container's v2 group; or where its init is, if it has divided its group among others.
 
@@ -85,13 +128,13 @@ def _born(container: Container, directory: int) -> tuple[int, int]:
     """
     entered = container.namespaces & BORN_IN
     try:
-        return clone_inside(container.pidfd, entered, cgroup=directory)
+        return clone_inside(container.pidfd, entered, lambda: processes.clone(cgroup=directory))
     except OSError as error:
         if error.errno != errno.EBUSY or directory < 0:
             raise
     directory = container.group.open_of(container.pid)
     try:
-        return clone_inside(container.pidfd, entered, cgroup=directory)
+        return clone_inside(container.pidfd, entered, lambda: processes.clone(cgroup=directory))
     finally:
         os.close(directory)
 
@@ -120,13 +163,13 @@ def _become(
                 processes.set_dumpable(False)
         slave = -1
         if process.terminal:
-            master, slave = program.terminal(process, "/dev/pts/ptmx")
+            master, slave = last_steps.terminal(process, "/dev/pts/ptmx")
             handshake.say(sync, handshake.READY, b"", [master])
             os.close(master)
         with step_failed("stdio"):
-            program.take_streams((streams.stdin, streams.stdout, streams.stderr), slave)
-        path, environment = program.enter(process, filter)
-        program.execute(path, process, environment, sync)
+            last_steps.take_streams((streams.stdin, streams.stdout, streams.stderr), slave)
+        path, environment = last_steps.enter(process, filter)
+        last_steps.execute(path, process, environment, sync)
     except StepFailed as failure:
         handshake.tell(sync, failure.error)
     except BaseException as error:

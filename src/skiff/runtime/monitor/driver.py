@@ -4,15 +4,18 @@ The other side is foreign.py: a runc-compatible program. The monitor and the eng
 """
 
 import signal
-from typing import Protocol
+from typing import Final, Protocol
 
-from skiff.linux import processes
+from skiff.linux import processes, watching
 from skiff.linux.seccomp import Filter
+from skiff.linux.spawn import Spawner
 from skiff.oci.runtime import Hooks, Process, Resources, Spec
 from skiff.runtime.isolation import config, create, hooks, join
 from skiff.runtime.isolation.create import Container, Streams
 from skiff.runtime.isolation.update import update
 from skiff.runtime.protocol import Create
+
+TRACING: Final = "CAP_SYS_PTRACE"
 
 
 class Driver(Protocol):
@@ -44,13 +47,23 @@ class Driver(Protocol):
 
 
 class Native:
-    """Our own isolation. has_hooks: whether the spec names any."""
+    """Our own isolation. has_hooks: whether the spec names any. spawner: for what joins, or None."""
 
-    def __init__(self, wish: Create, container: Container, reader: config.Reader, *, has_hooks: bool) -> None:
+    def __init__(
+        self,
+        wish: Create,
+        container: Container,
+        reader: config.Reader,
+        *,
+        has_hooks: bool,
+        spawner: Spawner | None = None,
+    ) -> None:
         self.wish = wish
         self.container = container
         self.reader = reader
         self.has_hooks = has_hooks
+        # Among processes of other containers there is no telling what they may.
+        self.spawner = spawner if container.owns_pids else None
         self._read: tuple[Spec, Filter | None] | None = None
 
     def _spec(self) -> tuple[Spec, Filter | None]:
@@ -83,7 +96,10 @@ class Native:
     def exec(self, process: Process, streams: Streams) -> join.Joined:
         spec, filter = self._spec()
         mappings = spec.linux.uid_mappings if spec.linux else ()
-        return join.join(self.container, process, streams, mappings=mappings, filter=filter)
+        if _may_trace(process) or _may_trace(spec.process):
+            self.spawner = None  # from now on
+        spawner = None if watching.is_watching() else self.spawner
+        return join.join(self.container, process, streams, mappings=mappings, filter=filter, spawner=spawner)
 
     def update(self, resources: Resources) -> None:
         update(self.container.group, resources)
@@ -107,3 +123,7 @@ class Native:
             hooks.run(
                 "poststop", wanted.poststop, create.state_of(self.wish.id, self.wish.bundle, spec, "stopped")
             )
+
+
+def _may_trace(process: Process | None) -> bool:
+    return bool(process and process.capabilities and TRACING in process.capabilities.bounding)

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from skiff.errors import SkiffError
 from skiff.linux import cgroups, fds, processes, terminals, watching
+from skiff.linux.spawn import Spawner
 from skiff.oci.runtime import Process
 from skiff.runtime import protocol
 from skiff.runtime.builder import Built
@@ -50,16 +51,24 @@ class Monitor:
     """State of one container. `run` returns when there is nothing left to do.
 
     built, riders: what the builder left; see builder.py. reader: knows the filters of other containers.
+    spawner: for processes that join, where there is one.
     """
 
     def __init__(
-        self, built: Built, riders: Mapping[str, int], *, here: cgroups.Layout, reader: config.Reader
+        self,
+        built: Built,
+        riders: Mapping[str, int],
+        *,
+        here: cgroups.Layout,
+        reader: config.Reader,
+        spawner: Spawner | None = None,
     ) -> None:
         self.built = built
         self.riders = riders
         self.wish = built.wish
         self.here = here
         self.reader = reader
+        self.spawner = spawner
         self.poller = Poller()
         self.control = Control(
             self.poller, on_packet=self._on_packet, on_connect=self._on_connect, on_lost=self._on_lost
@@ -138,7 +147,8 @@ class Monitor:
             owns_pids=built.owns_pids,
         )
         ours = [riders.get(name, -1) for name in ("stdin", "stdout", "stderr")]
-        return Native(self.wish, container, self.reader, has_hooks=built.has_hooks), ours
+        driver = Native(self.wish, container, self.reader, has_hooks=built.has_hooks, spawner=self.spawner)
+        return driver, ours
 
     def _foreign(self) -> tuple[Driver, Sequence[int]]:
         spec, _ = self.reader.spec(self.wish)

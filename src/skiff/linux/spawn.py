@@ -1,0 +1,195 @@
+"""Spawning: a child that shares our memory and performs a program of system calls (calls.py), then execve.
+
+A fork of an interpreter costs far more than what its child is for: page tables are copied, and each page that
+either side touches is copied or faulted in again; execve tears all that down. A child that shares the memory
+(CLONE_VM) costs next to nothing, but may not run the interpreter: so it runs the few machine instructions
+below, which walk over the records of a program. They use no stack and touch no memory but the program.
+
+The memory is that of a process with rights, so nobody may trace the child: spawn nothing among processes that
+hold CAP_SYS_PTRACE. Against all others it is guarded as its parent is, by not being dumpable.
+"""
+
+import ctypes
+import errno
+import mmap
+import os
+import signal
+import struct
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+
+from skiff.linux import calls, syscalls
+from skiff.linux.calls import Image
+from skiff.linux.libc import check, libc
+from skiff.linux.processes import CLONE_INTO_CGROUP, CLONE_PIDFD
+
+CLONE_VM: Final = 0x100
+CLONE_VFORK: Final = 0x4000
+CLONE_CLEAR_SIGHAND: Final = 0x100000000
+
+MEMORY: Final = 256 * 1024  # bytes, of which only those that are touched are there
+_ARGUMENTS: Final = struct.Struct("<11Q")  # struct clone_args
+_PIDFD_AT: Final = 96
+_PROGRAM_AT: Final = 128
+
+_mmap = libc.mmap
+_mmap.restype = ctypes.c_void_p
+_mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+_madvise = libc.madvise
+_madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+_FAILED: Final = ctypes.c_void_p(-1).value
+
+# walk(arguments, their size, program) → pid, or a negative error number. In the child it does not return.
+_CODE: Final = {
+    "x86_64": bytes.fromhex(
+        "4989d0"  # mov r8, rdx           the program; a system call leaves r8 as it is
+        "b8b3010000"  # mov eax, 435      clone3
+        "0f05"  # syscall
+        "4885c0"  # test rax, rax
+        "7401"  # jz child
+        "c3"  # ret
+        # child:
+        "4c89c3"  # mov rbx, r8
+        # next:
+        "488b03"  # mov rax, [rbx]        number
+        "4885c0"  # test rax, rax
+        "785d"  # js end                  END
+        "488b7b08"  # mov rdi, [rbx+8]
+        "488b7310"  # mov rsi, [rbx+16]
+        "488b5318"  # mov rdx, [rbx+24]
+        "4c8b5320"  # mov r10, [rbx+32]
+        "4c8b4328"  # mov r8, [rbx+40]
+        "4c8b4b30"  # mov r9, [rbx+48]
+        "0f05"  # syscall
+        "48894338"  # mov [rbx+56], rax   its result
+        "483d01f0ffff"  # cmp rax, -4095
+        "731e"  # jae failed
+        "488b4b40"  # mov rcx, [rbx+64]   where else it belongs
+        "4885c9"  # test rcx, rcx
+        "7403"  # jz
+        "488901"  # mov [rcx], rax
+        "488b4b48"  # mov rcx, [rbx+72]
+        "4885c9"  # test rcx, rcx
+        "7403"  # jz
+        "488901"  # mov [rcx], rax
+        "4883c360"  # add rbx, 96
+        "ebb4"  # jmp next
+        # failed:
+        "48f7d8"  # neg rax               the errno
+        "4883f83f"  # cmp rax, 63
+        "7710"  # ja end
+        "488b4b50"  # mov rcx, [rbx+80]   may it be?
+        "480fa3c1"  # bt rcx, rax
+        "7306"  # jnc end
+        "48035b58"  # add rbx, [rbx+88]
+        "eb9b"  # jmp next
+        # end:
+        "bf01000000"  # mov edi, 1
+        "b8e7000000"  # mov eax, 231      exit_group
+        "0f05"  # syscall
+    ),
+}
+
+
+class Spawned(NamedTuple):
+    pid: int
+    pidfd: int
+
+
+class Spawner:
+    """Code and memory for one program at a time. None of it where `available` says no."""
+
+    def __init__(self, code: bytes) -> None:
+        fd = os.memfd_create("skiff-spawn", os.MFD_CLOEXEC)
+        try:
+            os.write(fd, code.ljust(mmap.PAGESIZE, b"\0"))
+            # A file that is mapped, so that no page can be written and executed.
+            executable = _map(mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_EXEC, mmap.MAP_SHARED, fd)
+        finally:
+            os.close(fd)
+        self._start = _map(MEMORY, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self.memory = memoryview((ctypes.c_ubyte * MEMORY).from_address(self._start)).cast("B")
+        walk = ctypes.PYFUNCTYPE(ctypes.c_long, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
+        self._walk = walk(executable)
+        self.base = self._start + _PROGRAM_AT
+
+    def spawn(
+        self, image: Image, flags: int = 0, *, riders: Mapping[str, int] = {}, cgroup: int = -1, wait: bool
+    ) -> Spawned:
+        """Clone the child. OSError when the kernel refuses; its program's fate is in `result`.
+
+        image: made for our base; E2BIG for one that does not fit. flags: of clone3(2), beside those that
+        are needed. riders: the numbers of the image's. cgroup: see processes.clone. wait: until its execve,
+        or its end.
+        """
+        if len(image.data) > MEMORY - _PROGRAM_AT:
+            raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
+        self.memory[_PROGRAM_AT : _PROGRAM_AT + len(image.data)] = image.data
+        for name, addresses in image.riders.items():
+            for address in addresses:
+                self._set(address, riders[name])
+        flags |= CLONE_VM | CLONE_CLEAR_SIGHAND | CLONE_PIDFD
+        if wait:
+            flags |= CLONE_VFORK
+        if cgroup >= 0:
+            flags |= CLONE_INTO_CGROUP
+        arguments = _ARGUMENTS.pack(
+            flags, self._start + _PIDFD_AT, 0, 0, signal.SIGCHLD, 0, 0, 0, 0, 0, max(cgroup, 0)
+        )
+        self.memory[: _ARGUMENTS.size] = arguments
+        pid = self._walk(self._start, _ARGUMENTS.size, self.base)
+        if pid < 0:
+            raise OSError(-pid, f"clone3: {os.strerror(-pid)}")
+        (pidfd,) = struct.unpack_from("<i", self.memory, _PIDFD_AT)
+        return Spawned(pid, pidfd)
+
+    def result(self, call: calls.Result) -> int:
+        """See calls.result."""
+        return calls.result(self.memory, call.at, _PROGRAM_AT)
+
+    def executes(self, execves: Iterable[calls.Result]) -> bool:
+        """Whether the child has come to one of these calls and not back from it."""
+        return any(
+            self.result(call) == calls.PENDING and 0 <= self.result(calls.Result(call.at - 1)) < calls.PENDING
+            for call in execves
+        )
+
+    def replace(self, call: calls.Result, number: int) -> None:
+        """While the child performs something else: let that call be another."""
+        self._set(self.base + call.at * calls.RECORD.size, number)
+
+    def forget(self) -> None:
+        """Give the memory back to the kernel; no child performs a program any more."""
+        check(_madvise(self._start, MEMORY, mmap.MADV_DONTNEED), "madvise")
+
+    def _set(self, address: int, value: int) -> None:
+        struct.pack_into("<Q", self.memory, address - self._start, value)
+
+
+def _map(length: int, protection: int, flags: int, fd: int = -1) -> int:
+    """The address of a new mapping. mmap(2); the interpreter's own would not tell it."""
+    address: int | None = _mmap(None, length, protection, flags, fd, 0)
+    if address is None or address == _FAILED:
+        number = ctypes.get_errno()
+        raise OSError(number, f"mmap: {os.strerror(number)}")
+    return address
+
+
+def available() -> Spawner | None:
+    """A spawner, or None on an architecture without code or a kernel that does not let it run safely."""
+    code = _CODE.get(syscalls.architecture())
+    if code is None or _shares_secrets():
+        return None
+    try:
+        return Spawner(code)
+    except OSError:  # a policy against executable memory
+        return None
+
+
+def _shares_secrets() -> bool:
+    """Whether a process that changes its user becomes dumpable, and with it its memory. proc(5)."""
+    try:
+        with open("/proc/sys/fs/suid_dumpable", "rb") as file:
+            return file.read().strip() == b"1"
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,175 @@
+"""Spawned children perform what they are told, and nothing of it stays."""
+
+import errno
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from skiff.linux import spawn, syscalls
+from skiff.linux.calls import ANY_ERROR, Pointers, Program, Rider
+from skiff.linux.spawn import MEMORY, Spawned, Spawner
+
+pytestmark = pytest.mark.skipif(
+    syscalls.architecture() not in ("x86_64", "aarch64"), reason="no code for this architecture"
+)
+
+
+@pytest.fixture(scope="module")
+def spawner() -> Spawner:
+    found = spawn.available()
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def program() -> Program:
+    return Program(syscalls.numbers(syscalls.architecture()))
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    yield read, write
+    os.close(read)
+    os.close(write)
+
+
+def performed(spawner: Spawner, program: Program, *, wait: bool = True, **riders: int) -> int:
+    """Its exit code, negative for a signal."""
+    spawned = spawner.spawn(program.image(spawner.base), riders=riders, wait=wait)
+    return ended(spawned)
+
+
+def ended(spawned: Spawned) -> int:
+    code = os.waitstatus_to_exitcode(os.waitpid(spawned.pid, 0)[1])
+    os.close(spawned.pidfd)
+    return code
+
+
+def test_calls_are_made_in_order(spawner: Spawner, program: Program, pipe: tuple[int, int]) -> None:
+    program.call("write", pipe[1], b"one ", 4)
+    program.call("write", Rider("out"), b"two", 3)
+    program.call("exit_group", 7)
+    assert performed(spawner, program, out=pipe[1]) == 7
+    assert os.read(pipe[0], 100) == b"one two"
+
+
+def test_what_a_call_answers_is_an_argument_of_others(
+    spawner: Spawner, program: Program, pipe: tuple[int, int]
+) -> None:
+    copy = program.call("dup", pipe[1])
+    program.call("write", copy, b"x", 1)
+    program.call("close", copy)
+    program.call("exit_group", 0)
+    assert performed(spawner, program) == 0
+    assert os.read(pipe[0], 100) == b"x"
+
+
+def test_a_failure_ends_the_program(spawner: Spawner, program: Program, pipe: tuple[int, int]) -> None:
+    failed = program.call("close", -1)
+    after = program.call("write", pipe[1], b"x", 1)
+    assert performed(spawner, program) == 1
+    assert spawner.result(failed) == -errno.EBADF
+    assert spawner.result(after) > 0  # pending
+    with pytest.raises(BlockingIOError):
+        os.read(pipe[0], 1)
+
+
+def test_a_failure_that_may_be_passes_over_calls(
+    spawner: Spawner, program: Program, pipe: tuple[int, int]
+) -> None:
+    failed = program.call("close", -1, may_fail=(errno.EBADF,))
+    program.call("write", pipe[1], b"not this", 8)
+    program.resume(failed)
+    jump = program.skip()
+    program.call("write", pipe[1], b"nor this", 8)
+    program.resume(jump)
+    program.call("write", pipe[1], b"this", 4)
+    program.call("exit_group", 0)
+    assert performed(spawner, program) == 0
+    assert os.read(pipe[0], 100) == b"this"
+
+
+def test_another_failure_than_those_that_may_be(spawner: Spawner, program: Program) -> None:
+    program.call("close", -1, may_fail=(errno.ENOENT,))
+    program.call("exit_group", 0)
+    assert performed(spawner, program) == 1
+
+
+def test_a_program_that_ends_without_execve(spawner: Spawner, program: Program) -> None:
+    program.call("getpid")
+    assert performed(spawner, program) == 1
+
+
+def test_it_becomes_another_program(spawner: Spawner, program: Program, pipe: tuple[int, int]) -> None:
+    program.call("dup3", pipe[1], 1, 0)
+    found = [program.call("execve", b"/bin/sh", Pointers((b"sh", b"-c", b"echo $A")), Pointers((b"A=b",)))]
+    assert performed(spawner, program) == 0
+    assert spawner.executes(found)
+    assert os.read(pipe[0], 100) == b"b\n"
+
+
+def test_it_does_not(spawner: Spawner, program: Program) -> None:
+    program.call("getpid")
+    found = [program.call("execve", b"/no/such/file", Pointers((b"x",)), Pointers(()), may_fail=ANY_ERROR)]
+    program.call("close", -1)
+    never = program.call("execve", b"/bin/true", Pointers((b"x",)), Pointers(()))
+    assert performed(spawner, program) == 1
+    assert not spawner.executes([*found, never])
+
+
+def test_a_call_is_replaced_while_it_waits(spawner: Spawner, program: Program, pipe: tuple[int, int]) -> None:
+    os.set_blocking(pipe[0], True)
+    program.call("read", pipe[0], bytes(8), 1)
+    gate = program.call("exit_group", 3)
+    program.call("exit_group", 4)
+    for opened, code in ((False, 3), (True, 4)):
+        spawned = spawner.spawn(program.image(spawner.base), wait=False)
+        if opened:
+            spawner.replace(gate, syscalls.number("getpid"))
+        os.write(pipe[1], b"x")
+        assert ended(spawned) == code
+
+
+def test_it_is_killed(spawner: Spawner, program: Program, pipe: tuple[int, int]) -> None:
+    os.set_blocking(pipe[0], True)
+    program.call("read", pipe[0], bytes(8), 1)
+    spawned = spawner.spawn(program.image(spawner.base), wait=False)
+    os.kill(spawned.pid, signal.SIGKILL)
+    assert ended(spawned) == -signal.SIGKILL
+
+
+def test_our_handlers_are_not_the_childs(spawner: Spawner, program: Program) -> None:
+    called: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: called.append(number))
+    try:
+        pid = program.call("getpid")
+        program.call("kill", pid, signal.SIGUSR1)
+        assert performed(spawner, program) == -signal.SIGUSR1
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert not called
+
+
+def test_the_memory_is_used_again_and_given_back(spawner: Spawner) -> None:
+    for length in (5000, 3):
+        program = Program(syscalls.numbers(syscalls.architecture()))
+        program.call("exit_group", length % 100)
+        program.call("write", 1, b"x" * length, length)
+        assert performed(spawner, program) == length % 100
+    spawner.forget()
+    assert not any(spawner.memory[:4096])
+
+
+def test_a_program_that_is_too_long(spawner: Spawner, program: Program) -> None:
+    program.call("write", 1, bytes(MEMORY), 1)
+    with pytest.raises(OSError, match="Argument list too long"):
+        spawner.spawn(program.image(spawner.base), wait=True)
+
+
+def test_what_the_kernel_refuses(spawner: Spawner, program: Program) -> None:
+    program.call("exit_group", 0)
+    with pytest.raises(OSError, match="clone3"):
+        spawner.spawn(program.image(spawner.base), 0x200 | 0x20000, wait=True)  # CLONE_FS with CLONE_NEWNS
