@@ -15,8 +15,8 @@ from skiff.errors import HostileArchive
 
 Compression = Literal["none", "gzip", "zstd", "bzip2", "xz"]
 
-PIECE = 1 << 19
-_READ = 1 << 17
+PIECE = 1 << 18  # still in the processor's cache when it is hashed and written
+_READ = 1 << 16
 _GZIP = 31  # window bits: 15, and 16 for the gzip wrapper
 _LEVEL = 1  # isal's ratio hardly grows above; its speed falls
 

@@ -114,13 +114,10 @@ def _extract(job: dict[str, Any], blob: int) -> dict[str, Any]:
     digest = hashlib.sha256()
     plain = compression.decompressed(lambda n: head.pop() if head else os.read(blob, n))
     is_hashed = job.get("hashed", True) and not job.get("digests")  # of files or by others: not of the whole
-    with contextlib.ExitStack() as threads:
-        if 0 < size <= _SMALL:
-            plain = _hashed(plain, digest.update) if is_hashed else plain
-        else:
-            plain = threads.enter_context(_ahead(plain)) if is_hashed or kind != "none" else plain
-            plain = threads.enter_context(_beside(plain, digest.update)) if is_hashed else plain
-        untar.run(Source(plain))
+    plain = _hashed(plain, digest.update) if is_hashed else plain
+    is_work = is_hashed or kind != "none"  # enough for a thread, unless there is little of it
+    with _ahead(plain) if is_work and not 0 < size <= _SMALL else contextlib.nullcontext(plain) as chunks:
+        untar.run(Source(chunks))
     return {
         "diff_id": f"sha256:{digest.hexdigest()}" if is_hashed else "",
         "size": untar.written + untar.linked,  # as Docker counts a layer
@@ -226,34 +223,6 @@ def _ahead(chunks: Iterator[bytes]) -> Iterator[Iterator[bytes]]:
     finally:
         stopped = True
         room.release()
-
-
-@contextlib.contextmanager
-def _beside(chunks: Iterator[bytes], update: Callable[[bytes], None]) -> Iterator[Iterator[bytes]]:
-    """The same chunks, hashed in a thread of its own, which is done when the last chunk has been read."""
-    waiting: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-    room = threading.Semaphore(_DEPTH)
-
-    def digest() -> None:
-        while (chunk := waiting.get()) is not None:
-            update(chunk)
-            room.release()
-
-    thread = threading.Thread(target=digest, daemon=True)
-    thread.start()
-
-    def tee() -> Iterator[bytes]:
-        for chunk in chunks:
-            room.acquire()
-            waiting.put(chunk)
-            yield chunk
-        waiting.put(None)
-        thread.join()
-
-    try:
-        yield tee()
-    finally:
-        waiting.put(None)
 
 
 if __name__ == "__main__":

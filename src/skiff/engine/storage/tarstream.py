@@ -8,6 +8,7 @@ manual, Basic Tar Format. Sparse files are refused.
 import binascii
 import zlib
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from struct import Struct
 
 from skiff.errors import HostileArchive
@@ -169,10 +170,10 @@ def entries(source: Source) -> Iterator[Entry]:
             kind,
             name,
             link.partition(b"\0")[0] if long_link is None else long_link,
-            number(mode) & 0o7777,
-            number(uid),
-            number(gid),
-            number(mtime) * 1_000_000_000,
+            _again(mode) & 0o7777,
+            _again(uid),
+            _again(gid),
+            _again(mtime) * 1_000_000_000,
             size,
             (number(major), number(minor)) if kind in (CHARACTER, BLOCK_DEVICE) else (0, 0),
             [],
@@ -208,6 +209,9 @@ def number(field: bytes) -> int:
         return int(digits, 8)
     except ValueError:
         raise HostileArchive(f"the archive holds a malformed number: {field!r}") from None
+
+
+_again = lru_cache(1024)(number)  # most entries repeat the owner, the mode and the time of others
 
 
 def pax_records(body: bytes) -> dict[bytes, bytes]:
