@@ -103,21 +103,21 @@ def of(data: bytes) -> str:
 
 
 @contextlib.contextmanager
-def serving(engine: Engine, *flags: str) -> Iterator[Registry]:
-    command = [*engine.network.enter, *SKIFF, "serve-registry", "--listen", "127.0.0.1:0", *flags]
+def serving(engine: Engine, *flags: str, host: str = "127.0.0.1") -> Iterator[Registry]:
+    command = [*engine.network.enter, *SKIFF, "serve-registry", "--listen", f"{host}:0", *flags]
     process = subprocess.Popen(
         command, env=engine.client_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
         assert process.stdout is not None and process.stderr is not None
         line = process.stdout.readline()
-        match = re.fullmatch(r"Registry listens on (127\.0\.0\.1:\d+)\n", line)
+        match = re.fullmatch(r"Registry listens on ([0-9.]+:\d+)( with TLS)?\n", line)
         assert match, line + (process.stderr.read() if process.poll() is not None else "")
         yield Registry(engine, process, match[1])
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
-        process.communicate(timeout=20)
+            process.communicate(timeout=20)
 
 
 @pytest.fixture(scope="module")

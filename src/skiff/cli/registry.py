@@ -30,6 +30,7 @@ OPEN = (
     "WARNING! Whoever can reach {} may {} this machine's images: "
     "--htpasswd FILE asks for a password, --read-only refuses writing."
 )
+PLAIN = "WARNING! Passwords cross the network to {} as plain text: --tls-cert and --tls-key prevent it."
 
 
 def serve_registry(session: Session, asked: Parsed) -> int:
@@ -37,13 +38,22 @@ def serve_registry(session: Session, asked: Parsed) -> int:
     htpasswd = _read(asked["htpasswd"]) if asked["htpasswd"] else ""
     if asked["htpasswd"] and not htpasswd.strip():
         raise InvalidParameter(f"{asked['htpasswd']} names nobody: make it with htpasswd -B -c")
-    seen = session.engine().serve_registry(asked["listen"], read_only=asked["read-only"], htpasswd=htpasswd)
+    if bool(asked["tls-cert"]) != bool(asked["tls-key"]):
+        raise InvalidParameter("--tls-cert and --tls-key go together: a certificate, and the key to it")
+    certificate, key = (_read(asked[one]) if asked[one] else "" for one in ("tls-cert", "tls-key"))
+    seen = session.engine().serve_registry(
+        asked["listen"], read_only=asked["read-only"], htpasswd=htpasswd, certificate=certificate, key=key
+    )
     for event in seen:
         if "Address" in event:
             address = event["Address"]
-            print(f"Registry listens on {address}", flush=True)
-            if not htpasswd and not address.startswith(("127.", "[::1]")):
+            print(f"Registry listens on {address}{' with TLS' if certificate else ''}", flush=True)
+            if address.startswith(("127.", "[::1]")):
+                continue
+            if not htpasswd:
                 session.err(OPEN.format(address, "read" if asked["read-only"] else "read and change"))
+            elif not certificate:
+                session.err(PLAIN.format(address))
         else:
             user = event["User"] or "-"
             print(
@@ -191,6 +201,8 @@ COMMANDS = {
             ("htpasswd", "", "string", "", "File of names and bcrypt hashes: only they may come in"),
             ("listen", "", "string", LISTEN, "Address to listen on"),
             ("read-only", "", "bool", False, "Refuse pushes and deletions"),
+            ("tls-cert", "", "string", "", "File of the certificate, and those that vouch for it (PEM)"),
+            ("tls-key", "", "string", "", "File of the key to it (PEM)"),
         ),
         most=0,
     ),

@@ -299,9 +299,15 @@ class EngineClient:
         query, headers = {"insecure": insecure or None}, {"X-Registry-Auth": auth}
         return self.connection.request("GET", path, query=query, headers=headers).json() or []
 
-    def serve_registry(self, listen: str, *, read_only: bool, htpasswd: str) -> Iterator[Json]:
-        """{"Address"} once it listens, then one object for each request, for as long as it is read."""
+    def serve_registry(
+        self, listen: str, *, read_only: bool, htpasswd: str, certificate: str, key: str
+    ) -> Iterator[Json]:
+        """{"Address"} once it listens, then one object for each request, for as long as it is read.
+
+        htpasswd, certificate, key: texts of such files, or empty.
+        """
         asked = {"Listen": listen, "ReadOnly": read_only, "Htpasswd": htpasswd}
+        asked |= {"Certificate": certificate, "Key": key}
         return self.connection.request("POST", "/skiff/registry", json=asked).lines()
 
     def remove_image(

@@ -168,11 +168,18 @@ def split_address(address: str, default_port: int) -> tuple[str, int]:
     return host.strip("[]") or "0.0.0.0", int(port)
 
 
-def _tls(settings: Settings) -> ssl.SSLContext:
+def server_context(certificate: str, key: str) -> ssl.SSLContext:
+    """A server's side of TLS, from paths of PEM files: a chain and its key. OSError, ssl.SSLError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # an encrypted key is refused: without this OpenSSL would ask for its passphrase at the engine's terminal
+    context.load_cert_chain(certificate, key, password="")
+    return context
+
+
+def _tls(settings: Settings) -> ssl.SSLContext:
     try:
-        context.load_cert_chain(settings.tlscert, settings.tlskey)
+        context = server_context(settings.tlscert, settings.tlskey)
         if settings.tlsverify:
             context.load_verify_locations(settings.tlscacert)
             context.verify_mode = ssl.CERT_REQUIRED

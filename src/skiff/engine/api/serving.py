@@ -12,8 +12,10 @@ import base64
 import binascii
 import contextlib
 import hmac
+import os
 import re
 import secrets
+import ssl
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Final
@@ -29,6 +31,7 @@ from skiff.engine.api.distribution import DistributionRoutes, problem, refused
 from skiff.engine.images.hosting import Hosting
 from skiff.errors import InvalidParameter
 from skiff.linux import passwords
+from skiff.linux.fds import memory_file
 
 PORT: Final = 5000
 READS: Final = ("GET", "HEAD")
@@ -38,11 +41,16 @@ REALM: Final = {"WWW-Authenticate": 'Basic realm="skiff"'}
 
 
 class Serving(Struct, frozen=True, kw_only=True, rename="pascal"):
-    """What is asked for. listen: host:port. htpasswd: the text of such a file; empty: nobody is asked."""
+    """What is asked for. listen: host:port. htpasswd: the text of such a file; empty: nobody is asked.
+
+    certificate, key: PEM texts, a chain and its private key; empty: no TLS.
+    """
 
     listen: str
     read_only: bool = False
     htpasswd: str = ""
+    certificate: str = ""
+    key: str = ""
 
 
 class Served(Struct, frozen=True, rename="pascal"):
@@ -66,12 +74,13 @@ class ServingRoutes:
     async def serve(self, call: Call) -> web.StreamResponse:
         asked = await call.json(Serving)
         gate = Gate(self.hosting, users(asked.htpasswd), read_only=asked.read_only, asks=bool(asked.htpasswd))
-        return await streaming.lines(call.request, self._told(asked.listen, gate))
+        tls = _tls(asked.certificate, asked.key) if asked.certificate or asked.key else None
+        return await streaming.lines(call.request, self._told(asked.listen, gate, tls))
 
-    async def _told(self, address: str, gate: "Gate") -> AsyncIterator[bytes]:
+    async def _told(self, address: str, gate: "Gate", tls: ssl.SSLContext | None) -> AsyncIterator[bytes]:
         listening = listeners.tcp_socket(address, PORT)
         factory = gate.server()
-        server = await asyncio.get_running_loop().create_server(factory, sock=listening)
+        server = await asyncio.get_running_loop().create_server(factory, sock=listening, ssl=tls)
         try:
             host, port = listening.getsockname()[:2]
             shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -160,6 +169,22 @@ def users(text: str) -> dict[str, bytes]:
             )
         found[name] = hashed.encode()
     return found
+
+
+def _tls(certificate: str, key: str) -> ssl.SSLContext:
+    """From PEM texts. InvalidParameter."""
+    files: list[int] = []  # ssl reads files alone, and a key does not belong on a disk
+    try:
+        files += [memory_file(name, text.encode()) for name, text in (("chain", certificate), ("key", key))]
+        return listeners.server_context(*(f"/proc/self/fd/{one}" for one in files))
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidParameter(
+            f"cannot use that certificate with that key: {error}: expected PEM files that belong together,"
+            " the key without a passphrase"
+        ) from error
+    finally:
+        for one in files:
+            os.close(one)
 
 
 def _basic(header: str) -> tuple[str, str]:
