@@ -255,6 +255,7 @@ class CreateResponse(Wire, frozen=True):
 class ContainerUpdate(Resources, frozen=True):
     """Body of POST /containers/{id}/update."""
 
+    init: bool | UnsetType | None = UNSET
     restart_policy: RestartPolicy = RestartPolicy()
 
 

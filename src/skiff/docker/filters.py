@@ -1,7 +1,7 @@
 """`filters={"label":["a=b"]}`: parse and match. Pure.
 
 filters := JSON object of name → values
-values := `["v", …]`, or before API 1.22 `{"v": true, …}`, where a false value is one that is not asked for
+values := `["v", …]`, or before API 1.22 `{"v": true, …}`, where Docker asks for v whatever stands beside it
 """
 
 import re
@@ -83,7 +83,7 @@ def parse(text: str | None, accepted: Iterable[str]) -> Filters:
 
 def _values(name: str, raw: object) -> tuple[str, ...]:
     if isinstance(raw, dict):
-        return tuple(str(value) for value, wanted in raw.items() if wanted)
+        return tuple(str(value) for value in raw)
     if isinstance(raw, list):
         return tuple("true" if v is True else "false" if v is False else str(v) for v in raw)
     if isinstance(raw, str):  # docker-py's low-level callers

@@ -32,12 +32,13 @@ class Volume(Wire, frozen=True):
 
 
 class VolumeCreate(Wire, frozen=True):
-    """Body of POST /volumes/create. An empty name: one is made."""
+    """Body of POST /volumes/create. An empty name: one is made. cluster_volume_spec: of swarm's volumes."""
 
     name: str = ""
     driver: str = ""
     driver_opts: dict[str, str] | None = None
     labels: dict[str, str] | None = None
+    cluster_volume_spec: dict[str, Any] | None = None
 
 
 class VolumeList(Wire, frozen=True):

@@ -79,7 +79,7 @@ class BuildRoutes:
             raise NotImplementedHere("skiff does not do security options of builds")
         if call.text("isolation", "default").lower() not in ("", "default"):
             raise InvalidParameter(f"unsupported isolation: {call.text('isolation')}: expected default")
-        wanted = call.text("platform")
+        wanted = call.text("platform", since=(1, 32))
         return BuildRequest(
             dockerfile=call.text("dockerfile") or "Dockerfile",
             remote=call.text("remote"),
@@ -150,8 +150,10 @@ class BuildRoutes:
         return web.Response(status=204)
 
     async def prune(self, call: Call) -> web.Response:
-        keep = [call.number(name, 0) or 0 for name in ("keep-storage", "reserved-space", "max-used-space")]
-        if call.number("min-free-space", 0):
+        recent = call.version >= (1, 48)
+        names = ("keep-storage", "reserved-space", "max-used-space") if recent else ("keep-storage",)
+        keep = [_bytes(call, name) for name in names]
+        if recent and _bytes(call, "min-free-space"):
             raise NotImplementedHere("skiff does not prune builds by free space")
         report = await self.builds.prune(
             filters.parse(call.text("filters"), PRUNE_FILTERS),
@@ -175,6 +177,16 @@ async def _told(work: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
         if isinstance(error, Failed):
             detail = {"code": error.code, **detail}
         yield msgspec.json.encode({"errorDetail": detail, "error": str(error)}) + b"\r\n"
+
+
+def _bytes(call: Call, name: str) -> int:
+    """A query parameter as a size; 0 when it is absent. InvalidParameter."""
+    try:
+        return call.number(name, 0) or 0
+    except InvalidParameter as error:
+        raise InvalidParameter(
+            f"{name} is in bytes and expects an integer, got {call.text(name)}: {error}"
+        ) from None
 
 
 def _limits(call: Call) -> Limits:

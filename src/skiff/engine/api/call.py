@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from skiff.docker import units, wire
-from skiff.engine.api.versions import NEWEST, Version
+from skiff.engine.api.versions import NEWEST, OLDEST, Version
 from skiff.errors import InvalidParameter
 
 T = TypeVar("T")
@@ -19,7 +19,10 @@ FALSE = ("", "0", "no", "false", "none")
 
 
 class Call:
-    """A request on its way to a handler. `path` holds the variable parts of the route, by name."""
+    """A request on its way to a handler. `path` holds the variable parts of the route, by name.
+
+    since: the version that brought a parameter; to older clients there is none of that name.
+    """
 
     __slots__ = ("path", "request", "version")
 
@@ -34,17 +37,17 @@ class Call:
         """A variable part of the path."""
         return self.path[name]
 
-    def text(self, name: str, default: str = "") -> str:
+    def text(self, name: str, default: str = "", *, since: Version = OLDEST) -> str:
         """A query parameter as it came."""
-        return self.request.query.get(name, default)
+        return self.request.query.get(name, default) if self.version >= since else default
 
-    def texts(self, name: str) -> list[str]:
+    def texts(self, name: str, *, since: Version = OLDEST) -> list[str]:
         """All values of a repeated query parameter."""
-        return list(self.request.query.getall(name, []))
+        return list(self.request.query.getall(name, [])) if self.version >= since else []
 
-    def flag(self, name: str, default: bool = False) -> bool:
+    def flag(self, name: str, default: bool = False, *, since: Version = OLDEST) -> bool:
         """A query parameter as a boolean."""
-        value = self.request.query.get(name)
+        value = self.request.query.get(name) if self.version >= since else None
         return default if value is None else value.strip().lower() not in FALSE
 
     def number(self, name: str, default: int | None = None) -> int | None:
@@ -71,9 +74,10 @@ class Call:
 
     def _side(self, name: str, what: str) -> int:
         value = self.text(name)
-        if not (value.isascii() and value.isdigit()):
+        digits = value.removeprefix("-")
+        if not (digits.isascii() and digits.isdigit()):
             raise InvalidParameter(f'invalid resize {what} "{value}": invalid syntax')
-        if len(value) > 9 or int(value) > 65535:
+        if digits != value or len(value) > 9 or int(value) > 65535:
             raise InvalidParameter(f'invalid resize {what} "{value}": value out of range')
         return int(value)
 

@@ -31,7 +31,7 @@ class ContainerStreamRoutes:
 
     async def attach(self, call: Call) -> web.StreamResponse:
         has_terminal = self.containers.attachments.check(call["id"])
-        keys = detach_keys(call.text("detachKeys"))
+        keys = _keys(call)
         taken = await hijack.take(call.request, content_type(call, has_terminal))
         request = AttachRequest(
             stdin=call.flag("stdin"),
@@ -49,12 +49,13 @@ class ContainerStreamRoutes:
     async def attach_websocket(self, call: Call) -> web.StreamResponse:
         """Raw output in binary messages; each message that comes is stdin."""
         self.containers.attachments.check(call["id"])
+        every = call.version < (1, 42)  # which streams was not asked then
         request = AttachRequest(
-            stdin=call.flag("stdin"),
-            stdout=call.flag("stdout"),
-            stderr=call.flag("stderr"),
+            stdin=every or call.flag("stdin"),
+            stdout=every or call.flag("stdout"),
+            stderr=every or call.flag("stderr"),
             framed=False,
-            detach_keys=detach_keys(call.text("detachKeys")),
+            detach_keys=_keys(call),
         )
         client = web.WebSocketResponse()
         if not client.can_prepare(call.request):
@@ -97,13 +98,21 @@ class ContainerStreamRoutes:
     async def stats(self, call: Call) -> web.StreamResponse:
         stream = call.flag("stream", True)
         figures = self.containers.stats.read(
-            call["id"], stream=stream, one_shot=call.flag("one-shot") and not stream
+            call["id"], stream=stream, one_shot=call.flag("one-shot", since=(1, 41)) and not stream
         )
         response = await streaming.begin(call.request)
         async for document in figures:
             await response.write(encode(document) + b"\n")
         await response.write_eof()
         return response
+
+
+def _keys(call: Call) -> bytes:
+    text = call.text("detachKeys")
+    try:
+        return detach_keys(text)
+    except InvalidParameter:
+        raise InvalidParameter(f"Invalid detach keys ({text}) provided") from None
 
 
 def content_type(call: Call, has_terminal: bool) -> str:

@@ -9,13 +9,13 @@ from msgspec.structs import replace
 from skiff.docker import filters
 from skiff.docker.container import ContainerCreate, ContainerUpdate
 from skiff.docker.wire import convert
-from skiff.engine.api import streaming
+from skiff.engine.api import streaming, views, wishes
 from skiff.engine.api.app import Route, delete, empty, get, json, post
 from skiff.engine.api.call import Call, encode
 from skiff.engine.containers.lifecycle import WaitCondition
 from skiff.engine.containers.service import Containers
 from skiff.engine.containers.views import LIST_FILTERS
-from skiff.errors import InvalidParameter
+from skiff.errors import Forbidden, InvalidParameter
 
 PRUNE_FILTERS = ("label", "label!", "until")
 MAC_DEPRECATED = (
@@ -51,12 +51,9 @@ class ContainerRoutes:
         raw: Any = await call.body(dict[str, Any]) or {}
         if not raw.keys() - {"HostConfig", "NetworkingConfig"}:
             raise InvalidParameter("config cannot be empty in order to create a container")
-        wish = convert(raw, ContainerCreate)
-        if call.version < (1, 40) and not wish.host_config.ipc_mode:
-            # The daemon's default is private; older clients were promised this one.
-            wish = replace(wish, host_config=replace(wish.host_config, ipc_mode="shareable"))
+        wish = wishes.create(convert(raw, ContainerCreate), call.version)
         made = await self.containers.creation.create(
-            wish, name=call.text("name"), platform=call.text("platform")
+            wish, name=call.text("name"), platform=call.text("platform", since=(1, 41))
         )
         if call.version >= (1, 44) and wish.mac_address:
             made = replace(made, warnings=(*made.warnings, MAC_DEPRECATED))
@@ -69,7 +66,7 @@ class ContainerRoutes:
             limit=call.number("limit") or 0,
             size=call.flag("size"),
         )
-        return json(found)
+        return json([views.container_summary(row, call.version) for row in found])
 
     async def inspect(self, call: Call) -> web.Response:
         return json(await self.containers.views.inspect(call["id"], size=call.flag("size")))
@@ -83,16 +80,23 @@ class ContainerRoutes:
                 "starting container with non-empty request body was deprecated since API v1.22 "
                 "and removed in v1.24"
             )
+        if call.text("checkpoint"):
+            raise InvalidParameter("checkpoint is only supported in experimental mode")
+        if call.text("checkpoint-dir"):
+            raise Forbidden("custom checkpointdir is not supported")
+        # detachKeys means nothing here, as in Docker: those who attach say theirs.
         await self.containers.lifecycle.start(call["id"])
         return empty()
 
     async def stop(self, call: Call) -> web.Response:
-        await self.containers.lifecycle.stop(call["id"], signal=call.text("signal"), timeout=call.number("t"))
+        await self.containers.lifecycle.stop(
+            call["id"], signal=call.text("signal", since=(1, 42)), timeout=call.number("t")
+        )
         return empty()
 
     async def restart(self, call: Call) -> web.Response:
         await self.containers.lifecycle.restart(
-            call["id"], signal=call.text("signal"), timeout=call.number("t")
+            call["id"], signal=call.text("signal", since=(1, 42)), timeout=call.number("t")
         )
         return empty()
 
@@ -118,10 +122,11 @@ class ContainerRoutes:
         return empty(200)
 
     async def update(self, call: Call) -> web.Response:
-        return json(await self.containers.lifecycle.update(call["id"], await call.json(ContainerUpdate)))
+        wish = wishes.update(await call.json(ContainerUpdate), call.version)
+        return json(await self.containers.lifecycle.update(call["id"], wish))
 
     async def wait(self, call: Call) -> web.StreamResponse:
-        condition = call.text("condition") or "not-running"
+        condition = call.text("condition", since=(1, 30)) or "not-running"
         if condition not in get_args(WaitCondition):
             raise InvalidParameter(f'invalid condition: "{condition}"')
         # A client that sees the headers knows that the wait has begun, and may start the container.

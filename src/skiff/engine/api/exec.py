@@ -7,7 +7,7 @@ from aiohttp import web
 
 from skiff.docker import stdcopy
 from skiff.docker.exec import ExecCreate, ExecStart
-from skiff.engine.api import hijack
+from skiff.engine.api import hijack, wishes
 from skiff.engine.api.app import Route, empty, get, json, post
 from skiff.engine.api.call import Call
 from skiff.engine.api.container_io import content_type
@@ -26,7 +26,8 @@ class ExecRoutes:
         yield get("/exec/{id}/json", self.inspect)
 
     async def create(self, call: Call) -> web.Response:
-        id = await self.execs.create(call["id"], await call.json(ExecCreate))
+        wish = wishes.exec(await call.json(ExecCreate), call.version)
+        id = await self.execs.create(call["id"], wish)
         return json({"Id": id}, 201)
 
     async def start(self, call: Call) -> web.StreamResponse:

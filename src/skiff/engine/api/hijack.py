@@ -54,14 +54,17 @@ class Hijacked(web.Response):
 
 
 def upgrade_headers(request: web.BaseRequest, content_type: str) -> bytes:
-    """101 for those who asked to upgrade, 200 and a stream to the end of the connection for older ones."""
+    """101 for those who asked to upgrade, 200 and a stream to the end of the connection for older ones.
+
+    Docker tells the former alone that a stream is framed.
+    """
     protocol = request.headers.get("Upgrade", "")
     if protocol and protocol.isascii() and protocol.isprintable():
         return (
             f"HTTP/1.1 101 UPGRADED\r\nContent-Type: {content_type}\r\n"
             f"Connection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n"
         ).encode()
-    return f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n\r\n".encode()
+    return f"HTTP/1.1 200 OK\r\nContent-Type: {RAW}\r\n\r\n".encode()
 
 
 async def take(request: web.BaseRequest, content_type: str) -> Taken:

@@ -40,20 +40,26 @@ class ImageRoutes:
         yield delete("/images/{name+}", self.remove)
 
     async def list(self, call: Call) -> web.Response:
+        asked = filters.parse(call.text("filters"), LIST_FILTERS)
+        if call.version < (1, 41) and call.text("filter"):
+            asked = filters.Filters({**asked.fields, "reference": (call.text("filter"),)})
+        # digests asks for what is always told; manifests for what no image here has (see inspect).
         found = await self.images.list(
-            filters.parse(call.text("filters"), LIST_FILTERS),
-            all=call.flag("all"),
-            shared_size=call.flag("shared-size"),
+            asked, all=call.flag("all"), shared_size=call.flag("shared-size", since=(1, 42))
         )
         return json([views.image_summary(image, call.version) for image in found])
 
     async def inspect(self, call: Call) -> web.Response:
-        await self.images.require(call["name"], _described(call.text("platform")))
+        # Each image is for one platform here, so there are no manifests to list.
+        wanted = call.text("platform", since=(1, 49))
+        if wanted and call.flag("manifests", since=(1, 48)):
+            raise InvalidParameter("conflicting options: manifests and platform options cannot both be set")
+        await self.images.require(call["name"], _described(wanted))
         agent = call.request.headers.get("User-Agent", "")
         return json(views.image(await self.images.inspect(call["name"]), call.version, agent))
 
     async def history(self, call: Call) -> web.Response:
-        await self.images.require(call["name"], _described(call.text("platform")))
+        await self.images.require(call["name"], _described(call.text("platform", since=(1, 48))))
         return json(await self.images.history(call["name"]))
 
     async def create(self, call: Call) -> web.StreamResponse:
@@ -87,7 +93,7 @@ class ImageRoutes:
 
     async def load(self, call: Call) -> web.StreamResponse:
         async with streaming.upload(call.request) as archive:
-            wanted = _described(call.text("platform"))
+            wanted = _described(call.text("platform", since=(1, 48)))
             work = self.images.load(archive, quiet=call.flag("quiet"), platform=wanted)
             # as Docker: what is no archive is told in the stream, under status 200
             return await streaming.lines(call.request, _told(work, begun=True))
@@ -97,7 +103,7 @@ class ImageRoutes:
         return empty(201)
 
     async def remove(self, call: Call) -> web.Response:
-        for text in call.texts("platforms"):
+        for text in call.texts("platforms", since=(1, 50)):
             await self.images.require(call["name"], _described(text))
         done = await self.images.remove(
             call["name"], force=call.flag("force"), prune_parents=not call.flag("noprune")
@@ -111,14 +117,14 @@ class ImageRoutes:
         names = [call["name"]] if "name" in call.path else call.texts("names")
         if not names:
             raise InvalidParameter("no image names given")
-        archive = self.images.saver.save(names, _described(call.text("platform")))
+        archive = self.images.saver.save(names, _described(call.text("platform", since=(1, 48))))
         return await streaming.lines(call.request, archive, "application/x-tar")
 
     async def push(self, call: Call) -> web.StreamResponse:
         work = self.images.push(
             call["name"],
             tag=call.text("tag"),
-            platform=_described(call.text("platform")),
+            platform=_described(call.text("platform", since=(1, 46))),
             credentials=from_header(call.request.headers.get("X-Registry-Auth", "")),
             form=_form(call.text("compression")),
         )
@@ -126,7 +132,7 @@ class ImageRoutes:
 
     def _platform(self, call: Call) -> platform.Platform | None:
         """`linux/arm64`; as JSON where newer clients load an image."""
-        text = call.text("platform")
+        text = call.text("platform", since=(1, 32))
         if text.startswith("{"):
             return _described(text)
         return platform.parse(text, self.host) if text else None

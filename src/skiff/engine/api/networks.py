@@ -13,6 +13,7 @@ from skiff.docker.network import (
     NetworkCreateResponse,
     NetworkDisconnect,
 )
+from skiff.engine.api import wishes
 from skiff.engine.api.absent import NOT_A_MANAGER
 from skiff.engine.api.app import Route, delete, get, json, post
 from skiff.engine.api.call import Call
@@ -20,10 +21,11 @@ from skiff.engine.containers.record import Records
 from skiff.engine.containers.sandboxes import check_connectable, owner
 from skiff.engine.networks import views
 from skiff.engine.networks.service import Networks
-from skiff.errors import Forbidden, NotFound, Unavailable
+from skiff.errors import Forbidden, InvalidParameter, NotFound, Unavailable
 
 FILTERS: Final = ("dangling", "driver", "id", "label", "name", "scope", "type")
 PRUNE_FILTERS: Final = ("label", "label!", "until")
+TRUTHS: Final = ("1", "t", "T", "true", "TRUE", "True", "0", "f", "F", "false", "FALSE", "False")
 
 
 class NetworkRoutes:
@@ -46,10 +48,17 @@ class NetworkRoutes:
         return json([views.inspect(records, n, containers=False) for n in self.networks.all(asked)])
 
     async def inspect(self, call: Call) -> web.Response:
+        # verbose adds what swarm knows of a network: of ours nothing.
+        verbose = call.text("verbose")
+        if verbose and verbose not in TRUTHS:
+            problem = f'strconv.ParseBool: parsing "{verbose}": invalid syntax'
+            raise InvalidParameter(f"invalid value for verbose: {verbose}: {problem}")
+        if call.text("scope") not in ("", "local"):
+            raise NotFound(f"network {call['id']} not found")
         return json(views.inspect(self.networks.records, self.networks.find(call["id"])))
 
     async def create(self, call: Call) -> web.Response:
-        wish = await call.json(NetworkCreate)
+        wish = wishes.network(await call.json(NetworkCreate), call.version)
         if wish.driver == "overlay":
             raise Unavailable(NOT_A_MANAGER)
         network = self.networks.create(wish)

@@ -10,6 +10,7 @@ from skiff.engine.api.call import Call
 from skiff.engine.api.registry_auth import from_header
 from skiff.engine.images.remote import SEARCH_FILTERS, Remote
 from skiff.engine.registry.auth import Credentials
+from skiff.errors import InvalidParameter
 
 
 class RemoteRoutes:
@@ -23,7 +24,11 @@ class RemoteRoutes:
 
     async def search(self, call: Call) -> web.Response:
         asked = filters.parse(call.text("filters"), SEARCH_FILTERS)
-        return json(await self.remote.search(call.text("term"), asked, call.number("limit"), _who(call)))
+        try:
+            limit = call.number("limit")
+        except InvalidParameter as error:
+            raise InvalidParameter(f"invalid limit specified: {error}") from None
+        return json(await self.remote.search(call.text("term"), asked, limit, _who(call)))
 
     async def inspect(self, call: Call) -> web.Response:
         return json(await self.remote.describe(call["name"], _who(call)))

@@ -7,7 +7,7 @@ import msgspec
 from aiohttp import web
 
 from skiff.docker import event, filters
-from skiff.engine.api import streaming
+from skiff.engine.api import streaming, views
 from skiff.engine.api.app import Route, get, head, json, post
 from skiff.engine.api.call import Call, encode
 from skiff.engine.api.headers import PING
@@ -48,10 +48,11 @@ class SystemRoutes:
         return web.Response(body=self.encoded_version, content_type="application/json")
 
     async def info(self, call: Call) -> web.Response:
-        return json(self.about.info())
+        return json(views.info(self.about.info(), call.version))
 
     async def df(self, call: Call) -> web.Response:
-        return json(await self.usage.measure(call.texts("type")))
+        usage = await self.usage.measure(call.texts("type", since=(1, 42)))
+        return json(views.usage(usage, call.version))
 
     async def events(self, call: Call) -> web.StreamResponse:
         asked = filters.parse(call.text("filters"), FILTERS)

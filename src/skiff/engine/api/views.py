@@ -5,7 +5,7 @@ The nouns answer in the newest shape; here fields that later versions dropped co
 
 from typing import Any, Final
 
-from msgspec import to_builtins
+from msgspec import Raw, json, to_builtins
 from msgspec.structs import replace
 
 from skiff.docker.container import ContainerConfig
@@ -20,11 +20,52 @@ OF_CONTAINERS: Final = frozenset(
 )  # fmt: skip
 
 
+def container_summary(row: Raw, version: Version) -> Raw:
+    """Annotations are told since API 1.46."""
+    if version >= (1, 46) or b'"Annotations"' not in bytes(row):
+        return row
+    fields = json.decode(row)
+    fields["HostConfig"].pop("Annotations", None)
+    return Raw(json.encode(fields))
+
+
 def image_summary(image: ImageSummary, version: Version) -> ImageSummary:
-    """VirtualSize went with API 1.44; containers are counted since 1.51."""
+    """VirtualSize went with API 1.44, a word for no name with 1.43; containers are counted since 1.51."""
     if version < (1, 51):
         image = replace(image, containers=-1)
+    if version < (1, 43):
+        tags, digests = image.repo_tags or None, image.repo_digests or None
+        if not tags and not digests:
+            tags, digests = ("<none>:<none>",), ("<none>@<none>",)
+        image = replace(image, repo_tags=tags, repo_digests=digests)
     return image if version >= (1, 44) else replace(image, virtual_size=image.size)
+
+
+def usage(usage: dict[str, Any], version: Version) -> dict[str, Any]:
+    """Images had a VirtualSize before API 1.44."""
+    images = usage["Images"]
+    if version >= (1, 44) or not images:
+        return usage
+    return usage | {"Images": [replace(image, virtual_size=image.size) for image in images]}
+
+
+def info(info: dict[str, Any], version: Version) -> dict[str, Any]:
+    """What is always the same by now, and therefore went from the answer."""
+    if version >= (1, 50):
+        return info
+    info = info | {"BridgeNfIptables": False, "BridgeNfIp6tables": False}
+    if version >= (1, 49):
+        return info
+    info.pop("FirewallBackend")
+    if version < (1, 48):
+        removed = {
+            "AllowNondistributableArtifactsCIDRs": None,
+            "AllowNondistributableArtifactsHostnames": None,
+        }
+        info["RegistryConfig"] = removed | info["RegistryConfig"]
+    if version < (1, 42):
+        info["KernelMemory"] = info["KernelMemoryTCP"]
+    return info
 
 
 def image(image: ImageInspect, version: Version, agent: str = "") -> ImageInspect:

@@ -6,9 +6,11 @@ from aiohttp import web
 
 from skiff.docker import filters
 from skiff.docker.volume import VolumeCreate
+from skiff.engine.api.absent import NOT_A_MANAGER
 from skiff.engine.api.app import Route, delete, empty, get, json, post
 from skiff.engine.api.call import Call
 from skiff.engine.volumes.service import LIST_FILTERS, PRUNE_FILTERS, Volumes
+from skiff.errors import Unavailable
 
 
 class VolumeRoutes:
@@ -26,7 +28,10 @@ class VolumeRoutes:
         return json(self.volumes.list(filters.parse(call.text("filters"), LIST_FILTERS)))
 
     async def create(self, call: Call) -> web.Response:
-        return json(await self.volumes.create(await call.json(VolumeCreate)), 201)
+        wish = await call.json(VolumeCreate)
+        if wish.cluster_volume_spec is not None and call.version >= (1, 42):
+            raise Unavailable(NOT_A_MANAGER)
+        return json(await self.volumes.create(wish), 201)
 
     async def inspect(self, call: Call) -> web.Response:
         return json(self.volumes.inspect(call["name"]))

@@ -141,7 +141,7 @@ def _reference(repository: str, tag: str) -> Reference | None:
     found = parse(repository)
     if found.digest:
         raise InvalidParameter("refusing to create a tag with a digest reference")
-    return parse(f"{found.familiar_name}:{tag}") if tag else found.tagged()
+    return found.with_tag(tag) if tag else found.tagged()
 
 
 def _run_config(config: ContainerConfig) -> RunConfig:

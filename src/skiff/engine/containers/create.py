@@ -70,10 +70,13 @@ class Creation:
         policy = (wish.labels or {}).get(egress.OPTION)  # the client's: an image has no say in this
         if policy and not asked.egress:
             asked = replace(asked, egress=policy)
+        if wish.network_disabled:
+            asked = replace(asked, network_mode="none")
         host = merge.with_defaults(asked, self.settings)
         merge.check_config(wish)
         merge.check_host(wish, host, self.settings)
         warnings = limits.check(host, self.machine)
+        host = limits.possible(host, self.machine)
         if wish.stop_signal:
             signal_number(wish.stop_signal)
         if not wish.image:

@@ -59,15 +59,16 @@ class Execs:
 
     async def create(self, text: str, wish: ExecCreate) -> str:
         """The new exec's id (64 hex). NotFound, Conflict (not running, paused), InvalidParameter."""
-        container = self.records.find(text)
-        _require_ready(container)
         if not wish.cmd:
             raise InvalidParameter("No exec command specified")
+        container = self.records.find(text)
+        _require_ready(container)
         if wish.working_dir and not wish.working_dir.startswith("/"):
             raise InvalidParameter(
                 f"the working directory '{wish.working_dir}' is invalid, it needs to be an absolute path"
             )
         detach_keys(wish.detach_keys)
+        self._process(container, wish, wish.console_size)  # a user who does not exist is refused now
         id = secrets.token_hex(32)
         self._execs[id] = Exec(id=id, container=container.id, wish=wish)
         self._forget_old()

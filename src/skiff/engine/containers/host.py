@@ -20,6 +20,7 @@ def machine() -> Machine:
         controllers=here.controllers,
         swap_limit=unified or _has_file(here, "memory", "memory.memsw.limit_in_bytes"),
         blkio_weight=unified or _has_file(here, "blkio", "blkio.weight"),
+        blkio_weight_device=unified or _has_file(here, "blkio", "blkio.weight_device"),
         unified=unified,
         ulimits=_hard_limits(),
     )

@@ -41,6 +41,14 @@ KILL_PATIENCE = 10.0  # seconds that kill waits for the exit it caused
 OTHER_FAILURE = 128  # the exit code of a start that failed before there was a command
 START_FAILED = "failed to create task for container: failed to create shim task: OCI runtime create failed: "
 PRUNE_FILTERS = ("until", "label", "label!")
+# Of Resources: what a container is made with, and no update changes.
+MADE_ONCE = frozenset(
+    (
+        "blkio_device_read_bps", "blkio_device_read_iops", "blkio_device_write_bps",
+        "blkio_device_write_iops", "blkio_weight_device", "cgroup_parent", "device_cgroup_rules",
+        "device_requests", "devices", "ulimits",
+    )
+)  # fmt: skip
 
 
 class Lifecycle:
@@ -138,7 +146,12 @@ class Lifecycle:
     async def stop(self, text: str, *, signal: str = "", timeout: int | None = None) -> None:
         """timeout: seconds, -1 for ever, None its own. NotModified if it does not run."""
         container = self.records.find(text)
-        number = signal_number(signal or container.config.stop_signal or "SIGTERM")
+        if not container.state.running:
+            raise NotModified(f"container {container.id} is already stopped")
+        try:
+            number = signal_number(signal or container.config.stop_signal or "SIGTERM")
+        except InvalidParameter as error:
+            raise InvalidParameter(f"cannot stop container: {text}: {error}") from None
         if timeout is None:
             own = container.config.stop_timeout
             timeout = self.stop_timeout if own is UNSET else own
@@ -215,14 +228,17 @@ class Lifecycle:
             exit.cancel()
 
     async def restart(self, text: str, *, signal: str = "", timeout: int | None = None) -> None:
-        id = self.records.find(text).id
+        container = self.records.find(text)
+        id = container.id
+        try:  # as in Docker, it is nothing to a container that is down
+            number = str(int(signal_number(signal))) if signal and container.state.running else ""
+        except InvalidParameter as error:
+            raise InvalidParameter(f"Cannot restart container {text}: {error}") from None
         with self.live.keeping(id):
             try:
-                await self.stop(id, signal=signal, timeout=timeout)
+                await self.stop(id, signal=number, timeout=timeout)
             except NotModified:
                 pass  # it is down: only the second half is left
-            except InvalidParameter as error:
-                raise InvalidParameter(f"Cannot restart container {text}: {error}") from None
             await self.start(id)
         self.announce(self.records.get(id), "restart")
 
@@ -275,15 +291,19 @@ class Lifecycle:
             container = self.records.get(id)
             if container.state.status == "removing":
                 raise Conflict(f"cannot update container {id}: container is marked for removal")
-            host = _updated(container.host, wish)
+            _check_updatable(wish)
+            host = _updated(container.host, limits.possible(wish, self.machine))
             restart.check(host.restart_policy)
             if wish.restart_policy.name and container.host.auto_remove:
                 raise Conflict(
                     "Restart policy cannot be updated because AutoRemove is enabled for the container"
                 )
-            warnings = limits.check(host, self.machine, updating=True)
+            limits.check(host, self.machine, updating=True)
+            warnings = limits.check(wish, self.machine, updating=True)
             if container.state.running and not container.state.restarting:
                 await self.live.task(id).update(limits.resources(host, self.machine))
+            if host.pids_limit is not None and host.pids_limit < 0:  # lifted now: later there is none
+                host = replace(host, pids_limit=0)
             self.announce(self.records.put(replace(container, host=host)), "update")
         return UpdateResponse(warnings=tuple(warnings) or None)
 
@@ -306,6 +326,8 @@ class Lifecycle:
     ) -> None:
         """volumes: its anonymous ones go too. Conflict while it runs, unless force."""
         if link:
+            if text.strip("/").count("/") == 0 and self.records.find(text).name == text.strip("/"):
+                raise InvalidParameter("Conflict, cannot remove the default link name of the container")
             self.records.put(self.sandboxes.unlinked(text))
             return
         container = self.records.find(text)
@@ -418,9 +440,22 @@ def _as_docker_says(error: Exception) -> SkiffError:
     return SkiffError(f"{START_FAILED}{reason}{where}")
 
 
-def _updated(host: HostConfig, wish: ContainerUpdate) -> HostConfig:
-    """Docker: what is zero in the request is left as it was."""
+def _check_updatable(wish: ContainerUpdate) -> None:
+    """Docker accepts these and does nothing. InvalidParameter."""
     blank = Resources()
+    for name, wire_name in zip(Resources.__struct_fields__, Resources.__struct_encode_fields__, strict=True):
+        value = getattr(wish, name)
+        if name in MADE_ONCE and value and value != getattr(blank, name):
+            raise InvalidParameter(f"{wire_name} of a container cannot be updated: create another one")
+    if wish.init:
+        raise InvalidParameter("Init of a container cannot be updated: create another one")
+
+
+def _updated(host: HostConfig, wish: ContainerUpdate) -> HostConfig:
+    """Docker: what is zero in the request is left as it was, but for a limit of processes: that is lifted."""
+    blank = Resources()
+    if wish.pids_limit is not None and wish.pids_limit <= 0:
+        wish = replace(wish, pids_limit=-1)
     changes: dict[str, object] = {}
     for name in Resources.__struct_fields__:
         value = getattr(wish, name)

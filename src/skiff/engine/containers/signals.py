@@ -11,7 +11,9 @@ def signal_number(text: str) -> int:
     """`SIGTERM`, `term`, `15`, `RTMIN+3`. InvalidParameter: `invalid signal: x`."""
     if text.isascii() and text.isdigit():
         number = int(text[:4])
-        if 1 <= number <= LAST:
+        if number == 0:
+            raise InvalidParameter(f"invalid signal: {text}")
+        if number <= LAST:
             return number
         raise InvalidParameter(f"the linux daemon does not support signal {text}")
     name = text.upper().removeprefix("SIG")

@@ -56,7 +56,7 @@ class Remover:
             if others:
                 self._untag(id, reference, done)
                 return done
-            self._check_named(id, reference, force=force)
+            self._check_named(id, reference, name, force=force)
             if self._uses(id) or self._children(id):
                 # a forced removal of an image that a stopped container, or a child image, still needs
                 for one in self._names.references(id):
@@ -187,7 +187,7 @@ class Remover:
     def _children(self, id: ImageID) -> bool:
         return any(row.parent == id for row in self._names.images())
 
-    def _check_named(self, id: ImageID, reference: Reference, *, force: bool) -> None:
+    def _check_named(self, id: ImageID, reference: Reference, name: str, *, force: bool) -> None:
         uses = self._uses(id)
         running = next((use for use in uses if use.is_running), None)
         if running and force:
@@ -198,7 +198,7 @@ class Remover:
         if uses and not force:
             use = running or uses[0]
             raise Conflict(
-                f'conflict: unable to remove repository reference "{reference.familiar}" (must force)'
+                f'conflict: unable to remove repository reference "{name}" (must force)'
                 f" - container {_short(use.container)} is using its referenced image {_short(id)}"
             )
 

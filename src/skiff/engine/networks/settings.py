@@ -17,12 +17,15 @@ _ENDPOINT: Final = "com.docker.network.endpoint."
 INTERFACE: Final = _ENDPOINT + "ifname"
 SYSCTLS: Final = _ENDPOINT + "sysctls"
 _SYSCTL: Final = re.compile(r"net\.([a-z0-9_]+\.[a-z0-9_]+)\.IFNAME\.([a-z0-9_]+)=(.+)", re.IGNORECASE)
+_MAC: Final = re.compile(r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}")
 _LINK_NAME: Final = re.compile(r"[^/:\s]{1,15}")
 _LINK_LOCAL_PREFIX: Final = {4: 16, 6: 64}
 
 
 def check_settings(network: Network, settings: EndpointSettings) -> None:
     """InvalidParameter in Docker's words, with everything that is wrong."""
+    if settings.mac_address and not _MAC.fullmatch(settings.mac_address):
+        raise InvalidParameter(f"invalid MAC address {settings.mac_address}")
     found = _problems(network, settings)
     if found:
         lines = found if len(found) == 1 else [f"* {problem}" for problem in found]

@@ -1,8 +1,9 @@
 """HostConfig's limits: are they possible here, and what are they as OCI resources? Pure."""
 
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
 from skiff.docker import ulimits
@@ -10,6 +11,7 @@ from skiff.docker.container import Resources, Ulimit
 from skiff.errors import InvalidParameter
 from skiff.oci import runtime as oci
 
+R = TypeVar("R", bound=Resources)
 LEAST_MEMORY = 6 << 20  # bytes; Docker refuses less
 MOST_PROCESSORS = 8192  # NR_CPUS of the largest kernels
 MILLISECOND_US = 1000
@@ -29,6 +31,7 @@ class Machine(Struct, frozen=True):
     controllers: frozenset[str] = frozenset({"memory", "cpu", "cpuset", "pids", "blkio"})
     swap_limit: bool = True
     blkio_weight: bool = True
+    blkio_weight_device: bool = True
     unified: bool = True  # cgroup v2
     ulimits: dict[str, int] = {}
 
@@ -48,6 +51,11 @@ def check(wish: Resources, machine: Machine, *, updating: bool = False) -> list[
             )
         elif not 10 <= wish.blkio_weight <= 1000:
             raise InvalidParameter("Range of blkio weight is from 10 to 1000")
+    if wish.blkio_weight_device and not machine.blkio_weight_device:
+        warnings.append(
+            "Your kernel does not support Block I/O weight_device or the cgroup is not mounted. "
+            "Weight-device discarded."
+        )
     if wish.pids_limit and wish.pids_limit > 0 and "pids" not in machine.controllers:
         warnings.append(
             "Your kernel does not support PIDs limit capabilities or the cgroup is not mounted. "
@@ -59,6 +67,17 @@ def check(wish: Resources, machine: Machine, *, updating: bool = False) -> list[
     if wish.cpu_count or wish.cpu_percent or wish.io_maximum_iops or wish.io_maximum_bandwidth:
         raise InvalidParameter("invalid option: CpuCount, CpuPercent and IOMaximum… exist only on Windows")
     return warnings
+
+
+def possible(wish: R, machine: Machine) -> R:
+    """The wish without what `check` discards."""
+    if wish.kernel_memory:
+        wish = replace(wish, kernel_memory=UNSET)
+    if wish.blkio_weight and not machine.blkio_weight:
+        wish = replace(wish, blkio_weight=0)
+    if wish.blkio_weight_device and not machine.blkio_weight_device:
+        wish = replace(wish, blkio_weight_device=())
+    return wish
 
 
 def _out_of_reach(asked: Sequence[Ulimit], most: dict[str, int]) -> Iterator[str]:

@@ -146,7 +146,7 @@ def with_defaults(host: HostConfig, settings: ContainerSettings) -> HostConfig:
         ipc_mode=host.ipc_mode or settings.ipc_mode,
         shm_size=host.shm_size or settings.shm_size,
         runtime=host.runtime or settings.default_runtime,
-        pids_limit=None if host.pids_limit == 0 else host.pids_limit,
+        pids_limit=None if (host.pids_limit or 0) <= 0 else host.pids_limit,
         oom_kill_disable=host.oom_kill_disable or False,
         masked_paths=masked,
     )
@@ -203,9 +203,9 @@ def _check_modes(host: HostConfig) -> None:
         raise InvalidParameter(f"invalid user namespace mode: {host.userns_mode}")
     if host.device_requests:
         request = host.device_requests[0]
+        wanted = " ".join(f"[{' '.join(group)}]" for group in request.capabilities or ())
         raise InvalidParameter(
-            f'could not select device driver "{request.driver}" with capabilities: '
-            f"{[list(group) for group in request.capabilities or ()]}"
+            f'could not select device driver "{request.driver}" with capabilities: [{wanted}]'
         )
     if host.storage_opt:
         raise InvalidParameter(

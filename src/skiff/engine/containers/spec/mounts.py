@@ -260,7 +260,12 @@ def _tmpfs_options(mount: Mount) -> tuple[str, ...]:
         words.append(f"size={options.size_bytes}")
     if options.mode:
         words.append(f"mode={options.mode:o}")
-    words += ["=".join(pair) for pair in options.options or ()]
+    for option in options.options or ():
+        if not 1 <= len(option) <= 2:
+            raise InvalidParameter('invalid mount config for type "tmpfs": invalid option array length')
+        if option[0] not in ("exec", "noexec"):
+            raise InvalidParameter(f'invalid mount config for type "tmpfs": invalid option: {option[0]}')
+        words.append(option[0])
     return tuple(words)
 
 
