@@ -157,6 +157,22 @@ def tag(session: Session, asked: Parsed) -> int:
 
 def repository_and_tag(text: str) -> tuple[str, str]:
     """NAME[:TAG] → (name, tag or ""). Raises InvalidParameter."""
+    name, colon, tag = text.partition(":")
+    if _is_plain(name) and ((tag.isascii() and tag.isalnum() and len(tag) <= 128) or not colon):
+        return name, tag
+    return _parsed(text)
+
+
+def _is_plain(name: str) -> bool:
+    """Whether it is a familiar name already: letters and digits between slashes. Most are, and so need no
+    parser, which takes as long to load as the rest of us.
+    """
+    parts = name.split("/")
+    is_safe = name.isascii() and name == name.lower() and len(name) < 64 and parts[0] != "library"
+    return is_safe and all(part.isalnum() for part in parts)
+
+
+def _parsed(text: str) -> tuple[str, str]:
     from skiff.oci.reference import parse
 
     try:

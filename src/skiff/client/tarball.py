@@ -22,16 +22,18 @@ BLOCK = 512
 PIECE = 1 << 20
 LARGE = 1 << 18  # bytes of a file that are not worth a copy
 LARGEST_HEADER = 1 << 20
+_MAGIC = b"ustar\x0000" + bytes(64)  # and no names of owner and group
+_NO_DEVICE = b"0000000\0" * 2
+_CONSTANT = sum(_MAGIC) + sum(b"        ")  # the checksum counts as spaces
 _STEP = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
 _NEW = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
 
 
 def packed(path: bytes, title: bytes) -> Pieces:
     """The archive of a file or tree; title: what its top is called. OSError."""
-    links: dict[tuple[int, int], bytes] = {}
     held: list[bytes] = []
     size = 0
-    for piece in _entry(path, title, links):
+    for piece in _entry(path, title, {}):
         if isinstance(piece, FilePart):
             yield b"".join(held)
             held, size = [], 0
@@ -46,46 +48,60 @@ def packed(path: bytes, title: bytes) -> Pieces:
     yield b"".join(held)
 
 
-def _entry(path: bytes, title: bytes, links: dict[tuple[int, int], bytes]) -> Pieces:
+def _entry(path: bytes, title: bytes, links: dict[tuple[int, int], bytes]) -> Iterable[bytes | FilePart]:
     status = posix.lstat(path)
     kind = stat.S_IFMT(status.st_mode)
     if kind == stat.S_IFDIR:
-        prefix = title if title.endswith(b"/") else title + b"/"
-        yield _header(b"5", prefix, status)
-        for name in sorted(posix.listdir(path)):
-            yield from _entry(path + b"/" + name, prefix + name, links)
-        return
+        return _directory(path, title if title.endswith(b"/") else title + b"/", status, links)
     if status.st_nlink > 1:
         first = links.setdefault((status.st_dev, status.st_ino), title)
         if first is not title:
-            yield _header(b"1", title, status, link=first)
-            return
+            return (_header(b"1", title, status, link=first),)
     if kind == stat.S_IFREG:
-        yield from _file(path, title)
-    elif kind == stat.S_IFLNK:
-        yield _header(b"2", title, status, link=posix.readlink(path))
-    elif kind == stat.S_IFIFO:
-        yield _header(b"6", title, status)
-    elif kind in (stat.S_IFCHR, stat.S_IFBLK):
-        yield _header(b"3" if kind == stat.S_IFCHR else b"4", title, status, device=status.st_rdev)
+        return _file(path, title)
+    if kind == stat.S_IFLNK:
+        return (_header(b"2", title, status, link=posix.readlink(path)),)
+    if kind == stat.S_IFIFO:
+        return (_header(b"6", title, status),)
+    if kind in (stat.S_IFCHR, stat.S_IFBLK):
+        flag = b"3" if kind == stat.S_IFCHR else b"4"
+        return (_header(flag, title, status, device=status.st_rdev),)
+    return ()
 
 
-def _file(path: bytes, title: bytes) -> Pieces:
+def _directory(
+    path: bytes, title: bytes, status: posix.stat_result, links: dict[tuple[int, int], bytes]
+) -> Pieces:
+    yield _header(b"5", title, status)
+    for name in sorted(posix.listdir(path)):
+        yield from _entry(path + b"/" + name, title + name, links)
+
+
+def _file(path: bytes, title: bytes) -> Iterable[bytes | FilePart]:
     fd = posix.open(path, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
+    is_ours = True
     try:
         status = posix.fstat(fd)
-        left = status.st_size
-        yield _header(b"0", title, status, size=left)
-        if left >= LARGE:
-            yield FilePart(fd, left)
-            left = 0
-        while left and (data := posix.read(fd, min(left, PIECE))):
-            left -= len(data)
-            yield data
-        if left:
+        size = status.st_size
+        head = _header(b"0", title, status, size=size)
+        if size >= LARGE:
+            is_ours = False
+            return _large(head, fd, size)
+        data = posix.read(fd, size) if size else b""
+        if len(data) < size:
             raise SkiffError(f"{path.decode(errors='replace')} became shorter while it was read")
-        if padding := -status.st_size % BLOCK:
-            yield bytes(padding)
+        return (head, data, bytes(-size % BLOCK))
+    finally:
+        if is_ours:
+            posix.close(fd)
+
+
+def _large(head: bytes, fd: int, size: int) -> Pieces:
+    """A file that is sent without passing through here; its descriptor is closed."""
+    try:
+        yield head
+        yield FilePart(fd, size)
+        yield bytes(-size % BLOCK)
     finally:
         posix.close(fd)
 
@@ -133,24 +149,24 @@ def _block(
     link: bytes,
     device: int,
 ) -> bytes:
-    block = b"".join(
-        (
-            title.ljust(100, b"\0"),
-            b"%07o\0" % mode,
-            _number(uid, 8),
-            _number(gid, 8),
-            _number(size, 12),
-            _number(mtime, 12),
-            b"        ",
-            kind,
-            link.ljust(100, b"\0"),
-            b"ustar\x0000",
-            bytes(64),
-            b"%07o\0%07o\0" % (_major(device), _minor(device)),
-            bytes(167),
-        )
+    if uid | gid < 1 << 21 and size | mtime < 1 << 33:
+        numbers = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (mode, uid, gid, size, mtime)
+    else:
+        wide = ((mode, 8), (uid, 8), (gid, 8), (size, 12), (mtime, 12))
+        numbers = b"".join(_number(value, width) for value, width in wide)
+    end = b"%07o\0%07o\0" % (posix.major(device), posix.minor(device)) if device else _NO_DEVICE
+    checksum = sum(title) + sum(numbers) + kind[0] + sum(link) + sum(end) + _CONSTANT
+    parts = (
+        title.ljust(100, b"\0"),
+        numbers,
+        b"%06o\0 " % checksum,
+        kind,
+        link.ljust(100, b"\0"),
+        _MAGIC,
+        end,
+        bytes(167),
     )
-    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
+    return b"".join(parts)
 
 
 def _number(value: int, width: int) -> bytes:
@@ -165,14 +181,6 @@ def _record(key: bytes, value: bytes) -> bytes:
     length = rest + len(str(rest))
     length = rest + len(str(length))
     return b"%d %s=%s\n" % (length, key, value)
-
-
-def _major(device: int) -> int:
-    return posix.major(device) if device else 0
-
-
-def _minor(device: int) -> int:
-    return posix.minor(device) if device else 0
 
 
 class Reader:

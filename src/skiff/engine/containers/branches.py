@@ -11,7 +11,6 @@ import asyncio
 import os
 import re
 import secrets
-import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -236,7 +235,7 @@ class Branches:
         self._snapshots.prepare(draft, container.chain)
         try:
             source = self._snapshots.directory(SnapshotKey(container.id))
-            await asyncio.to_thread(_copy, source, self._snapshots.directory(draft))
+            await asyncio.to_thread(copy_tree, source, self._snapshots.directory(draft))
             self._snapshots.commit(chain, draft)
         except BaseException:
             self._snapshots.remove(draft)
@@ -270,11 +269,6 @@ class Branches:
         self._table.delete(key)
         self._branches.pop(key, None)
         self._freed()
-
-
-def _copy(source: str, target: str) -> None:
-    shutil.rmtree(target)
-    copy_tree(source, target)
 
 
 def _forked(

@@ -17,7 +17,6 @@ from skiff.engine.containers.spec import merge
 from skiff.engine.execution.runtime import Task
 from skiff.engine.images import changes as change_lines
 from skiff.engine.images.derive import Deriver
-from skiff.engine.storage import diff
 from skiff.engine.storage.snapshots import Snapshotter
 from skiff.errors import Conflict, InvalidParameter
 from skiff.oci.digest import ImageID
@@ -103,8 +102,9 @@ class Commits:
             ours = await asyncio.to_thread(files.unchanged_ground, upper, lowers)
             return await self.deriver.derive(
                 container.image,
-                diff.upper_layer(upper, lowers, without=ours),
+                upper,
                 run,
+                without=ours,
                 author=author,
                 comment=comment,
                 created_by=" ".join(container.config.cmd or ()),

@@ -5,19 +5,14 @@ collector finds.
 """
 
 import asyncio
-import contextlib
-import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
 from msgspec.structs import replace
 
 from skiff.engine.images.names import ImageRow, LayerRow, Names
-from skiff.engine.images.rebuilding import collected
 from skiff.engine.images.unpack import Begun, Listener, Unpacker
-from skiff.engine.storage.apply import Draft
 from skiff.engine.storage.content import ContentStore
 from skiff.engine.storage.leases import Leases
 from skiff.errors import NotFound
@@ -43,61 +38,6 @@ class Assembler:
         self._unpacker = unpacker
         self._platform = platform
 
-    async def warm(self) -> None:
-        """Get ready for a layer that is still being written."""
-        await asyncio.to_thread(self._unpacker.warm)
-
-    async def made(
-        self, tar: Iterator[bytes], below: Sequence[DiffID], keep: Callable[[str], None]
-    ) -> LayerRow:
-        """A plain tar, as it is written, becomes a blob and the committed layer above the diff IDs below.
-
-        keep: protects the blob from the collector.
-        """
-        reader, writer = os.pipe2(os.O_CLOEXEC)
-        blob: Future[Digest] = Future()
-
-        def stored() -> tuple[int, DiffID]:
-            with self._content.open(blob.result()) as file:
-                return os.dup(file.fileno()), DiffID(blob.result())
-
-        begun = self._unpacker.begin(open(reader, "rb", buffering=0), stored)
-        try:
-            await asyncio.to_thread(_complete, blob, lambda: self._stored(tar, writer, keep))
-        except BaseException:
-            self._unpacker.forget(begun)
-            raise
-        size = self._content.info(blob.result()).size
-        draft = await self._unpacker.finished(begun, None, size, _unheard)
-        return await self._committed(draft, below, blob.result())
-
-    def _stored(self, tar: Iterator[bytes], copy: int, keep: Callable[[str], None]) -> Digest:
-        """The tar as a blob, and each piece of it into the descriptor copy, which is closed."""
-        ingest = self._content.ingest(f"layer {secrets.token_hex(16)}")
-        pieces = collected(tar)
-        try:
-            with open(copy, "wb", buffering=0) as pipe, contextlib.suppress(BrokenPipeError):
-                for piece in pieces:
-                    ingest.write(piece)
-                    rest = memoryview(piece)
-                    while rest:
-                        rest = rest[pipe.write(rest) :]
-            for piece in pieces:  # whoever reads the copy has given up, which is for it to tell
-                ingest.write(piece)
-            digest = ingest.commit()
-            keep(digest)
-            return digest
-        except BaseException:
-            ingest.abort()
-            raise
-
-    async def _committed(self, draft: Draft, below: Sequence[DiffID], blob: Digest) -> LayerRow:
-        diff_id, size = draft.applied.diff_id, self._content.info(blob).size
-        chain = _chain([*below, diff_id])
-        with self._leases.hold(chain):
-            await self._unpacker.commit(draft, chain, chain_id(below))
-        return LayerRow(chain, diff_id, draft.applied.size, blob, "", size)
-
     async def layer(
         self,
         blob: Digest,
@@ -115,7 +55,10 @@ class Assembler:
         parent = chain_id(below)
         if diff_id is None:
             draft = await self._unpacker.extract(lambda: self._content.open(blob), None, size, tell)
-            return await self._committed(draft, below, blob)
+            chain = _chain([*below, draft.applied.diff_id])
+            with self._leases.hold(chain):
+                await self._unpacker.commit(draft, chain, parent)
+            return LayerRow(chain, draft.applied.diff_id, draft.applied.size, blob, "", size)
         chain = _chain([*below, diff_id])
         async with self._unpacker.turn(chain, tell) as tell_all:
             if self._unpacker.is_committed(chain):
@@ -180,12 +123,3 @@ def _chain(diff_ids: Sequence[DiffID]) -> ChainID:
     chain = chain_id(diff_ids)
     assert chain is not None
     return chain
-
-
-def _complete(future: Future[Digest], work: Callable[[], Digest]) -> None:
-    """Do the work; whoever waits for the future hears of its end, however it ends."""
-    try:
-        future.set_result(work())
-    except BaseException as error:
-        future.set_exception(error)
-        raise

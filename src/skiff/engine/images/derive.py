@@ -1,34 +1,52 @@
 """An image made of another one and one more layer: what commit makes.
 
-The layer is written as a blob while its digest is taken; a layer without any entry is left out, as Docker
-does.
+The layer is a copy of a directory of changes, whose large files share their blocks where the file system can.
+Its tar is packed only for its digest: like the layers of a build it has no blob. A layer without any entry is
+left out, as Docker does.
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+import hashlib
+import secrets
+from collections.abc import Sequence, Set
+from contextlib import closing
 from datetime import UTC, datetime
-from itertools import chain
 
 from msgspec.structs import replace
 
 from skiff.engine.images.assemble import Assembler
-from skiff.engine.images.names import Names
+from skiff.engine.images.names import ImageRow, LayerRow, Names
+from skiff.engine.images.rebuilding import collected
 from skiff.engine.images.record import Publish
-from skiff.engine.storage import tarwriter
+from skiff.engine.storage import diff, tarwriter
+from skiff.engine.storage.apply import DRAFT
 from skiff.engine.storage.content import ContentStore
-from skiff.engine.storage.leases import Leases
-from skiff.oci.digest import Digest, ImageID
-from skiff.oci.image import History, ImageConfig, RunConfig
+from skiff.engine.storage.leases import HeldLease, Leases
+from skiff.engine.storage.replica import Replica
+from skiff.engine.storage.snapshots import SnapshotKey, Snapshotter
+from skiff.errors import AlreadyExists
+from skiff.oci import digest as digests
+from skiff.oci.digest import DiffID, Digest, ImageID
+from skiff.oci.image import History, ImageConfig, RunConfig, chain_ids
 from skiff.oci.image import parse as parse_config
 from skiff.oci.reference import Reference
+
+NOTHING = DiffID(digests.of(tarwriter.END))  # the digest of a tar without any entry
 
 
 class Deriver:
     def __init__(
-        self, names: Names, content: ContentStore, leases: Leases, assembler: Assembler, publish: Publish
+        self,
+        names: Names,
+        content: ContentStore,
+        snapshots: Snapshotter,
+        leases: Leases,
+        assembler: Assembler,
+        publish: Publish,
     ) -> None:
         self._names = names
         self._content = content
+        self._snapshots = snapshots
         self._leases = leases
         self._assembler = assembler
         self._publish = publish
@@ -36,32 +54,29 @@ class Deriver:
     async def derive(
         self,
         parent: ImageID,
-        layer: Iterator[bytes],
+        upper: str,
         run: RunConfig,
         *,
+        without: Set[str] = frozenset(),
         author: str = "",
         comment: str = "",
         created_by: str = "",
         names: Sequence[Reference] = (),
     ) -> ImageID:
-        """layer: a tar, in chunks; it is read in a thread. NotFound when the parent is no longer here."""
+        """upper: a directory of changes to the parent, as overlayfs keeps them; without: paths in it that do
+        not count. NotFound when the parent is no longer here.
+        """
         row = self._names.image(parent)
         base = await asyncio.to_thread(self._config, parent)
-        await self._assembler.warm()
         with self._leases.hold(parent) as lease:
-            layers = list(row.layers)
-            head = await asyncio.to_thread(_head, layer)
-            is_empty = head == tarwriter.END
-            if not is_empty:
-                below = [one.diff_id for one in row.layers]
-                layers.append(await self._assembler.made(chain([head], layer), below, lease.add))
+            made = await asyncio.to_thread(self._layer, row, upper, without, lease)
             now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
             step = History(
                 created=now,
                 created_by=created_by or None,
                 author=author or None,
                 comment=comment or None,
-                empty_layer=is_empty,
+                empty_layer=made is None,
             )
             config = replace(
                 base,
@@ -71,18 +86,36 @@ class Deriver:
                 config=run,
                 history=(*base.steps, step),
             )
+            layers = row.layers if made is None else (*row.layers, made)
             id = await self._assembler.image(config, layers, names=names, parent=parent)
         self._publish("create", id, {"name": id})
         return id
 
+    def _layer(self, row: ImageRow, upper: str, without: Set[str], lease: HeldLease) -> LayerRow | None:
+        """The committed layer above those of row; None when it would be empty."""
+        key = SnapshotKey(DRAFT + secrets.token_hex(8))
+        self._snapshots.prepare(key, row.chain)
+        try:
+            digest = hashlib.sha256()
+            with closing(Replica(self._snapshots.directory(key))) as replica:
+                lowers = self._snapshots.lowers(key)
+                for piece in collected(diff.upper_layer(upper, lowers, without=without, replica=replica)):
+                    digest.update(piece)
+                replica.finish()
+            diff_id = DiffID(f"sha256:{digest.hexdigest()}")
+            if diff_id == NOTHING:
+                self._snapshots.remove(key)
+                return None
+            chain = chain_ids([*(layer.diff_id for layer in row.layers), diff_id])[-1]
+            lease.add(chain)
+            self._snapshots.commit(chain, key)
+        except AlreadyExists:  # an earlier commit came to the same
+            self._snapshots.remove(key)
+        except BaseException:
+            self._snapshots.remove(key)
+            raise
+        return LayerRow(chain, diff_id, replica.size)
+
     def _config(self, id: ImageID) -> ImageConfig:
         with self._content.open(Digest(id)) as blob:
             return parse_config(blob.read())
-
-
-def _head(layer: Iterator[bytes]) -> bytes:
-    """The first bytes of a tar: enough to tell an empty one."""
-    head = b""
-    while len(head) < len(tarwriter.END) and (more := next(layer, b"")):
-        head += more
-    return head

@@ -101,7 +101,7 @@ class Images:
             self._names, registries, content, leases, self._unpacker, platform, self.kept.images, downloads
         )
         self.assembler = Assembler(self._names, content, leases, self._unpacker, platform)
-        self.deriver = Deriver(self._names, content, leases, self.assembler, publish)
+        self.deriver = Deriver(self._names, content, snapshots, leases, self.assembler, publish)
         self.saver = Saver(self._names, content, snapshots, leases)
         self._shelf = shelf = Shelf(state)
         shelf.settle(blob.digest for blob in content.walk())

@@ -3,6 +3,7 @@
 Data is shared with the original where the file system can (reflink), else copied in the kernel.
 """
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -11,12 +12,14 @@ import stat
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OVERLAY = ("trusted.overlay.", "user.overlay.")
 _FICLONE = 0x40049409
+_SMALL = 1 << 17  # bytes that read and write move faster than a search for holes
 _NOT_SUPPORTED = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS)
 
 
 def copy_tree(source: str, target: str) -> None:
-    """Make target, which must not exist, a copy of the directory source. Sockets are left out."""
-    os.mkdir(target, 0o700)
+    """Make target, which is empty or not there, a copy of the directory source. Sockets are left out."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(target, 0o700)
     below = os.open(source, _DIRECTORY & ~os.O_NOFOLLOW)
     try:
         top = os.open(target, _DIRECTORY)
@@ -44,6 +47,18 @@ def copy_content(source: str, target: str) -> None:
         os.close(below)
 
 
+def copy_data(reader: int, writer: int, size: int) -> bool:
+    """The data of a file into an empty one. Whether they share it; if not, holes stay holes."""
+    try:
+        fcntl.ioctl(writer, _FICLONE, reader)
+        return True
+    except OSError as error:
+        if error.errno not in _NOT_SUPPORTED:
+            raise
+    _copy_extents(reader, writer, size)
+    return False
+
+
 class _Copy:
     """One copy, by descriptors: whoever writes in either tree meanwhile cannot lead it elsewhere.
 
@@ -52,6 +67,8 @@ class _Copy:
 
     def __init__(self, top: int) -> None:
         self._top = top
+        self._is_root = os.geteuid() == 0
+        self._can_clone = True
         self._linked: dict[tuple[int, int], str] = {}
 
     def content(self, source: int, target: int, path: str) -> None:
@@ -100,20 +117,24 @@ class _Copy:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             writer = os.open(name, flags, 0o600, dir_fd=target)
             try:
-                try:
-                    fcntl.ioctl(writer, _FICLONE, reader)
-                except OSError as error:
-                    if error.errno not in _NOT_SUPPORTED:
-                        raise
-                    _copy_data(reader, writer, status.st_size)
+                self._data(reader, writer, status.st_size)
                 self._attributes(reader, writer, status)
             finally:
                 os.close(writer)
         finally:
             os.close(reader)
 
+    def _data(self, reader: int, writer: int, size: int) -> None:
+        if self._can_clone or size > _SMALL:
+            self._can_clone = copy_data(reader, writer, size)
+            return
+        data = os.read(reader, size)
+        while data:
+            data = data[os.write(writer, data) :]
+
     def _attributes(self, source: int, target: int, status: os.stat_result) -> None:
-        if os.geteuid() == 0:
+        # what is new in a tree of ours is root's already
+        if self._is_root and (status.st_uid or status.st_gid or self._top < 0):
             os.fchown(target, status.st_uid, status.st_gid)
         os.fchmod(target, stat.S_IMODE(status.st_mode))
         self._xattrs(source, target)
@@ -123,7 +144,7 @@ class _Copy:
         """Of what cannot be opened without an effect: a link, a device, a FIFO."""
         made = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=target)
         try:
-            if os.geteuid() == 0:
+            if self._is_root:
                 os.chown(name, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
             if not stat.S_ISLNK(status.st_mode):
                 os.chmod(f"/proc/self/fd/{made}", stat.S_IMODE(status.st_mode))
@@ -152,7 +173,7 @@ def _listed(source: int | str) -> list[str]:
     return os.listxattr(source) if isinstance(source, int) else os.listxattr(source, follow_symlinks=False)
 
 
-def _copy_data(reader: int, writer: int, size: int) -> None:
+def _copy_extents(reader: int, writer: int, size: int) -> None:
     """The data; holes stay holes."""
     os.truncate(writer, size)
     at = 0

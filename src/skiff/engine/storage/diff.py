@@ -7,7 +7,7 @@ layer.md.
 
 import os
 import stat
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import ExitStack
 from typing import Literal
 
@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from skiff.engine.storage import tarwriter
 from skiff.engine.storage.beneath import visible
-from skiff.engine.storage.tarstream import BLOCK
+from skiff.engine.storage.replica import Replica, Xattrs
 from skiff.errors import SkiffError
 from skiff.oci import layer
 
@@ -173,10 +173,12 @@ def tree_changes(new: str, old: str) -> list[Change]:
     return sorted(found, key=lambda change: change.path)
 
 
-def upper_layer(upper: str, lowers: Sequence[str], *, without: Set[str] = frozenset()) -> Iterator[bytes]:
+def upper_layer(
+    upper: str, lowers: Sequence[str], *, without: Set[str] = frozenset(), replica: Replica | None = None
+) -> Iterator[bytes]:
     """The layer tar of an overlay's upper directory on lowers (topmost first), in chunks.
 
-    without: paths inside it that get no entry; what lies below them does.
+    without: paths inside it that get no entry; what lies below them does. replica: becomes the same tree.
     """
     links: dict[int, bytes] = {}
     for node in _visit(upper):
@@ -185,11 +187,15 @@ def upper_layer(upper: str, lowers: Sequence[str], *, without: Set[str] = frozen
         name = os.fsencode(node.path[1:])
         if node.is_whiteout:
             yield tarwriter.header(b"0", layer.whiteout(name), mode=0)
+            if replica is not None:
+                replica.whiteout(node.path)
             continue
-        yield from _entry(node, name, links)
+        yield from _entry(node, name, links, replica)
         # overlayfs marks every directory made in a merged one; where nothing is below, the mark says nothing
-        if node.is_directory and _is_opaque(node) and visible(lowers, node.path[1:]):
+        if node.is_directory and (mark := _opaque_mark(node)) and visible(lowers, node.path[1:]):
             yield tarwriter.header(b"0", layer.opaque(name), mode=0)
+            if replica is not None:
+                replica.opaque(node.path, mark)
     yield tarwriter.END
 
 
@@ -238,42 +244,70 @@ def _visit_below(fd: int, prefix: str) -> Iterator[_Node]:
                 os.close(below)
 
 
-def _entry(node: _Node, name: bytes, links: dict[int, bytes]) -> Iterator[bytes]:
+def _entry(
+    node: _Node, name: bytes, links: dict[int, bytes], replica: Replica | None = None
+) -> Iterable[bytes]:
     status = node.status
     mode, kind = stat.S_IMODE(status.st_mode), stat.S_IFMT(status.st_mode)
     if kind == stat.S_IFSOCK:  # nobody listens on an unpacked one
-        return
+        return ()
     if status.st_nlink > 1 and kind != stat.S_IFDIR:
         first = links.setdefault(status.st_ino, name)
         if first is not name:
-            yield _header(node, b"1", name, mode, link=first)
-            return
+            if replica is not None:
+                replica.link(node.path, first)
+            return (_header(status, b"1", name, mode, link=first),)
     if kind == stat.S_IFREG:
-        yield from _file(node, name, mode)
-    elif kind == stat.S_IFDIR:
-        yield _header(node, b"5", name + b"/", mode, xattrs=_xattrs(node))
-    elif kind == stat.S_IFLNK:
+        return _file(node, name, mode, replica)
+    xattrs = _xattrs(node.where, node.path)
+    if kind == stat.S_IFDIR:
+        if replica is not None:
+            replica.directory(node.path, status, xattrs)
+        return (_header(status, b"5", name + b"/", mode, xattrs=xattrs),)
+    if kind == stat.S_IFLNK:
         target = os.fsencode(os.readlink(node.name, dir_fd=node.fd))
-        yield _header(node, b"2", name, 0o777, link=target, xattrs=_xattrs(node))
-    else:
-        flag = {stat.S_IFCHR: b"3", stat.S_IFBLK: b"4", stat.S_IFIFO: b"6"}[kind]
-        device = (0, 0) if flag == b"6" else (os.major(status.st_rdev), os.minor(status.st_rdev))
-        yield _header(node, flag, name, mode, device=device, xattrs=_xattrs(node))
+        if replica is not None:
+            replica.symlink(node.path, status, xattrs, target)
+        return (_header(status, b"2", name, 0o777, link=target, xattrs=xattrs),)
+    flag = {stat.S_IFCHR: b"3", stat.S_IFBLK: b"4", stat.S_IFIFO: b"6"}[kind]
+    device = (0, 0) if flag == b"6" else (os.major(status.st_rdev), os.minor(status.st_rdev))
+    if replica is not None:
+        replica.device(node.path, status, xattrs)
+    return (_header(status, flag, name, mode, device=device, xattrs=xattrs),)
 
 
-def _file(node: _Node, name: bytes, mode: int) -> Iterator[bytes]:
+def _file(node: _Node, name: bytes, mode: int, replica: Replica | None) -> Iterable[bytes]:
     try:
         fd = os.open(node.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=node.fd)
     except OSError:
         if os.path.lexists(node.where):
             raise
-        return  # a running container deleted it
+        return ()  # a running container deleted it
+    kept = -1
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
-            return  # replaced between the look and the open
-        size = status.st_size
-        yield _header(node, b"0", name, mode, size=size, xattrs=_xattrs(node))
+            return ()  # replaced between the look and the open
+        size, xattrs = status.st_size, _xattrs(fd, node.path)
+        head = _header(status, b"0", name, mode, size=size, xattrs=xattrs)
+        if size > _PIECE:
+            kept = fd if replica is None else replica.large(node.path, status, xattrs, fd)
+            return _large(head, kept, size)
+        data = os.read(fd, size) if size else b""
+        if missing := size - len(data):  # it became shorter while we read; its header says what it had
+            data += bytes(missing)
+        if replica is not None:
+            replica.small(node.path, status, xattrs, data)
+        return (head, data, tarwriter.padding(size))
+    finally:
+        if kept != fd:
+            os.close(fd)
+
+
+def _large(head: bytes, fd: int, size: int) -> Iterator[bytes]:
+    """A file in pieces; its descriptor is closed."""
+    try:
+        yield head
         left = size
         while left and (data := os.read(fd, min(left, _PIECE))):
             left -= len(data)
@@ -281,14 +315,13 @@ def _file(node: _Node, name: bytes, mode: int) -> Iterator[bytes]:
         while left:  # it became shorter while we read; its header is out
             yield bytes(min(left, _PIECE))
             left -= min(left, _PIECE)
-        if size % BLOCK:
-            yield tarwriter.padding(size)
+        yield tarwriter.padding(size)
     finally:
         os.close(fd)
 
 
 def _header(
-    node: _Node,
+    status: os.stat_result,
     kind: bytes,
     name: bytes,
     mode: int,
@@ -296,9 +329,8 @@ def _header(
     size: int = 0,
     link: bytes = b"",
     device: tuple[int, int] = (0, 0),
-    xattrs: tuple[tuple[bytes, bytes], ...] = (),
+    xattrs: Xattrs = (),
 ) -> bytes:
-    status = node.status
     return tarwriter.header(
         kind,
         name,
@@ -313,31 +345,42 @@ def _header(
     )
 
 
-def _xattrs(node: _Node) -> tuple[tuple[bytes, bytes], ...]:
+def _xattrs(where: str | int, path: str) -> Xattrs:
     """Those that belong to the file. Labels of this host's policy and overlay's own notes stay here."""
-    names = os.listxattr(node.where, follow_symlinks=False)
+    follow = isinstance(where, int)  # what is open is the file itself
+    names = os.listxattr(where, follow_symlinks=follow)
     if not names:
         return ()
     if any(name in names for name in _UNREADABLE):
-        raise SkiffError(
-            f"{node.path} is stored in a form that only overlayfs reads: mount without redirects"
-        )
+        raise SkiffError(f"{path} is stored in a form that only overlayfs reads: mount without redirects")
     return tuple(
-        (os.fsencode(name), os.getxattr(node.where, name, follow_symlinks=False))
+        (os.fsencode(name), os.getxattr(where, name, follow_symlinks=follow))
         for name in sorted(names)
         if not name.startswith(("trusted.overlay.", "user.overlay.", "security.selinux", "system."))
     )
 
 
-def _is_opaque(node: _Node) -> bool:
+def _opaque_mark(node: _Node) -> str:
+    """The attribute that makes it opaque; empty when none does."""
     names = os.listxattr(node.where, follow_symlinks=False)
-    return any(
-        name in names and os.getxattr(node.where, name, follow_symlinks=False) == b"y" for name in _OPAQUE
+    found = (
+        name
+        for name in _OPAQUE
+        if name in names and os.getxattr(node.where, name, follow_symlinks=False) == b"y"
     )
+    return next(found, "")
 
 
 def _identity(node: _Node) -> tuple[object, ...]:
     status = node.status
     link = os.readlink(node.name, dir_fd=node.fd) if stat.S_ISLNK(status.st_mode) else ""
     content = () if node.is_directory else (status.st_size, status.st_mtime_ns)
-    return (status.st_mode, status.st_uid, status.st_gid, status.st_rdev, link, content, _xattrs(node))
+    return (
+        status.st_mode,
+        status.st_uid,
+        status.st_gid,
+        status.st_rdev,
+        link,
+        content,
+        _xattrs(node.where, node.path),
+    )

@@ -58,8 +58,16 @@ class Source:
             return bytes(self._view[start:end])
         return b"".join(self.pieces(size, whole=False))
 
-    def pieces(self, size: int, *, whole: bool = True) -> Iterator[memoryview]:
+    def pieces(self, size: int, *, whole: bool = True) -> Iterable[memoryview]:
         """Views that add up to size bytes; HostileArchive when the archive ends before, unless not whole."""
+        start = self._position
+        end = start + size
+        if end <= self._end:
+            self._position = end
+            return (self._view[start:end],)
+        return self._pieces(size, whole)
+
+    def _pieces(self, size: int, whole: bool) -> Iterator[memoryview]:
         while size:
             available = self._end - self._position
             if not available:
@@ -75,7 +83,10 @@ class Source:
             yield self._view[start : start + take]
 
     def skip(self, size: int) -> None:
-        for _ in self.pieces(size):
+        if self._position + size <= self._end:
+            self._position += size
+            return
+        for _ in self._pieces(size, True):
             pass
 
     def drain(self) -> None:
@@ -195,6 +206,7 @@ def entries(source: Source) -> Iterator[Entry]:
                 raise HostileArchive(f"the archive holds a hard link with data: {show(entry.name)}")
 
 
+@lru_cache(1024)  # owners, modes and times hardly differ within an archive
 def number(field: bytes) -> int:
     """The value of a header's number: octal with spaces and zero bytes around, or base 256."""
     if field[0] & 0x80:

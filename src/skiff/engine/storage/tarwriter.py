@@ -3,12 +3,15 @@
 The same values give the same bytes. POSIX pax(1) § ustar Interchange Format.
 """
 
-from struct import Struct
+import zlib
 
 from skiff.engine.storage.tarstream import BLOCK
 
 END = bytes(2 * BLOCK)
-_HEADER = Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12x")
+_MAGIC = b"ustar\x0000"
+_NO_NAMES = bytes(64)  # of the owner and of the group
+_NO_DEVICE = b"0000000\0" * 2
+_NO_PREFIX = bytes(167)
 _LARGEST_ID = 0o7777777
 _LARGEST_SIZE = 0o77777777777
 
@@ -95,21 +98,23 @@ def _block(
     link: bytes,
     device: tuple[int, int],
 ) -> bytes:
-    block = _HEADER.pack(
-        name[:100],
-        b"%07o\0" % (mode & 0o7777),
-        b"%07o\0" % uid,
-        b"%07o\0" % gid,
-        b"%011o\0" % size,
-        b"%011o\0" % mtime,
-        b"        ",
+    block = b"%b%07o\0%07o\0%07o\0%011o\0%011o\0        %b%b%b%b%b%b" % (
+        name[:100].ljust(100, b"\0"),
+        mode & 0o7777,
+        uid,
+        gid,
+        size,
+        mtime,
         kind,
-        link[:100],
-        b"ustar\x0000",
-        b"",
-        b"",
-        b"%07o\0" % device[0],
-        b"%07o\0" % device[1],
-        b"",
+        link[:100].ljust(100, b"\0"),
+        _MAGIC,
+        _NO_NAMES,
+        b"%07o\0%07o\0" % device if any(device) else _NO_DEVICE,
+        _NO_PREFIX,
     )
-    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
+    return b"%b%06o\0 %b" % (block[:148], _sum(block), block[156:])
+
+
+def _sum(block: bytes) -> int:
+    """Of its bytes. In ASCII it is below 65521, so it is the lower half of their Adler-32, less one."""
+    return (zlib.adler32(block) - 1) & 0xFFFF if block.isascii() else sum(block)

@@ -27,7 +27,7 @@ _DEVICES = {
     tarstream.FIFO: stat.S_IFIFO,
 }
 _SET_ID = 0o6000
-_Maker = Callable[[bytes], None]
+Maker = Callable[[bytes], None]
 # What the walk of a bad path comes to; any other error is the machine's trouble, not the archive's.
 _PATH_ERRORS = (FileNotFoundError, NotADirectoryError, FileExistsError, IsADirectoryError)
 _NAME_ERRORS = (errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL, errno.EMLINK, errno.ERANGE, errno.E2BIG)
@@ -103,7 +103,7 @@ class Untar:
     def _extract(self, entry: Entry, path: bytes, source: Source) -> None:
         if self._whiteouts and b".wh." in path and self._whiteout(entry, path, source):
             return
-        if self._deletes:
+        if self._deletes and self._whiteouts:
             self._remember(path)
         kind = entry.type
         if kind == tarstream.REGULAR:
@@ -179,7 +179,7 @@ class Untar:
             self.sums[path] = self.sums[target]
         self._make(lambda path: os.link(target, path, follow_symlinks=False), path)
 
-    def _special(self, entry: Entry) -> _Maker:
+    def _special(self, entry: Entry) -> Maker:
         if entry.type == tarstream.SYMLINK:
             if not entry.link or b"\0" in entry.link:
                 raise HostileArchive(f"the archive holds an empty symbolic link: {layer.show(entry.name)}")
@@ -244,7 +244,7 @@ class Untar:
     def _make_opaque(self, directory: bytes) -> None:
         os.setxattr(directory or b".", self._overlay + b"opaque", b"y")
 
-    def _make(self, make: _Maker, path: bytes, *, directory: bool = False) -> None:
+    def _make(self, make: Maker, path: bytes, *, directory: bool = False) -> None:
         """make(path), after its parents are there and what stands in its place is gone."""
         self._parents(path)
         hidden = not self._deletes and _is_whiteout(path)

@@ -6,9 +6,8 @@ The process has the container's root as its own and the directory as its working
 import os
 import stat
 
-from skiff.engine.storage import tarstream
 from skiff.engine.storage.tarstream import Entry, Source
-from skiff.engine.storage.untar import Untar
+from skiff.engine.storage.untar import Maker, Untar
 from skiff.oci import layer
 
 
@@ -20,7 +19,7 @@ class Unpacking(Untar):
     """keep_kind: refuse to replace a directory by a file and a file by a directory. owner: everybody's."""
 
     def __init__(self, where: bytes, *, keep_kind: bool, owner: tuple[int, int] | None) -> None:
-        super().__init__(whiteouts="delete")
+        super().__init__(whiteouts="none")
         self._where = where
         self._keep_kind = keep_kind
         self._owner = owner
@@ -28,20 +27,20 @@ class Unpacking(Untar):
     def _extract(self, entry: Entry, path: bytes, source: Source) -> None:
         if self._owner is not None:
             entry.uid, entry.gid = self._owner
-        if self._keep_kind and path:
-            self._check(entry, path)
         super()._extract(entry, path, source)
 
-    def _whiteout(self, entry: Entry, path: bytes, source: Source) -> bool:
-        return False  # to a client `.wh.x` is a file like any other
+    def _make(self, make: Maker, path: bytes, *, directory: bool = False) -> None:
+        if self._keep_kind:
+            self._check(path, becomes_directory=directory)
+        super()._make(make, path, directory=directory)
 
-    def _check(self, entry: Entry, path: bytes) -> None:
+    def _check(self, path: bytes, *, becomes_directory: bool) -> None:
         try:
             is_directory = stat.S_ISDIR(os.lstat(path).st_mode)
         except (FileNotFoundError, NotADirectoryError):
             return
         names = f'"{layer.show(path)}" with {{}} "{layer.show(self._where)}"'
-        if is_directory and entry.type != tarstream.DIRECTORY:
+        if is_directory and not becomes_directory:
             raise Refused(f"cannot overwrite directory {names.format('non-directory')}")
-        if not is_directory and entry.type == tarstream.DIRECTORY:
+        if not is_directory and becomes_directory:
             raise Refused(f"cannot overwrite non-directory {names.format('directory')}")
