@@ -63,12 +63,20 @@ def test_prunes_by_kind(own_engine: Engine, tmp_path: Path) -> None:
         "exec.cachemount": 1,
     }
     assert kinds["source.local"][0]["Size"] >= 100_000
+    would = own_engine.skiff("builder", "prune", "--dry-run", "-a").ok()
+    system = own_engine.skiff("system", "prune", "--dry-run", "-a").ok()
+    assert usage(own_engine) == kinds
+    assert would.startswith("Would delete build cache objects:\n")
+    assert "Would delete build cache objects:\n" in system
     own_engine.skiff("builder", "prune", "-f", "--filter", "type=source.local").ok()
     assert "source.local" not in usage(own_engine)
     own_engine.skiff("build", "-t", "kept", str(tmp_path)).ok()
     own_engine.skiff("builder", "prune", "-f").ok()
     assert usage(own_engine).keys() == {"regular", "exec.cachemount"}
-    own_engine.skiff("builder", "prune", "-af").ok()
+    own_engine.skiff("rmi", "kept").ok()
+    would = own_engine.skiff("builder", "prune", "--dry-run", "-a").ok()
+    gone = own_engine.skiff("builder", "prune", "-af").ok()
+    assert would.replace("Would delete", "Deleted").replace("reclaimable", "reclaimed") == gone
     assert usage(own_engine) == {}
     assert not os.listdir(f"{own_engine.root}/data/build-contexts")
     assert not os.listdir(f"{own_engine.root}/data/build-caches")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from skiff.cli import human
 from skiff.cli.buildx import known_builder
-from skiff.cli.filters import FORCE, KINDS, agreed, wire
+from skiff.cli.filters import DRY_RUN, FORCE, KINDS, agreed, wire
 from skiff.cli.flags import Command
 from skiff.errors import InvalidParameter
 
@@ -21,18 +21,21 @@ def prune(session: Session, asked: Parsed) -> int:
     known_builder(asked)
     what = "all build cache" if asked["all"] else "all dangling build cache"
     warning = f"WARNING! This will remove {what}."
-    if not asked["force"] and not agreed(session, warning):
+    dry = asked["dry-run"]
+    if not dry and not asked["force"] and not agreed(session, warning):
         return 0
     reply = session.engine().prune_build_cache(
+        dry=dry,
         all=asked["all"] or None,
         filters=wire(asked["filter"]) or None,
         **{name: asked[name] or None for name in KEPT},
     )
     gone = reply.get("CachesDeleted")
     if gone:
-        print("Deleted build cache objects:")
+        print("Would delete build cache objects:" if dry else "Deleted build cache objects:")
         print("\n".join(gone) + "\n")
-    print(f"Total reclaimed space: {human.size(reply.get('SpaceReclaimed') or 0)}")
+    word = "reclaimable" if dry else "reclaimed"
+    print(f"Total {word} space: {human.size(reply.get('SpaceReclaimed') or 0)}")
     return 0
 
 
@@ -107,6 +110,7 @@ COMMANDS = {
             ("builder", "", "string", "default", "Override the configured builder instance"),
             ("filter", "", "filter", (), "Provide filter values"),
             FORCE,
+            DRY_RUN,
             ("max-used-space", "", "bytes", 0, "Maximum amount of disk space allowed to keep for cache"),
             ("min-free-space", "", "bytes", 0, "Target amount of free disk space after pruning"),
             ("reserved-space", "", "bytes", 0, "Amount of disk space always allowed to keep for cache"),

@@ -151,15 +151,12 @@ def _prune(
             else ()
         ),
         images,
+        lambda: gone(
+            "Deleted build cache objects",
+            "CachesDeleted",
+            engine.prune_build_cache(dry=dry, all=everything or None, filters=filters or None),
+        ),
     ]
-    if not dry:
-        steps.append(
-            lambda: gone(
-                "Deleted build cache objects",
-                "CachesDeleted",
-                engine.prune_build_cache(all=everything or None, filters=filters or None),
-            )
-        )
     for step in steps:
         try:
             step()

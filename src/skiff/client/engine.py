@@ -336,8 +336,9 @@ class EngineClient:
     def prune_images(self, filters: Filters | None = None) -> Json:
         return self.post("/images/prune", filters=filters or None)
 
-    def prune_build_cache(self, **query: Any) -> Json:
-        return self.post("/build/prune", **query)
+    def prune_build_cache(self, *, dry: bool = False, **query: Any) -> Json:
+        """query: all, filters, keep-storage. dry: only tell what would go."""
+        return self.get("/skiff/build/prunable", **query) if dry else self.post("/build/prune", **query)
 
     # -- networks and volumes ------------------------------------------------------------------------------
 

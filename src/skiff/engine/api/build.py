@@ -55,6 +55,7 @@ class BuildRoutes:
     def routes(self) -> Iterator[Route]:
         yield post("/build", self.build, cancel=True)
         yield post("/build/prune", self.prune)
+        yield get("/skiff/build/prunable", self.prunable)
         yield post("/skiff/build/contexts", self.offer)
         yield put("/skiff/build/contexts/{token}", self.fill)
         yield get("/skiff/build/exports/{token}", self.export)
@@ -150,17 +151,24 @@ class BuildRoutes:
         return web.Response(status=204)
 
     async def prune(self, call: Call) -> web.Response:
+        return json(await self._pruned(call, dry_run=False))
+
+    async def prunable(self, call: Call) -> web.Response:
+        """What a prune with the same parameters would take."""
+        return json(await self._pruned(call, dry_run=True))
+
+    async def _pruned(self, call: Call, *, dry_run: bool) -> dict[str, Any]:
         recent = call.version >= (1, 48)
         names = ("keep-storage", "reserved-space", "max-used-space") if recent else ("keep-storage",)
         keep = [_bytes(call, name) for name in names]
         if recent and _bytes(call, "min-free-space"):
             raise NotImplementedHere("skiff does not prune builds by free space")
-        report = await self.builds.prune(
+        return await self.builds.prune(
             filters.parse(call.text("filters"), PRUNE_FILTERS),
             everything=call.flag("all"),
             keep_bytes=max(keep),
+            dry_run=dry_run,
         )
-        return json(report)
 
 
 async def _told(work: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:

@@ -176,11 +176,12 @@ class Cache:
         *,
         everything: bool = False,
         keep_bytes: int = 0,
+        dry_run: bool = False,
     ) -> tuple[list[str], int]:
         """Forget entries, the longest unused first; the ids and the bytes that came free.
 
         Without everything only those that no image shares. keep_bytes: stop once the rest takes no more.
-        Blocking.
+        dry_run: only tell. Blocking.
         """
         images = self._in_images()
         wanted = filters or Filters()
@@ -196,11 +197,14 @@ class Cache:
             if keep_bytes and kept <= keep_bytes:
                 break
             entry = self._entries[key]
-            self._forget(key)
+            if not dry_run:
+                self._forget(key)
             gone.append(_short(key))
             if not _is_shared(entry, images):
                 kept -= _size(entry)
                 freed += _size(entry)
+        if dry_run:
+            return gone, freed
         if not self._entries:
             for key, _ in list(self._step_table.all()):
                 self._step_table.delete(key)

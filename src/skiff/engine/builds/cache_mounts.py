@@ -126,16 +126,21 @@ class CacheMounts:
 
     def drop(self, name: str) -> int:
         """Delete a cache; the bytes that came free. Conflict. Blocking."""
-        row = self._row(name)
-        if row is None:
+        size = self.spare(name)
+        if self._row(name) is None:
             return 0
-        if self._in_use.get(name):
-            raise Conflict(f"cache mount {row.id} is in use")
         gone = f"{self._directory}/{name}.gone-{secrets.token_hex(4)}"
         os.rename(f"{self._directory}/{name}", gone)
         self._table.delete(name)
         shutil.rmtree(gone, ignore_errors=True)
-        return row.size
+        return size
+
+    def spare(self, name: str) -> int:
+        """The bytes that would come free without a cache. Conflict when it is in use."""
+        row = self._row(name)
+        if row is not None and self._in_use.get(name):
+            raise Conflict(f"cache mount {row.id} is in use")
+        return row.size if row is not None else 0
 
     def remove(self, id: str) -> int:
         """The cache that Dockerfiles call so. NotFound, Conflict. Blocking."""

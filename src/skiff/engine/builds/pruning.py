@@ -45,12 +45,17 @@ class Pruning:
         return [*self._cache.usage(), *self._trees.usage(), *self._mounts.usage()]
 
     def prune(
-        self, filters: Filters | None = None, *, everything: bool = False, keep_bytes: int = 0
+        self,
+        filters: Filters | None = None,
+        *,
+        everything: bool = False,
+        keep_bytes: int = 0,
+        dry_run: bool = False,
     ) -> tuple[list[str], int]:
         """Ids of what is gone, and the bytes that came free. Blocking.
 
         Without everything, cache mounts stay, and steps that images share. keep_bytes: stop once the rest
-        takes no more.
+        takes no more. dry_run: only tell what would go.
         """
         wanted = filters or Filters()
         gone: list[str] = []
@@ -61,14 +66,25 @@ class Pruning:
             if keep_bytes and total - freed <= keep_bytes:
                 break
             try:
-                size = self._trees.drop(name) if kind == kept.KIND else self._mounts.drop(name)
+                size = self._drop(kind, name, dry_run=dry_run)
             except Conflict:  # a build has begun to use it
                 continue
             freed += size
             gone.append(name[:25])
-        left = max(1, keep_bytes - (self._total() - self._cache.size())) if keep_bytes else 0
-        steps, bytes_of_steps = self._cache.prune(wanted, everything=everything, keep_bytes=left)
+        others_left = total - freed - self._cache.size()
+        steps, bytes_of_steps = self._cache.prune(
+            wanted,
+            everything=everything,
+            keep_bytes=max(1, keep_bytes - others_left) if keep_bytes else 0,
+            dry_run=dry_run,
+        )
         return [*gone, *steps], freed + bytes_of_steps
+
+    def _drop(self, kind: str, name: str, *, dry_run: bool) -> int:
+        """A context or a cache mount; its bytes. Conflict when it is in use."""
+        if kind == kept.KIND:
+            return self._trees.rows()[name].size if dry_run else self._trees.drop(name)
+        return self._mounts.spare(name) if dry_run else self._mounts.drop(name)
 
     def keep(self) -> tuple[list[str], int]:
         """Down to the budget, if that is wished and exceeded. Blocking."""

@@ -373,12 +373,11 @@ class Builds:
     # -- the cache
 
     async def prune(
-        self, filters: Filters, *, everything: bool = False, keep_bytes: int = 0
+        self, filters: Filters, *, everything: bool = False, keep_bytes: int = 0, dry_run: bool = False
     ) -> dict[str, Any]:
-        """Engine API, BuildPrune."""
-        gone, freed = await asyncio.to_thread(
-            partial(self.pruning.prune, filters, everything=everything, keep_bytes=keep_bytes)
-        )
+        """Engine API, BuildPrune. dry_run: only tell what would go."""
+        prune = partial(self.pruning.prune, everything=everything, keep_bytes=keep_bytes, dry_run=dry_run)
+        gone, freed = await asyncio.to_thread(prune, filters)
         return {"CachesDeleted": gone or None, "SpaceReclaimed": freed}
 
 

@@ -84,8 +84,11 @@ def test_prune_takes_layers_later_ones_first(world: World) -> None:
     above = world.layer("above", base.chain)
     world.put("a", base)
     world.put("b", above, base.chain)
+    would = world.cache.prune(everything=True, dry_run=True)
+    assert len(list(world.snapshots.walk())) == 2
     gone, freed = world.cache.prune(everything=True)
     assert (len(gone), freed) == (2, 9)
+    assert would == (gone, freed)
     assert list(world.snapshots.walk()) == []
     assert world.leases.held() == frozenset()
 
