@@ -142,6 +142,7 @@ def test_aliases_in_a_circle_lead_nowhere() -> None:
         answer_for("a")[:6] + b"\0\1" + answer_for("a")[8:],  # less than it says
         answer_for("a")[:12] + b"\xc0\x0c\0\1\0\1",  # a name that points to itself
     ],
+    ids=["nothing", "question", "another", "cut", "less", "itself"],  # their bytes hold a number drawn by lot
 )
 def test_no_answer_to_this_question(message: bytes) -> None:
     with pytest.raises(dns.MalformedMessage):
