@@ -206,7 +206,6 @@ def entries(source: Source) -> Iterator[Entry]:
                 raise HostileArchive(f"the archive holds a hard link with data: {show(entry.name)}")
 
 
-@lru_cache(1024)  # owners, modes and times hardly differ within an archive
 def number(field: bytes) -> int:
     """The value of a header's number: octal with spaces and zero bytes around, or base 256."""
     if field[0] & 0x80:
