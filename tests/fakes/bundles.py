@@ -156,13 +156,12 @@ def make_root(path: Path) -> Path:
     return path
 
 
-def overlay(path: Path, lower: Path) -> Mount:
+def overlay(path: Path, lower: Path, *, volatile: bool = False) -> Mount:
     """A fresh writable layer over a root."""
     for name in ("upper", "work"):
         (path / name).mkdir(parents=True, exist_ok=True)
-    return Mount(
-        "/", "overlay", "overlay", (f"lowerdir={lower}", f"upperdir={path}/upper", f"workdir={path}/work")
-    )
+    places = (f"lowerdir={lower}", f"upperdir={path}/upper", f"workdir={path}/work")
+    return Mount("/", "overlay", "overlay", (*places, *(("volatile",) if volatile else ())))
 
 
 def spec(

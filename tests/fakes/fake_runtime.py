@@ -6,7 +6,6 @@
 import asyncio
 import itertools
 import re
-import secrets
 import socket
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -251,9 +250,6 @@ class FakeRuntime:
     def exit(self, id: str, code: int = 0, *, oom_killed: bool = False) -> None:
         """End a task as if its process had exited."""
         self.tasks[id].end(code, oom_killed=oom_killed)
-
-    def next_id(self) -> str:
-        return secrets.token_hex(32)
 
     async def create(
         self,

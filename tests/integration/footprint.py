@@ -13,14 +13,10 @@ def footprint(engine: Engine) -> dict[str, object]:
     """Mounts, cgroups, processes, links, firewall elements, records and bundles, with an empty trash."""
     engine.client.delete("/skiff/trash")
     ready = _ready(engine)
-    pids = [pid for pid in engine.processes() if pid not in ready.values()]
+    pids = [pid for pid in engine.processes() if pid not in ready]
     return {
         "mounts": len(engine.mounts()),
-        "cgroups": sorted(
-            line
-            for line in engine.leftovers()
-            if line.startswith("cgroup") and os.path.basename(line) not in ready
-        ),
+        "cgroups": sorted(line for line in engine.leftovers() if line.startswith("cgroup")),
         "processes": len(pids),
         "namespaces": len(
             {_link(f"/proc/{pid}/ns/{kind}") for pid in pids for kind in ("mnt", "pid", "net")}
@@ -58,13 +54,13 @@ def descriptors(engine: Engine) -> dict[str, int]:
     }
 
 
-def _ready(engine: Engine) -> dict[str, int]:
-    """What waits for the container that is expected next: there or not, it is no leak. Group → init."""
-    found = {}
+def _ready(engine: Engine) -> set[int]:
+    """The monitor that sleeps until the next container: there or not, it is no leak."""
+    found = set()
     for pid in engine.processes():
         try:
             if Path(f"/proc/{pid}/comm").read_text() == f"{READY}\n":
-                found[os.path.basename(Path(f"/proc/{pid}/cgroup").read_text().splitlines()[-1])] = pid
+                found.add(pid)
         except OSError:
             continue
     return found

@@ -2,22 +2,20 @@
 
 import asyncio
 import os
-import re
 import select
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
-from msgspec import structs
 
-from skiff.engine.execution import bundle, native
+from skiff.engine.execution import bundle
 from skiff.engine.execution.native import NativeRuntime
 from skiff.engine.execution.runtime import AttachRequest, Bundle, LogConfig, Stdio
-from skiff.errors import SkiffError
 from skiff.linux import cgroups
-from skiff.oci.runtime import Capabilities, ConsoleSize, Mount, Process, Rlimit, Spec, User
+from skiff.oci.runtime import ConsoleSize, Mount, Process, Spec, User
 from skiff.paths import RunPaths
+from skiff.runtime.workshop import READY
 from tests.contracts.runtime_contract import Make, RuntimeContract, read_all
 from tests.fakes import bundles
 
@@ -210,68 +208,6 @@ async def test_a_terminal_for_exec(runtime: NativeRuntime, box: Box) -> None:
     await task.delete(force=True)
 
 
-SEEN = r"""
-for file in environ limits cgroup oom_score_adj; do echo "== $file"; tr '\0' '\n' < /proc/self/$file; done
-echo == namespaces; for one in mnt pid uts ipc net cgroup user; do readlink /proc/self/ns/$one; done
-echo == status; grep -E '^(Uid|Gid|Groups|Cap|NoNew|Seccomp|Sig[BIC]|Umask|TracerPid)' /proc/self/status
-echo == fds; ls /proc/$$/fd
-echo == here; pwd; umask; id -u; [ $(cut -d' ' -f6 /proc/$$/stat) = $$ ] && echo leads its session
-"""
-FORKED = {"class": "IOPRIO_CLASS_BE", "priority": 4}  # what everybody has; a spawned child cannot be given it
-
-
-@pytest.mark.parametrize(
-    "wish",
-    [
-        Process(),
-        Process(cwd="/tmp", user=User(uid=1000, gid=100, additional_gids=(7, 8), umask=0o027)),
-        Process(user=User(uid=7), capabilities=Capabilities(*[("CAP_CHOWN", "CAP_KILL")] * 5)),
-        Process(no_new_privileges=True, oom_score_adj=500, env=("A=b c", "HOME=/tmp", "no", "A=d")),
-        Process(rlimits=(Rlimit("RLIMIT_NOFILE", hard=200, soft=100), Rlimit("RLIMIT_CORE", 0, 0))),
-    ],
-    ids=["plain", "a user", "capabilities", "no new privileges", "limits"],
-)
-async def test_a_spawned_process_is_what_a_forked_one_is(
-    runtime: NativeRuntime, box: Box, wish: Process
-) -> None:
-    task = await runtime.create(*box("sleep", "60"))
-    await task.start()
-    seen = []
-    for name, priority in (("spawned", None), ("forked", FORKED)):
-        process = structs.replace(wish, args=("sh", "-c", SEEN), env=(*ENV, *wish.env), io_priority=priority)
-        ours, theirs = socket.socketpair()
-        with ours:
-            running = await task.exec(
-                name, process, Stdio(), stream=theirs, request=AttachRequest(framed=False)
-            )
-            seen.append((await read_all(ours)).decode())
-        assert await running.wait() == 0
-    assert seen[0] == seen[1]
-    assert "leads its session" in seen[0]
-    await task.delete(force=True)
-
-
-async def test_what_cannot_be_executed_is_told_as_ever(runtime: NativeRuntime, box: Box) -> None:
-    task = await runtime.create(*box("sh", "-c", "echo not a program > /tmp/x; chmod +x /tmp/x; sleep 60"))
-    await task.start()
-    await asyncio.sleep(0.2)
-    for args, cwd, expected in (
-        (("absent",), "/", 'exec: "absent": executable file not found in $PATH'),
-        (("/absent",), "/", 'exec: "/absent": stat /absent: no such file or directory'),
-        (("/tmp",), "/", 'exec: "/tmp": is a directory: permission denied'),
-        (("true",), "/absent", 'chdir to cwd ("/absent") set in config.json failed'),
-        (("true",), "/proc/self/fd/4", "chdir to cwd"),
-    ):
-        with pytest.raises(SkiffError, match=re.escape(expected)):
-            await task.exec("x", Process(args=args, env=ENV, cwd=cwd), Stdio())
-    broken = await task.exec("broken", Process(args=("/tmp/x",), env=ENV), Stdio())
-    assert await broken.wait() == 255
-    fine = await task.exec("fine", Process(args=("true",), env=ENV), Stdio())
-    assert await fine.wait() == 0
-    assert len(await task.processes()) == 1
-    await task.delete(force=True)
-
-
 async def test_init_reaps_forwards_and_returns_the_code(runtime: NativeRuntime, box: Box) -> None:
     text, code = await output(runtime, box("sh", "-c", "cat /proc/1/comm; echo $$; exit 5"), init=True)
     assert (text.split(), code) == (["skiff-init", "2"], 5)
@@ -380,80 +316,33 @@ async def test_nothing_is_left_after_many_containers(
     assert not mounts()
     for directory in cgroups.existing(cgroups.layout(), parent).directories():
         left = [entry.name for entry in os.scandir(directory) if entry.is_dir()]
-        assert set(left) <= {runtime._expected}
+        assert not left
 
 
-async def test_what_is_expected_was_made_ahead(runtime: NativeRuntime, box: Box, parent: str) -> None:
-    id = runtime.next_id()
-    init = await init_that_waits(parent, id)
-    task = await runtime.create(*box("sleep", "100", id=id))
-    assert task.pid == init
-    assert comm(init) != "sleep"
-    await task.start()
-    assert comm(init) == "sleep"
-    assert runtime.next_id() not in (id, runtime.next_id())
-    await task.delete(force=True)
+async def test_a_monitor_sleeps_for_the_next_container(runtime: NativeRuntime, box: Box) -> None:
+    for expected in ("1", "2"):
+        assert (await output(runtime, box("echo", expected)))[0] == f"{expected}\n"
+        await asyncio.sleep(0.1)
+        assert sorted(map(comm, children_of_zygote(runtime))) == ["skiff-drafter", READY]
 
 
-@pytest.mark.parametrize("victim", ["monitor", "builder", "init"])
-async def test_what_waits_may_die(runtime: NativeRuntime, box: Box, parent: str, victim: str) -> None:
-    id = runtime.next_id()
-    init = await init_that_waits(parent, id)
-    monitor = int(Path(f"/proc/{init}/stat").read_text().rpartition(")")[2].split()[1])
-    builder = next(pid for pid in children(monitor) if comm(pid) == "skiff-ready")
-    falling = {"monitor": [monitor, builder], "builder": [builder], "init": [init]}[victim]
-    gone = [os.pidfd_open(pid) for pid in falling]
-    os.kill(falling[0], 9)
-    for pidfd in gone:
-        await asyncio.to_thread(select.select, [pidfd], [], [], 10)
-        os.close(pidfd)
-    assert await output(runtime, box("echo", "all the same", id=id)) == ("all the same\n", 0)
-
-
-async def test_the_expected_may_turn_out_otherwise(runtime: NativeRuntime, box: Box, parent: str) -> None:
-    """It wants no pid namespace, or another cgroup."""
-
-    def without_pids(spec: Spec) -> Spec:
-        assert spec.linux is not None
-        kinds = tuple(found for found in spec.linux.namespaces if found.type != "pid")
-        return structs.replace(spec, linux=structs.replace(spec.linux, namespaces=kinds))
-
-    def elsewhere(spec: Spec) -> Spec:
-        assert spec.linux is not None
-        return structs.replace(spec, linux=structs.replace(spec.linux, cgroups_path=f"{parent}/elsewhere"))
-
-    for change, command in ((without_pids, "test $$ -gt 1 && echo yes"), (elsewhere, "echo yes")):
-        id = runtime.next_id()
-        await init_that_waits(parent, id)
-        assert await output(runtime, box("sh", "-c", command, id=id, change=change)) == ("yes\n", 0)
-
-
-async def test_ids_that_nobody_starts_are_given_up(
-    runtime: NativeRuntime, box: Box, parent: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = runtime.next_id()
-    await init_that_waits(parent, first)
-    monkeypatch.setattr(native, "UNSTARTED", 0.0)
-    second = runtime.next_id()
-    assert second != first
-    await init_that_waits(parent, second)
-    assert not cgroups.existing(cgroups.layout(), f"{parent}/{first}").exists()
-    assert await output(runtime, box("echo", "late", id=first)) == ("late\n", 0)
+@pytest.mark.parametrize("victim", [READY, "skiff-drafter"])
+async def test_what_waits_may_die(runtime: NativeRuntime, box: Box, victim: str) -> None:
+    await output(runtime, box("true"))
+    await asyncio.sleep(0.1)
+    pid = next(pid for pid in children_of_zygote(runtime) if comm(pid) == victim)
+    gone = os.pidfd_open(pid)
+    os.kill(pid, 9)
+    await asyncio.to_thread(select.select, [gone], [], [], 10)
+    os.close(gone)
+    assert await output(runtime, box("echo", "all the same")) == ("all the same\n", 0)
 
 
 def comm(pid: int) -> str:
     return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-async def init_that_waits(parent: str, id: str) -> int:
-    """Its pid, once it stands in its group."""
-    group = cgroups.existing(cgroups.layout(), f"{parent}/{id}")
-    for _ in range(1000):
-        if group.exists() and (pids := group.pids()):
-            return pids[0]
-        await asyncio.sleep(0.01)
-    raise AssertionError("no init waits")
+def children_of_zygote(runtime: NativeRuntime) -> list[int]:
+    assert runtime._zygote is not None
+    zygote = runtime._zygote.pid
+    return [int(child) for child in Path(f"/proc/{zygote}/task/{zygote}/children").read_text().split()]

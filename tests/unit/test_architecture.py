@@ -70,6 +70,10 @@ PURE = {
     "runtime.isolation.devices",
     "runtime.isolation.cgroup",
     "runtime.isolation.root_plan",
+    "runtime.isolation.root_calls",
+    "runtime.isolation.entering",
+    "runtime.isolation.becoming",
+    "linux.calls",
 }
 PURE_MAY_NOT_IMPORT = {
     "os",
@@ -84,7 +88,7 @@ PURE_MAY_NOT_IMPORT = {
     "tempfile",
     "ctypes",
 }
-LIVES_LONG = ("runtime.zygote", "runtime.workshop", "runtime.builder")
+LIVES_LONG = ("runtime.zygote", "runtime.workshop", "runtime.builder", "runtime.drafter")
 RUNTIME_MAY_NOT_IMPORT = {"asyncio", "threading", "subprocess", "concurrent", "aiohttp"}
 LONGEST_FILE = 500
 NO_SUCH_NAMES = {"utils", "util", "helpers", "common", "misc", "base", "manager"}

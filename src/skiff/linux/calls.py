@@ -57,10 +57,10 @@ Argument: TypeAlias = "int | bytes | Result | Rider | Pointers | Counted | None"
 
 
 class Image(NamedTuple):
-    """data: to be laid at the base it was made for. riders: name → addresses where its number belongs."""
+    """data: to be laid at the base it was made for. places: rider → addresses where its number belongs."""
 
     data: bytes
-    riders: dict[str, tuple[int, ...]]
+    places: dict[str, tuple[int, ...]]
 
 
 class Program:

@@ -19,7 +19,6 @@ from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from skiff.linux import calls, syscalls
-from skiff.linux.calls import Image
 from skiff.linux.libc import check, libc
 from skiff.linux.processes import CLONE_INTO_CGROUP, CLONE_PIDFD
 
@@ -109,23 +108,32 @@ class Spawner:
             os.close(fd)
         self._start = _map(MEMORY, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self.memory = memoryview((ctypes.c_ubyte * MEMORY).from_address(self._start)).cast("B")
+        self.room = self.memory[_PROGRAM_AT:]
         walk = ctypes.PYFUNCTYPE(ctypes.c_long, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
         self._walk = walk(executable)
         self.base = self._start + _PROGRAM_AT
 
     def spawn(
-        self, image: Image, flags: int = 0, *, riders: Mapping[str, int] = {}, cgroup: int = -1, wait: bool
+        self,
+        image: bytes | memoryview,
+        places: Mapping[str, tuple[int, ...]],
+        flags: int = 0,
+        *,
+        riders: Mapping[str, int] = {},
+        cgroup: int = -1,
+        wait: bool,
     ) -> Spawned:
         """Clone the child. OSError when the kernel refuses; its program's fate is in `result`.
 
-        image: made for our base; E2BIG for one that does not fit. flags: of clone3(2), beside those that
-        are needed. riders: the numbers of the image's. cgroup: see processes.clone. wait: until its execve,
-        or its end.
+        image, places: of a program, made for our base; E2BIG when it does not fit. A view is taken to be one
+        of our room, where it lies already. flags: of clone3(2), beside those that are needed. riders: the
+        numbers for the places. cgroup: see processes.clone. wait: until its execve, or its end.
         """
-        if len(image.data) > MEMORY - _PROGRAM_AT:
-            raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
-        self.memory[_PROGRAM_AT : _PROGRAM_AT + len(image.data)] = image.data
-        for name, addresses in image.riders.items():
+        if isinstance(image, bytes):
+            if len(image) > len(self.room):
+                raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
+            self.room[: len(image)] = image
+        for name, addresses in places.items():
             for address in addresses:
                 self._set(address, riders[name])
         flags |= CLONE_VM | CLONE_CLEAR_SIGHAND | CLONE_PIDFD

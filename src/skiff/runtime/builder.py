@@ -1,10 +1,11 @@
 """The builder: a process that makes one container, hands it to its monitor and ends.
 
-    zygote ──fork──► monitor, asleep ──fork──► builder ──clone──► init, the monitor's child too (CLONE_PARENT)
-                        ◄── Built + control channel, pidfd, handshake, streams ──┘
+    monitor ──fork──► builder ──clone──► init, the monitor's child too (CLONE_PARENT)
+       ◄── Built + control channel, pidfd, handshake, streams ──┘
 
-What the making takes of memory goes with the builder; a monitor may stay for years. For the container that is
-expected next all three wait, the builder for its wish.
+For what a program of system calls (drafter.py) does not do: hooks, user namespaces, terminals, a start that
+is traced, and to find the words for what failed. What the making takes of memory goes with the builder; a
+monitor may stay for years.
 """
 
 import os
@@ -14,8 +15,7 @@ from typing import Final
 from msgspec import Struct, json, structs
 
 from skiff.linux import cgroups, fds, processes, watching
-from skiff.oci.runtime import Spec, State
-from skiff.runtime.isolation import ahead, config, create
+from skiff.runtime.isolation import config, create
 from skiff.runtime.isolation.create import Container, Streams
 from skiff.runtime.isolation.handshake import StepFailed, step_failed
 from skiff.runtime.monitor.control import listening
@@ -46,80 +46,42 @@ decode: Final = json.Decoder(Built).decode
 
 
 class Builder:
-    """waiting: an init that was cloned ahead, or None; ours from here on."""
-
-    def __init__(self, here: cgroups.Layout, reader: config.Reader, waiting: Container | None = None) -> None:
+    def __init__(self, here: cgroups.Layout, reader: config.Reader) -> None:
         self.here = here
         self.reader = reader
-        self.waiting = waiting
 
     def build(self, wish: Create, control: int, monitor: socket.socket) -> None:
         """Make it and tell the monitor; nothing of it is ours then."""
         riders = {"control": control}
         if wish.trace:
-            self.dismiss()  # every step is to be seen
             bundle = os.open(wish.bundle, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             watching.to_file(bundle, wish.trace)
         try:
-            if wish.runtime:
-                self.dismiss()
-                built = Built(wish=wish)
-            else:
-                built = self._native(wish, riders)
+            built = Built(wish=wish) if wish.runtime else self._native(wish, riders)
         except StepFailed as failure:
             built = Built(wish=wish, error=failure.error)
-        built = structs.replace(built, riders=tuple(riders))
-        fds.send_packet(monitor, encode(built), riders.values())
+        _tell(monitor, built, riders)
 
-    def dismiss(self) -> None:
-        """The init that waits is not needed."""
-        if self.waiting is not None:
-            waiting, self.waiting = self.waiting, None
-            create.kill(waiting)
-            waiting.group.destroy()
+    def build_again(self, wish: Create, streams: Streams, monitor: socket.socket) -> None:
+        """For a monitor that has all but init: nothing else is made."""
+        riders: dict[str, int] = {}
+        try:
+            built = self._made(wish, streams, riders)
+        except StepFailed as failure:
+            built = Built(wish=wish, error=failure.error)
+        _tell(monitor, built, riders)
 
     def _native(self, wish: Create, riders: dict[str, int]) -> Built:
-        try:
-            seen = config.glance(config.read(wish.bundle))
-        except StepFailed:
-            self.dismiss()
-            raise
         terminal = wish.stdio.terminal
         theirs, ours = ((-1,) * 3, (-1,) * 3) if terminal else pipes(stdin=wish.stdio.stdin)
-        streams = Streams(stdin=theirs[0], stdout=theirs[1], stderr=theirs[2])
-        if seen.namespace("user") is not None:
-            self.dismiss()
-            container = self._prepared(wish, streams)
-        else:
-            container = self._told(wish, seen, streams)
-        try:
-            self._equip(wish, container, riders)
-            if not container.namespaces:
-                create.escort(container, lambda: self._made_of(wish))
-        except BaseException:
-            create.kill(container)
-            container.group.destroy()
-            raise
-        riders["pidfd"] = container.pidfd
-        if container.sync is not None:
-            riders["sync"] = container.sync.detach()
-        if terminal:
-            riders["master"] = container.master
-        else:
-            names = ("stdin", "stdout", "stderr")
-            riders.update((name, fd) for name, fd in zip(names, ours, strict=True) if fd >= 0)
-        return Built(
-            wish=wish,
-            pid=container.pid,
-            namespaces=container.namespaces,
-            owns_pids=container.owns_pids,
-            group=container.group.path,
-            has_hooks=seen.has_hooks,
-        )
+        built = self._made(wish, Streams(stdin=theirs[0], stdout=theirs[1], stderr=theirs[2]), riders)
+        names = ("stdin", "stdout", "stderr")
+        riders.update((name, fd) for name, fd in zip(names, ours, strict=True) if fd >= 0)
+        return built
 
-    def _prepared(self, wish: Create, streams: Streams) -> Container:
+    def _made(self, wish: Create, streams: Streams, riders: dict[str, int]) -> Built:
         spec, filter = self.reader.spec(wish)
-        return create.create(
+        container = create.create(
             id=wish.id,
             bundle=wish.bundle,
             spec=spec,
@@ -130,41 +92,34 @@ class Builder:
             here=self.here,
             flags=processes.CLONE_PARENT,
         )
-
-    def _made_of(self, wish: Create) -> tuple[Spec, State]:
-        spec, _ = self.reader.spec(wish)
-        return spec, create.state_of(wish.id, wish.bundle, spec, "creating")
+        try:
+            if "control" in riders:
+                self._equip(wish, container, riders)
+        except BaseException:
+            create.kill(container)
+            container.group.destroy()
+            raise
+        riders["pidfd"] = container.pidfd
+        if container.sync is not None:
+            riders["sync"] = container.sync.detach()
+        if container.master >= 0:
+            riders["master"] = container.master
+        return Built(
+            wish=wish,
+            pid=container.pid,
+            namespaces=container.namespaces,
+            owns_pids=container.owns_pids,
+            group=container.group.path,
+            has_hooks=spec.hooks is not None,
+        )
 
     def _equip(self, wish: Create, container: Container, riders: dict[str, int]) -> None:
-        """What the monitor will need beside, while init is at work."""
+        """What the monitor will need beside."""
         with step_failed("monitor"):
             riders["listener"] = listening(wish.bundle).detach()
             if (oom := container.group.oom_event()) >= 0:
                 riders["oom"] = oom
 
-    def _told(self, wish: Create, seen: config.Glance, streams: Streams) -> Container:
-        """An init that was told what to become: the one that waits, when it was born as it should."""
-        path = seen.linux.cgroups_path or f"/skiff/{wish.id}"
-        pids = seen.namespace("pid")
-        waiting = self.waiting
-        if waiting is not None and waiting.group.path == path and pids == "":
-            try:
-                ahead.order(waiting, wish, streams)
-            except StepFailed:
-                pass  # it has been killed
-            else:
-                self.waiting = None
-                return waiting
-        self.dismiss()
-        group = create.make_group(self.here, path)
-        try:
-            container = ahead.clone(group, self.reader, pids=pids, flags=processes.CLONE_PARENT)
-            try:
-                ahead.order(container, wish, streams)
-            except BaseException:
-                create.kill(container)
-                raise
-        except BaseException:
-            group.destroy()
-            raise
-        return container
+
+def _tell(monitor: socket.socket, built: Built, riders: dict[str, int]) -> None:
+    fds.send_packet(monitor, encode(structs.replace(built, riders=tuple(riders))), riders.values())

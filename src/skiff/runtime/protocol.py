@@ -2,7 +2,7 @@
 
 Every packet of a SOCK_SEQPACKET unix socket is one JSON message; file descriptors ride along (SCM_RIGHTS).
 
-    engine ──Expect, Create + fds──► zygote ──fork──► monitor ──clone──► init
+    engine ──Create + fds──► zygote ──fork──► monitor ──spawn──► init
        │                                         │
        └──── control channel (one per container)─┘
              requests:  Start Signal Freeze Thaw Resize Attach Exec CloseStdin Update Delete (each has `seq`)
@@ -85,17 +85,6 @@ class Create(Message, frozen=True, kw_only=True):
     runtime: tuple[str, ...] = ()
     init: bool = False
     trace: str = ""
-
-
-class Expect(Message, frozen=True, kw_only=True):
-    """The next container will probably be this one, in this cgroup: have a monitor and an init ready for it.
-
-    A newer Expect replaces an older one. like: the bundle of a container that it will resemble, or "".
-    """
-
-    id: str
-    cgroup: str
-    like: str = ""
 
 
 class Quit(Message, frozen=True, kw_only=True):
@@ -256,7 +245,7 @@ class Status(Message, frozen=True, kw_only=True):
     execs: tuple[str, ...] = ()
 
 
-ToZygote = Create | Expect | Quit
+ToZygote = Create | Quit
 ToMonitor = Start | Signal | Freeze | Thaw | Resize | Attach | Exec | CloseStdin | Update | Processes | Delete
 ToEngine = Reply | Created | Failed | Oom | Exited | ExecExited | Status
 

@@ -1,34 +1,32 @@
-"""What a process that the zygote forked does: a monitor that sleeps, the builder below it, their rehearsal.
+"""What a monitor does before it watches: it sleeps, spawns an init by a draft or has one built by a fork.
 
-    zygote ──fork──► monitor ──fork──► builder ──clone──► init
-       ▲               ◄─────── Built ─────┘ │
-       └───────── a seccomp profile it did not know ◄
-
-The zygote is frozen and decodes nothing; all decoding is done here, in children.
+zygote ──fork──► monitor ◄──Draft, program── drafter          spawn ──► init, waits at its gate
+                    ◄──a Create── drafter, or zygote          fork ──► builder ──clone──► init
+                    └───────── a seccomp profile it did not know ──► zygote
 """
 
 import os
-import select
 import socket
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import NoReturn
+from typing import Final, NoReturn
 
-from msgspec import DecodeError
+from msgspec import DecodeError, structs
 
 from skiff.errors import SkiffError
-from skiff.linux import cgroups, fds, processes, spawn
-from skiff.oci.runtime import Linux
-from skiff.runtime import builder
-from skiff.runtime.isolation import ahead, config, create, handshake, root_plan
-from skiff.runtime.isolation import cgroup as limits
+from skiff.linux import cgroups, fds, processes, spawn, syscalls
+from skiff.linux.spawn import Spawner
+from skiff.runtime import builder, drafter
+from skiff.runtime.builder import Built
+from skiff.runtime.drafter import Draft
+from skiff.runtime.isolation import config, create, handshake, rootfs
+from skiff.runtime.isolation.create import Container, Streams
 from skiff.runtime.isolation.handshake import StepFailed
 from skiff.runtime.monitor.loop import Monitor
 from skiff.runtime.protocol import (
     MAX_PACKET,
     Create,
-    Expect,
     Failed,
     Reply,
     Start,
@@ -38,7 +36,9 @@ from skiff.runtime.protocol import (
     encode,
 )
 
-READY = "skiff-ready"  # the name of what waits
+READY: Final = "skiff-ready"  # the name of a monitor that sleeps
+_DRAFT: Final = b'{"t":"Draft",'
+_GO_ON: Final = syscalls.number("getpid") if syscalls.architecture() in syscalls.ARCHITECTURES else -1
 
 
 class Workshop:
@@ -51,148 +51,192 @@ class Workshop:
         self.spawner = spawn.available()
 
     def _teach(self, profile: bytes) -> None:
-        """In a builder: the next one shall know this filter. One that is too long for a packet stays ours."""
+        """In a child: the next one shall know this filter. One that is too long for a packet stays ours."""
         with suppress(OSError):
             self._lessons.send(profile, socket.MSG_DONTWAIT)
 
     def learn(self) -> None:
-        """In the zygote: compile what a builder had to compile."""
+        """In the zygote: compile what a child had to compile."""
         profile, _ = fds.recv_packet(self.lessons, config.MAX_PROFILE)
         with suppress(StepFailed):
             self.reader.learn(profile)
 
+    def draft(self, orders: socket.socket) -> NoReturn:
+        """In the drafter."""
+        assert self.spawner is not None
+        self.lessons.close()
+        drafter.Drafter(self.here, self.reader, self.spawner.base).run(orders)
+
     # -- the monitor -------------------------------------------------------------------------------------
 
-    def live(
-        self, build: Callable[[socket.socket], None], for_builder: Sequence[int], *, rehearse: bool
-    ) -> NoReturn:
-        """Sleep until the builder, our child, has something for us; then watch over it.
-
-        for_builder: descriptors that it alone keeps. rehearse: there is time.
-        """
+    def live(self, wishes: socket.socket, *, rehearse: bool) -> NoReturn:
+        """Sleep until there is something to make; then watch over it. rehearse: there is time."""
         code = 1
         try:
             self.lessons.close()
             processes.expect_children()
             os.setsid()
-            ours, theirs = handshake.pair()
-            if os.fork() == 0:
-                ours.close()
-                self._build(build, theirs)
-            theirs.close()
-            self._lessons.close()
-            fds.close_all(for_builder)
             if rehearse:
-                self._rehearse_watching()
-            packet, riders = fds.recv_packet(ours, MAX_PACKET)
-            ours.close()
+                self._rehearse()
+            packet, riders = fds.recv_packet(wishes, MAX_PACKET)
             if packet:
                 processes.set_own_name("skiff-monitor")
-                built = builder.decode(packet)
-                named = dict(zip(built.riders, riders, strict=True))
-                Monitor(built, named, here=self.here, reader=self.reader, spawner=self.spawner).run()
-            _reap_all()
+                self._make(packet, riders, wishes).run()
             code = 0
         except (OSError, SkiffError, StepFailed) as error:
             print(f"skiff-monitor: {error}", file=sys.stderr, flush=True)
         finally:
             os._exit(code)
 
-    # -- the builder -------------------------------------------------------------------------------------
+    def _make(self, packet: bytes, riders: list[int], wishes: socket.socket) -> Monitor:
+        if not packet.startswith(_DRAFT):
+            wishes.close()
+            return self._watch(*self._built(packet, riders))
+        draft = drafter.decode(packet)
+        named = dict(zip(draft.riders, riders, strict=True))
+        assert self.spawner is not None
+        image = self.spawner.room[: wishes.recv_into(self.spawner.room)]
+        wishes.close()
+        attempt = Attempt(self, self.spawner, draft, named)
+        built = attempt.made(image)
+        if built is None:
+            return self._watch(*self._built(encode(draft.wish), [named["control"]]))
+        return self._watch(built, named, attempt)
 
-    def _build(self, build: Callable[[socket.socket], None], monitor: socket.socket) -> NoReturn:
-        try:
-            build(monitor)
-        except (OSError, SkiffError, StepFailed) as error:
-            print(f"skiff-builder: {error}", file=sys.stderr, flush=True)  # the monitor goes with us
-        finally:
-            os._exit(0)
+    def _watch(self, built: Built, riders: dict[str, int], attempt: "Attempt | None" = None) -> Monitor:
+        return Monitor(
+            built,
+            riders,
+            here=self.here,
+            reader=self.reader,
+            spawner=self.spawner,
+            starter=attempt.start if attempt else create.start,
+        )
 
-    def build(self, packet: bytes, riders: Sequence[int], monitor: socket.socket) -> None:
-        """Make what this Create asks for."""
-        self._make(builder.Builder(self.here, self.reader), packet, riders, monitor)
-
-    def wait(self, packet: bytes, wishes: socket.socket, monitor: socket.socket) -> None:
-        """Have the container of this Expect ready until its wish comes, or the zygote lets go of it."""
-        processes.set_own_name(READY)
-        expected = decode_for_zygote(packet)
-        assert isinstance(expected, Expect)
-        group = create.make_group(self.here, expected.cgroup)
-        try:
-            flags = processes.CLONE_PARENT
-            waiting = ahead.clone(group, self.reader, warm=lambda: self._warm(expected, wishes), flags=flags)
-        except BaseException:
-            group.destroy()
-            raise
-        made = builder.Builder(self.here, self.reader, waiting)
-        try:
-            self._rehearse()
-            if monitor in select.select((wishes, monitor), (), ())[0]:
-                return  # it has been killed
-            wish, riders = fds.recv_packet(wishes, MAX_PACKET)
-            if wish:
-                self._make(made, wish, riders, monitor)
-        finally:
-            made.dismiss()
-
-    def _make(
-        self, made: builder.Builder, packet: bytes, riders: Sequence[int], monitor: socket.socket
-    ) -> None:
+    def _built(self, packet: bytes, riders: Sequence[int]) -> tuple[Built, dict[str, int]]:
+        """By a builder, which keeps the descriptors. StepFailed when it leaves nothing."""
         try:
             wish = decode_for_zygote(packet)
         except DecodeError as error:
             _refuse(riders, str(error))
-            return
-        if isinstance(wish, Create) and len(riders) == 1:
-            made.build(wish, riders[0], monitor)
+            raise StepFailed("create", text=str(error)) from error
+        assert isinstance(wish, Create)
+        control = riders[0]
+        return self.forked(lambda made, monitor: made.build(wish, control, monitor), (control,))
 
-    # -- rehearsals: a forked process copies each page of the heap when it first writes there ------------
-
-    def _warm(self, expected: Expect, wishes: socket.socket) -> None:
-        """In an init that waits: everything about the latest container that touches nothing."""
-        wishes.close()
-        processes.set_own_name(READY)
-        if not expected.like:
-            return
-        try:
-            spec, _ = self.reader.decode(config.read(expected.like))
-        except StepFailed:
-            return  # it has gone
-        linux = spec.linux or Linux()
-        if linux.resources:
-            limits.plan(
-                linux.resources, v1=self.here.v1, v2=self.here.v2_controllers if self.here.v2 else None
-            )
-        root_plan.plan(spec, self.here, "/", new_user=False, new_cgroup=True)
-        decode_for_zygote(encode(Create(id="rehearsal", bundle="/proc/self")))
-
-    def _rehearse_watching(self) -> None:
-        """In a monitor that sleeps: a container that could not be built."""
+    def forked(
+        self, build: Callable[[builder.Builder, socket.socket], None], kept: Sequence[int]
+    ) -> tuple[Built, dict[str, int]]:
+        """What a builder says after `build`. kept: descriptors that it alone keeps."""
         ours, theirs = handshake.pair()
-        nothing = builder.Built(
+        pid = os.fork()
+        if pid == 0:
+            ours.close()
+            try:
+                build(builder.Builder(self.here, self.reader), theirs)
+            except (OSError, SkiffError, StepFailed) as error:
+                print(f"skiff-builder: {error}", file=sys.stderr, flush=True)  # the monitor goes with us
+            finally:
+                os._exit(0)
+        theirs.close()
+        fds.close_all(kept)
+        with ours:
+            packet, riders = fds.recv_packet(ours, MAX_PACKET)
+        processes.reap(pid)
+        if not packet:
+            raise StepFailed("create", text="the builder has ended")
+        built = builder.decode(packet)
+        return built, dict(zip(built.riders, riders, strict=True))
+
+    def _rehearse(self) -> None:
+        """In a monitor that sleeps: a container that could not be built.
+
+        A forked process copies each page of the heap when it first writes there; now nobody waits for it.
+        """
+        processes.set_own_name(READY)
+        ours, theirs = handshake.pair()
+        nothing = Built(
             wish=Create(id="rehearsal", bundle="/proc/self"), error=StepError("create", text="rehearsal")
         )
         built = builder.decode(builder.encode(nothing))
         with ours:
-            monitor = Monitor(built, {"control": theirs.detach()}, here=self.here, reader=self.reader)
+            monitor = self._watch(built, {"control": theirs.detach()})
             monitor.run()
             monitor.close()
         encode(Reply(seq=decode_for_monitor(encode(Start(seq=1))).seq))
 
-    def _rehearse(self) -> None:
-        """In a builder that waits: a container that cannot be, for want of a config.json."""
+
+class Attempt:
+    """A container that is spawned; what does not succeed is done again by a builder.
+
+    riders: the draft's. Of those the streams of init stay open until it has started.
+    """
+
+    def __init__(self, workshop: Workshop, spawner: Spawner, draft: Draft, riders: dict[str, int]) -> None:
+        self.workshop = workshop
+        self.spawner = spawner
+        self.draft = draft
+        self.riders = riders
+        self.streams = Streams(stdin=riders.pop("in"), stdout=riders.pop("out"), stderr=riders.pop("err"))
+
+    def made(self, image: memoryview) -> Built | None:
+        """Init waits at its gate; or None, and all is gone but the control channel."""
+        draft, riders = self.draft, self.riders
         ours, theirs = handshake.pair()
-        with ours, theirs:
-            self.build(encode(Create(id="rehearsal", bundle="/proc/self")), (theirs.fileno(),), theirs)
-            _, riders = fds.recv_packet(ours, MAX_PACKET)
-            fds.close_all(riders)
+        numbers = dict(zip(("in", "out", "err"), structs.astuple(self.streams)[:3], strict=True))
+        numbers |= {"ours": ours.fileno(), "sync": theirs.fileno()}
+        group = riders.pop("group", -1)
+        try:
+            init = self.spawner.spawn(
+                image, draft.places, draft.init.cloned, riders=numbers, cgroup=group, wait=False
+            )
+        except OSError:
+            init = None
+        finally:
+            theirs.close()
+            fds.close_all((group,))
+        letter, body, _ = handshake.hear(ours) if init else (b"", b"", [])
+        if init is not None and letter == handshake.READY:
+            riders |= {"pidfd": init.pidfd, "sync": ours.detach()}
+            return Built(
+                wish=draft.wish,
+                pid=init.pid,
+                namespaces=int(body),
+                owns_pids=True,
+                group=draft.group,
+                riders=tuple(riders),
+            )
+        ours.close()
+        if init is not None:
+            processes.reap(init.pid)
+            os.close(init.pidfd)
+        fds.close_all(structs.astuple(self.streams)[:3])
+        fds.close_all(fd for name, fd in riders.items() if name != "control")
+        drafter.discard(cgroups.existing(self.workshop.here, draft.group), draft.wish)
+        return None
 
+    def start(self, container: Container) -> None:
+        """As create.start; the container is another one after a failure that was none."""
+        self.spawner.replace(self.draft.init.gate, _GO_ON)
+        create.start(container)
+        if not self.spawner.executes(self.draft.init.execves):
+            self._start_another(container)
+        self.spawner.forget()
+        fds.close_all(structs.astuple(self.streams)[:3])
 
-def _reap_all() -> None:
-    """Children that ended, or are ending now, while nobody watched."""
-    with suppress(ChildProcessError):
-        while True:
-            os.waitpid(-1, 0)
+    def _start_another(self, container: Container) -> None:
+        """A fork finds the words for what was wrong, or that it is not (a file of an unknown format)."""
+        rootfs.let_mount_again(self.draft.wish.rootfs)
+        built, riders = self.workshop.forked(
+            lambda made, monitor: made.build_again(self.draft.wish, self.streams, monitor), ()
+        )
+        if built.error is not None:
+            raise StepFailed(*structs.astuple(built.error))
+        processes.reap(container.pid)
+        os.close(container.pidfd)
+        container.pid, container.pidfd = built.pid, riders["pidfd"]
+        container.sync = socket.socket(fileno=riders["sync"])
+        create.start(container)
 
 
 def _refuse(riders: Sequence[int], text: str) -> None:

@@ -1,25 +1,24 @@
 """The zygote: a small, warm process without threads that forks one monitor per container.
 
-    engine ── SEQPACKET pair, inherited ──► zygote ── fork ──► monitor
-              Expect, Create + control channel
+    engine ── SEQPACKET pair, inherited ──► zygote ──Create + control channel, a monitor's socket──► drafter
+                                              └── fork ──► monitor, asleep ◄──────────────────────────┘
 
-For the container that is expected next a monitor and its init are made ahead: its start then saves two
-forks, the making of its cgroup and the copying of the pages they touch. Everything a monitor or an init will
-ever need is imported before the first fork, compiled seccomp filters are kept by content, the heap is frozen:
-monitors share it. When the engine is gone the zygote sees the end of its socket and leaves; monitors stay.
+A monitor for the next container is forked ahead, and what it will touch is touched. Everything a monitor or
+an init will ever need is imported before the first fork, compiled seccomp filters are kept by content, the
+heap is frozen: monitors share it. When the engine is gone the zygote sees the end of its socket and leaves;
+monitors stay.
 
 It runs from a read-only, detached copy of the interpreter: /proc/PID/exe of a container's init leads there
 until its execve, and must not be a way to write the host's python (CVE-2019-5736).
 """
 
-import contextlib
 import gc
 import os
 import select
 import signal
 import socket
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, NoReturn
+from collections.abc import Sequence
+from typing import NoReturn
 
 from skiff.linux import fds, mounts, processes
 from skiff.runtime.isolation import handshake
@@ -28,7 +27,7 @@ from skiff.runtime.workshop import Workshop
 
 SEALED = "--sealed"
 QUIET = 0.004  # seconds: the next request of a burst is there by then, and this start is in its init
-_CREATE, _EXPECT = b'{"t":"Create",', b'{"t":"Expect",'
+_CREATE = b'{"t":"Create",'
 
 
 def seal(arguments: list[str]) -> None:
@@ -68,11 +67,11 @@ def serve(channel_fd: int) -> NoReturn:
 
 
 class _Zygote:
-    """Forks monitors, and keeps one ready for the container that is expected next.
+    """Forks monitors, and keeps one asleep for the next container.
 
-    That is a monitor asleep, a builder that waits for its wish, and an init that waits for its order. They
-    are made in a quiet moment, so that they take no processor from a start; in a burst of starts each
-    monitor is forked when it is asked for.
+    It is forked in a quiet moment, so that it takes no processor from a start; in a burst of starts each
+    monitor is forked when it is asked for. What it shall make is drafted by the drafter; where there is
+    none, or none can be, the monitor has it built.
 
     It decodes nothing: what it writes to, every monitor that lives has a copy of.
     """
@@ -80,98 +79,79 @@ class _Zygote:
     def __init__(self, channel: socket.socket) -> None:
         self.channel = channel
         self.workshop = Workshop()
-        self.expected = b""  # the packet of an Expect
-        self.ready: _Ready | None = None
+        self.asleep: socket.socket | None = None  # the one that waits is sent its wish there
+        self.drafter: socket.socket | None = None
+        self._fork_drafter()
 
     def run(self) -> NoReturn:
         lessons = self.workshop.lessons
         while True:
-            patience = QUIET if self.expected and self.ready is None else None
+            patience = QUIET if self.asleep is None else None
             readable = select.select((self.channel, lessons), (), (), patience)[0]
             if self.channel in readable:
                 self._serve()
             elif lessons in readable:
                 self.workshop.learn()
             else:
-                self._keep_one_ready()
+                self.asleep = self._fork(rehearse=True)
 
     def _serve(self) -> None:
         try:
             packet, riders = fds.recv_packet(self.channel, MAX_PACKET)
         except OSError:
             packet = b""
-        if packet.startswith(_CREATE):
-            if not self._hand_over(packet, riders):
-                self._fork(lambda monitor: self.workshop.build(packet, riders, monitor), riders)
-            fds.close_all(riders)
-        elif packet.startswith(_EXPECT):
-            self._let_go()
-            self.expected = packet
-        else:  # Quit, or the engine is gone
-            self._let_go()
+        if not packet.startswith(_CREATE):  # Quit, or the engine is gone
             os._exit(0)
+        monitor, self.asleep = self.asleep, None
+        if monitor is None or _has_ended(monitor):
+            monitor = self._fork(rehearse=False)
+        with monitor:
+            if not self._drafted(packet, [*riders, monitor.fileno()]):
+                self._sent(monitor, packet, riders)
+        fds.close_all(riders)
 
-    def _hand_over(self, packet: bytes, riders: list[int]) -> bool:
-        """Give it to the one that waits for it; False when there is none."""
-        if self.expected and _id(self.expected) == _id(packet):
-            self.expected = b""
-        ready = self.ready
-        if ready is None or ready.id != _id(packet):
-            return False
-        self.ready = None
-        with ready.wishes as wishes:
-            try:
-                fds.send_packet(wishes, packet, riders)
-            except OSError:
-                return False  # it has gone
+    def _drafted(self, packet: bytes, riders: Sequence[int]) -> bool:
+        """Whether the drafter has it. One that has been killed is replaced."""
+        if self.drafter is None or self._sent(self.drafter, packet, riders):
+            return self.drafter is not None
+        self.drafter.close()
+        self._fork_drafter()
+        return self.drafter is not None and self._sent(self.drafter, packet, riders)
+
+    def _sent(self, to: socket.socket, packet: bytes, riders: Sequence[int]) -> bool:
+        try:
+            fds.send_packet(to, packet, riders)
+        except OSError:
+            return False  # it has gone
         return True
 
-    def _let_go(self) -> None:
-        """The one that waits ends, and is gone when this returns."""
-        if self.ready is not None:
-            ready, self.ready = self.ready, None
-            ready.wishes.close()
-            with contextlib.suppress(ChildProcessError):  # nobody has to reap it
-                os.waitpid(ready.pid, 0)
-
-    def _keep_one_ready(self) -> None:
+    def _fork_drafter(self) -> None:
+        self.drafter = None
+        if self.workshop.spawner is None:
+            return
         ours, theirs = handshake.pair()
-        expected = self.expected
-        pid = self._fork(
-            lambda monitor: self.workshop.wait(expected, theirs, monitor), (theirs.fileno(),), (ours,)
-        )
+        if os.fork() == 0:
+            self._leave(ours)
+            self.workshop.draft(theirs)
         theirs.close()
-        self.ready = _Ready(_id(expected), pid, ours)
+        self.drafter = ours
 
-    def _fork(
-        self,
-        build: Callable[[socket.socket], None],
-        for_builder: Sequence[int],
-        for_us: Sequence[socket.socket] = (),
-    ) -> int:
-        """A monitor, whose builder does `build` with its end of their pair: its pid.
+    def _fork(self, *, rehearse: bool) -> socket.socket:
+        """A monitor: where it is sent its wish, and leaves at the end."""
+        ours, theirs = handshake.pair()
+        if os.fork() == 0:
+            self._leave(ours)
+            self.workshop.live(theirs, rehearse=rehearse)
+        theirs.close()
+        return ours
 
-        for_builder, for_us: descriptors that nobody else may keep.
-        """
-        pid = os.fork()
-        if pid == 0:
-            self.channel.close()
-            for kept in for_us:
+    def _leave(self, ours: socket.socket) -> None:
+        """In a child: nothing of what we hold is its."""
+        for kept in (self.channel, self.asleep, self.drafter, ours):
+            if kept is not None:
                 kept.close()
-            if self.ready is not None:
-                self.ready.wishes.close()
-            self.workshop.live(build, for_builder, rehearse=bool(for_us))
-        return pid
 
 
-class _Ready(NamedTuple):
-    """A monitor that waits. wishes: its builder is sent its Create there, and leaves at its end."""
-
-    id: bytes
-    pid: int
-    wishes: socket.socket
-
-
-def _id(packet: bytes) -> bytes:
-    """The field after the tag."""
-    return packet.split(b",", 2)[1]
+def _has_ended(monitor: socket.socket) -> bool:
+    """It says nothing while it sleeps: what can be read is its end."""
+    return bool(select.select((monitor,), (), (), 0)[0])

@@ -63,7 +63,7 @@ def test_riders_are_places() -> None:
     program = Program(NUMBERS)
     program.call("close", Rider("socket"))
     program.call("write", Rider("socket"), b"x", 1)
-    assert program.image(BASE).riders == {"socket": (BASE + 8, BASE + RECORD.size + 8)}
+    assert program.image(BASE).places == {"socket": (BASE + 8, BASE + RECORD.size + 8)}
 
 
 def test_a_failure_that_may_be_goes_on_with_the_next_or_where_it_is_resumed() -> None:

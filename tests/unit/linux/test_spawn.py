@@ -36,9 +36,14 @@ def pipe() -> Iterator[tuple[int, int]]:
     os.close(write)
 
 
+def spawned_by(spawner: Spawner, program: Program, *, wait: bool, **riders: int) -> Spawned:
+    image = program.image(spawner.base)
+    return spawner.spawn(image.data, image.places, riders=riders, wait=wait)
+
+
 def performed(spawner: Spawner, program: Program, *, wait: bool = True, **riders: int) -> int:
     """Its exit code, negative for a signal."""
-    spawned = spawner.spawn(program.image(spawner.base), riders=riders, wait=wait)
+    spawned = spawned_by(spawner, program, wait=wait, **riders)
     return ended(spawned)
 
 
@@ -126,7 +131,7 @@ def test_a_call_is_replaced_while_it_waits(spawner: Spawner, program: Program, p
     gate = program.call("exit_group", 3)
     program.call("exit_group", 4)
     for opened, code in ((False, 3), (True, 4)):
-        spawned = spawner.spawn(program.image(spawner.base), wait=False)
+        spawned = spawned_by(spawner, program, wait=False)
         if opened:
             spawner.replace(gate, syscalls.number("getpid"))
         os.write(pipe[1], b"x")
@@ -136,7 +141,7 @@ def test_a_call_is_replaced_while_it_waits(spawner: Spawner, program: Program, p
 def test_it_is_killed(spawner: Spawner, program: Program, pipe: tuple[int, int]) -> None:
     os.set_blocking(pipe[0], True)
     program.call("read", pipe[0], bytes(8), 1)
-    spawned = spawner.spawn(program.image(spawner.base), wait=False)
+    spawned = spawned_by(spawner, program, wait=False)
     os.kill(spawned.pid, signal.SIGKILL)
     assert ended(spawned) == -signal.SIGKILL
 
@@ -166,10 +171,11 @@ def test_the_memory_is_used_again_and_given_back(spawner: Spawner) -> None:
 def test_a_program_that_is_too_long(spawner: Spawner, program: Program) -> None:
     program.call("write", 1, bytes(MEMORY), 1)
     with pytest.raises(OSError, match="Argument list too long"):
-        spawner.spawn(program.image(spawner.base), wait=True)
+        spawned_by(spawner, program, wait=True)
 
 
 def test_what_the_kernel_refuses(spawner: Spawner, program: Program) -> None:
     program.call("exit_group", 0)
+    image = program.image(spawner.base)
     with pytest.raises(OSError, match="clone3"):
-        spawner.spawn(program.image(spawner.base), 0x200 | 0x20000, wait=True)  # CLONE_FS with CLONE_NEWNS
+        spawner.spawn(image.data, image.places, 0x200 | 0x20000, wait=True)  # CLONE_FS with CLONE_NEWNS

@@ -5,9 +5,9 @@ the next boot removes (supervisor).
 """
 
 import os
+import secrets
 import socket
 import time
-from collections.abc import Callable
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -47,7 +47,6 @@ class Creation:
         settings: ContainerSettings,
         machine: limits.Machine,
         announce: Announcer,
-        next_id: Callable[[], str],
     ) -> None:
         self.records = records
         self.images = images
@@ -57,7 +56,6 @@ class Creation:
         self.settings = settings
         self.machine = machine
         self.announce = announce
-        self.next_id = next_id
 
     async def create(self, wish: ContainerCreate, *, name: str = "", platform: str = "") -> CreateResponse:
         """A container that does not run yet. name: empty makes one up.
@@ -86,7 +84,7 @@ class Creation:
         config = merge.merged(wish, image.config.run)
         merge.check_config(config)
         host = self._with_ids(host)
-        id = ContainerID(self.next_id())
+        id = ContainerID(secrets.token_hex(32))
         bare = merge.check_name(name) if name else ""
         if not bare:
             bare = naming.name(lambda taken: self.records.holder(taken) is not None)

@@ -98,7 +98,6 @@ class Containers:
             settings=settings,
             machine=here,
             announce=announce,
-            next_id=runtime.next_id,
         )
         self.starting = Starting(
             records=self.records,

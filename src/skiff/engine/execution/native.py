@@ -8,13 +8,10 @@ The engine owns no process of a container: it may end at any moment and find eve
 """
 
 import asyncio
-import contextlib
 import os
-import secrets
 import signal
 import socket
 import sys
-import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -28,7 +25,7 @@ from skiff.errors import AlreadyExists
 from skiff.linux import cgroups, fds, safepath, watching
 from skiff.oci.runtime import Mount
 from skiff.paths import RunPaths
-from skiff.runtime.protocol import Create, Created, Expect, Failed, Quit, Status, decode_for_engine, encode
+from skiff.runtime.protocol import Create, Created, Failed, Quit, Status, decode_for_engine, encode
 
 # The interpreter runs isolated and without site: it starts in a third of the time, and only our own path
 # counts. msgspec does without typing_extensions, whose imports would be a sixth of the heap to fork.
@@ -36,7 +33,6 @@ _BOOT = "import sys; sys.modules['typing_extensions'] = None; sys.path[:0] = sys
 _BOOT += "; from skiff.runtime.__main__ import main; main()"
 _STATUS = "status.json"
 _SOCKET = "monitor.sock"
-UNSTARTED = 1.0  # seconds after which a container that took the expected id is taken to be started later
 
 
 class NativeRuntime:
@@ -52,8 +48,6 @@ class NativeRuntime:
         self._exits: asyncio.Queue[TaskExit] = asyncio.Queue()
         self._tasks: dict[str, NativeTask] = {}
         self._closed = asyncio.Event()
-        self._expected = secrets.token_hex(32)
-        self._taken = 0.0  # when, on the clock of monotonic(); 0: nobody has it
 
     async def run(self) -> None:
         """Serve until close() or cancellation; a zygote that died is replaced at once."""
@@ -86,28 +80,7 @@ class NativeRuntime:
     def _living_zygote(self) -> "_Zygote":
         if self._zygote is None or self._zygote.died.is_set():
             self._zygote = _Zygote(asyncio.get_running_loop())
-            self._announce()
         return self._zygote
-
-    def next_id(self) -> str:
-        now = time.monotonic()
-        if self._taken and now - self._taken > UNSTARTED:
-            self._expect_another()
-        if self._taken:
-            return secrets.token_hex(32)  # the one that is expected may start at any moment
-        self._taken = now
-        return self._expected
-
-    def _expect_another(self, like: str = "") -> None:
-        self._expected, self._taken = secrets.token_hex(32), 0.0
-        self._announce(like)
-
-    def _announce(self, like: str = "") -> None:
-        """Best effort: a start that nobody expected works too."""
-        if self._zygote is not None:
-            with contextlib.suppress(RuntimeFailure):
-                cgroup = f"{self.cgroup_parent}/{self._expected}"
-                self._zygote.send(encode(Expect(id=self._expected, cgroup=cgroup, like=like)))
 
     async def create(
         self,
@@ -135,8 +108,6 @@ class NativeRuntime:
         try:
             with theirs:
                 self._living_zygote().send(encode(wish), theirs.fileno())
-            if bundle.id == self._expected:
-                self._expect_another(like=bundle.path)
             first = await connection.first()
         except BaseException:
             connection.close()

@@ -91,6 +91,7 @@ class NativeTask:
 
     async def start(self) -> None:
         reply = await self.ask(protocol.Start())
+        self.pid = reply.pid or self.pid
         if reply.error is None or reply.error.step.startswith("hook poststart"):
             self.started = self.started or time.time_ns()
         if reply.error is not None:

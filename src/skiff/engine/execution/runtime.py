@@ -151,13 +151,6 @@ class Task(Protocol):
 
 
 class Runtime(Protocol):
-    def next_id(self) -> str:
-        """An id for a container that is about to be made: 64 hex digits, given to nobody else.
-
-        The runtime may have something ready for it; a start is welcome but owed to nobody.
-        """
-        ...
-
     async def create(
         self,
         bundle: Bundle,

@@ -1,8 +1,4 @@
-"""A bundle's config.json: whole, or at a glance; and the seccomp filters of those seen before.
-
-A monitor outlives its start by days: what it does not decode it need not hold. At a glance only the fields
-that decide how the container is born are read.
-"""
+"""A bundle's config.json, and the seccomp filters of those seen before."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -22,35 +18,19 @@ MAX_PROFILE: Final = 128 * 1024
 _NULL: Final = Raw(b"null")
 
 
-class _Namespace(Struct, frozen=True):
-    type: str = ""
-    path: str = ""
-
-
 class _Linux(Struct, frozen=True, rename="camel"):
-    cgroups_path: str = ""
-    namespaces: tuple[_Namespace, ...] = ()
     seccomp: Raw = _NULL
 
 
-class Glance(Struct, frozen=True):
-    """The few fields of a Spec that its parent has to know. A spec without `linux` is for init to refuse."""
+class _Glance(Struct, frozen=True):
+    """Where the profile is. A spec without `linux` is for init to refuse."""
 
     linux: _Linux = _Linux()
-    hooks: Raw = _NULL
-
-    @property
-    def has_hooks(self) -> bool:
-        return bytes(self.hooks) not in (b"null", b"{}")
-
-    def namespace(self, kind: str) -> str | None:
-        """Its path, "" for a new one, None for ours."""
-        return next((found.path for found in self.linux.namespaces if found.type == kind), None)
 
 
 _decode_spec = json.Decoder(Spec).decode
 _decode_seccomp = json.Decoder(Seccomp).decode
-_decode_glance = json.Decoder(Glance).decode
+_decode_glance = json.Decoder(_Glance).decode
 
 
 def read(bundle: str) -> bytes:
@@ -61,12 +41,6 @@ def read(bundle: str) -> bytes:
             return file.read()
     except OSError as error:
         raise StepFailed("config.json", error.errno or 0, reason(error)) from error
-
-
-def glance(config: bytes) -> Glance:
-    """What the parent has to know. StepFailed."""
-    with _parsing():
-        return _decode_glance(config)
 
 
 class Reader:
@@ -87,8 +61,8 @@ class Reader:
 
     def decode(self, config: bytes) -> tuple[Spec, Filter | None]:
         """The same of a config.json at hand. StepFailed."""
-        profile = bytes(glance(config).linux.seccomp)
         with _parsing():
+            profile = bytes(_decode_glance(config).linux.seccomp)
             return _decode_spec(config.replace(profile, b"null", 1)), self._filter(profile)
 
     def learn(self, profile: bytes) -> None:

@@ -149,11 +149,11 @@ def charge(
 ) -> init.Charge:
     """What init needs, all of it opened; the group gets its limits. For the parameters see create.
 
-    By the parent, when init shall have a user namespace: inside it nothing of the host could be opened. Else
-    init does this for itself. StepFailed; nothing stays open then.
+    By the parent: inside a user namespace nothing of the host could be opened. StepFailed; nothing stays open
+    then.
     """
     linux, process = checked(spec)
-    _limit(group, linux)
+    limit(group, linux)
     steps = root_plan.plan(
         spec,
         group.layout,
@@ -241,11 +241,8 @@ def checked(spec: Spec) -> tuple[Linux, Process]:
     return spec.linux, spec.process
 
 
-def plan_namespaces(linux: Linux, *, born: bool = False) -> Namespaces:
-    """What is to be done for each; those to join are open. StepFailed.
-
-    born: init is there already, in its pid namespace, and makes or joins all others itself.
-    """
+def plan_namespaces(linux: Linux) -> Namespaces:
+    """What is to be done for each; those to join are open. StepFailed."""
     plan = Namespaces()
     new = 0
     joined: list[tuple[int, int]] = []
@@ -258,8 +255,6 @@ def plan_namespaces(linux: Linux, *, born: bool = False) -> Namespaces:
                 new |= flag
                 continue
             plan.entered |= flag
-            if born and flag == namespaces.CLONE_NEWPID:
-                continue
             with step_failed(f"join {namespace.path}"):
                 fd = namespaces.open_namespace(namespace.path)
             match namespace.type:
@@ -281,10 +276,6 @@ def plan_namespaces(linux: Linux, *, born: bool = False) -> Namespaces:
         descriptors.close_all([plan.user_fd, plan.pid_fd, *(fd for fd, _ in joined)])
         raise
     plan.joined = tuple(joined)
-    if born:
-        plan.clone = new & namespaces.CLONE_NEWPID
-        plan.unshare = new & ~plan.clone
-        return plan
     # The cgroup namespace takes its root from where the process is: after joining. In a joined user namespace
     # everything comes after joining it.
     plan.unshare = new & namespaces.CLONE_NEWCGROUP if plan.user_fd < 0 else new
@@ -301,7 +292,7 @@ def make_group(here: cgroups.Layout, path: str) -> cgroups.Group:
         raise StepFailed("cgroup", text=str(error)) from error
 
 
-def _limit(group: cgroups.Group, linux: Linux) -> None:
+def limit(group: cgroups.Group, linux: Linux) -> None:
     if not linux.resources:
         return
     here = group.layout

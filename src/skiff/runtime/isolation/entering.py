@@ -71,10 +71,20 @@ def enter(program: Program, process: Process, filter: Filter | None, *, have: in
     program.call("close_range", 3, _LAST_FD, _CLOSE_RANGE_CLOEXEC)
     # By descriptor, and by no link of /proc: a directory of the host's may be open still.
     how = struct.pack("<3Q", _O_DIRECTORY_PATH, 0, _RESOLVE_NO_MAGICLINKS)
-    directory = program.call("openat2", _AT_FDCWD, process.cwd.encode(), how, len(how))
+    directory = program.call("openat2", _AT_FDCWD, text(process.cwd), how, len(how))
     program.call("fchdir", directory)
     _identity(program, process, filter, have)
     return tuple(_execute(program, process))
+
+
+def text(value: str) -> bytes:
+    """For a call; Unplanned for what no call can be given."""
+    if "\0" in value:
+        raise Unplanned("the answer is an error")
+    try:
+        return value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise Unplanned("the answer is an error") from error
 
 
 def _refuse(process: Process) -> None:
@@ -84,9 +94,11 @@ def _refuse(process: Process) -> None:
         raise Unplanned("scheduling")
     if process.apparmor_profile or process.selinux_label:
         raise Unplanned("labels")
-    if any(limit.type not in RLIMITS for limit in process.rlimits):
+    sets = process.capabilities or Capabilities()
+    named = {*sets.bounding, *sets.effective, *sets.permitted, *sets.inheritable, *sets.ambient}
+    if not named <= capabilities.NUMBERS.keys():
         raise Unplanned("the answer is an error")
-    if any("\0" in text for text in (process.cwd, *process.args, *process.env)):
+    if any(limit.type not in RLIMITS for limit in process.rlimits):
         raise Unplanned("the answer is an error")
 
 
@@ -150,17 +162,15 @@ def _limit(value: int) -> int:
 def _execute(program: Program, process: Process) -> Iterator[Result]:
     environment = dict(entry.partition("=")[::2] for entry in process.env if "=" in entry)
     environment.setdefault("HOME", "/")
-    arguments = Pointers(tuple(argument.encode("utf-8", "surrogateescape") for argument in process.args))
-    variables = Pointers(
-        tuple(f"{name}={value}".encode("utf-8", "surrogateescape") for name, value in environment.items())
-    )
+    arguments = Pointers(tuple(map(text, process.args)))
+    variables = Pointers(tuple(text(f"{name}={value}") for name, value in environment.items()))
     name = process.args[0]
     if "/" in name:
-        yield program.call("execve", name.encode(), arguments, variables)
+        yield program.call("execve", text(name), arguments, variables)
         return
     search = environment.get("PATH", "")
     for directory in search.split(":") if search else ():
-        path = f"{directory or '.'}/{name}".encode()
+        path = text(f"{directory or '.'}/{name}")
         absent = program.call("faccessat", _AT_FDCWD, path, _X_OK, may_fail=_NOT_THIS_ONE)
         yield program.call("execve", path, arguments, variables)
         program.resume(absent)

@@ -3,7 +3,6 @@
 A SOCK_SEQPACKET pair; each packet is one letter, then its body. The socket is close-on-exec: its end
 tells the parent that execve succeeded.
 
-    init ◄─ORDER── parent   what to become: a Create; its streams ride along      (only to one born ahead)
     init ──MAP──► parent    a user namespace is there: write my id maps           (only with a new one)
     init ──HOOKS► parent    namespaces are there, the root is not yet entered     (only if hooks are wanted)
     init ──READY► parent    all is set up; flags of the namespaces in which it differs from its parent; the
@@ -23,7 +22,6 @@ from msgspec import json
 from skiff.linux import fds
 from skiff.runtime.protocol import StepError
 
-ORDER: Final = b"O"
 MAP: Final = b"M"
 HOOKS: Final = b"H"
 READY: Final = b"R"

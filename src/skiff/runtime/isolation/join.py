@@ -108,7 +108,7 @@ def _spawned(
         pid, pidfd = clone_inside(
             container.pidfd,
             container.namespaces & namespaces.CLONE_NEWPID,
-            lambda: spawner.spawn(image, cgroup=tickets.directory, wait=True),
+            lambda: spawner.spawn(image.data, image.places, cgroup=tickets.directory, wait=True),
         )
     except (entering.Unplanned, OSError):
         return None

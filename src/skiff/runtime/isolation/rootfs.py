@@ -11,6 +11,7 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 
 from msgspec import Struct
 
@@ -70,6 +71,20 @@ def open_root(rootfs: Sequence[Mount], root_path: str) -> int:
         if mount.type == "overlay":
             return mounts.new_overlay(options.data, attributes)
         return mounts.new_filesystem(mount.type, options.data, attributes, mount.source)
+
+
+def let_mount_again(rootfs: Sequence[Mount]) -> None:
+    """After a mount that came to nothing: the kernel refuses to mount a volatile overlay a second time.
+
+    filesystems/overlayfs.rst § Volatile mount.
+    """
+    for mount in rootfs:
+        if mount.type == "overlay" and "volatile" in mount.options:
+            work = next(option[8:] for option in mount.options if option.startswith("workdir="))
+            with suppress(FileNotFoundError):
+                os.unlink(f"{work}/work/incompat/volatile/dirty")
+            with suppress(FileNotFoundError):
+                os.rmdir(f"{work}/work/incompat/volatile")
 
 
 def _detached(source: str, options: Options) -> int:

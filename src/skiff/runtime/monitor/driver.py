@@ -4,6 +4,7 @@ The other side is foreign.py: a runc-compatible program. The monitor and the eng
 """
 
 import signal
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from skiff.linux import processes, watching
@@ -47,7 +48,9 @@ class Driver(Protocol):
 
 
 class Native:
-    """Our own isolation. has_hooks: whether the spec names any. spawner: for what joins, or None."""
+    """Our own isolation. has_hooks: whether the spec names any. spawner: for what joins, or None. starter: as
+    create.start.
+    """
 
     def __init__(
         self,
@@ -57,11 +60,13 @@ class Native:
         *,
         has_hooks: bool,
         spawner: Spawner | None = None,
+        starter: Callable[[Container], None] = create.start,
     ) -> None:
         self.wish = wish
         self.container = container
         self.reader = reader
         self.has_hooks = has_hooks
+        self.starter = starter
         # Among processes of other containers there is no telling what they may.
         self.spawner = spawner if container.owns_pids else None
         self._read: tuple[Spec, Filter | None] | None = None
@@ -73,7 +78,7 @@ class Native:
         return self._read
 
     def start(self) -> None:
-        create.start(self.container)
+        self.starter(self.container)
         if self.has_hooks:
             create.poststart(self.container, self._spec()[0], id=self.wish.id, bundle=self.wish.bundle)
 

@@ -51,7 +51,7 @@ class Monitor:
     """State of one container. `run` returns when there is nothing left to do.
 
     built, riders: what the builder left; see builder.py. reader: knows the filters of other containers.
-    spawner: for processes that join, where there is one.
+    spawner: for processes that join, where there is one. starter: lets init go, as create.start.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class Monitor:
         here: cgroups.Layout,
         reader: config.Reader,
         spawner: Spawner | None = None,
+        starter: Callable[[create.Container], None] = create.start,
     ) -> None:
         self.built = built
         self.riders = riders
@@ -69,6 +70,7 @@ class Monitor:
         self.here = here
         self.reader = reader
         self.spawner = spawner
+        self.starter = starter
         self.poller = Poller()
         self.control = Control(
             self.poller, on_packet=self._on_packet, on_connect=self._on_connect, on_lost=self._on_lost
@@ -147,7 +149,14 @@ class Monitor:
             owns_pids=built.owns_pids,
         )
         ours = [riders.get(name, -1) for name in ("stdin", "stdout", "stderr")]
-        driver = Native(self.wish, container, self.reader, has_hooks=built.has_hooks, spawner=self.spawner)
+        driver = Native(
+            self.wish,
+            container,
+            self.reader,
+            has_hooks=built.has_hooks,
+            spawner=self.spawner,
+            starter=self.starter,
+        )
         return driver, ours
 
     def _foreign(self) -> tuple[Driver, Sequence[int]]:
@@ -307,6 +316,7 @@ class Monitor:
         match request:
             case protocol.Start():
                 self._start()
+                pid = self.container.pid
             case protocol.Signal():
                 self._signal(request)
             case protocol.Freeze():

@@ -88,7 +88,7 @@ def test_just_born() -> None:
     entering.settle(program, (Rider("cpu"), Rider("memory")))
     entering.take_streams(program, (7, 8, 9))
     image = program.image(BASE)
-    assert set(image.riders) == {"cpu", "memory"}
+    assert set(image.places) == {"cpu", "memory"}
     last = len(program) - 1
     assert RECORD.unpack_from(image.data, last * RECORD.size)[:3] == (NUMBERS["dup3"], 9, 2)
 
