@@ -48,6 +48,35 @@ def commands() -> Iterator[tuple[str, dict[str, str]]]:
         yield command, {name: short for name, _, short in parts}
 
 
+def parameters() -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """(method, path, its parameters: of the query, the body, the headers) of the endpoints that skiff has."""
+    for line in _lines("parameters.txt"):
+        endpoint, _, names = line.partition(": ")
+        method, path = endpoint.split(" ")
+        yield method, path, tuple(names.split())
+
+
+def parameters_shown() -> Iterator[tuple[str, str, list[str]]]:
+    """(endpoint, parameter, its tests)."""
+    for method, path, names in parameters():
+        for name in names:
+            yield f"{method} {path}", name, evidence.of_parameter(method, path, name)
+
+
+def flags_shown() -> Iterator[tuple[str, str, str, list[str]]]:
+    """(command, flag, its state, its tests), each command by one of its spellings."""
+    facts = dict(commands())
+    seen = set()
+    for command, _, flags in command_states():
+        words = command.removeprefix(TOP).strip()
+        known = cli.SPELLINGS.get(words) if words else (TOP, "")
+        if known is None or known in seen:
+            continue
+        seen.add(known)
+        for flag, state in flags.items():
+            yield command, flag, state, evidence.of_flag(words, flag, facts[command][flag])
+
+
 def routes() -> Iterator[Route]:
     """Every route of the door, without an engine behind it: a route only names its handler."""
     for module in pkgutil.iter_modules(api.__path__):
@@ -113,6 +142,21 @@ def page() -> str:
         "| Command | State | Flags that are not done | Tests |",
         "|---|---|---|---|",
         *(_row(command, state, flags) for command, state, flags in of_commands),
+        "",
+        "## Parameters and flags",
+        "",
+        "Each with its tests. What skiff has is honoured, or refused as the test says.",
+        "",
+        "| Endpoint | Parameter | Tests |",
+        "|---|---|---|",
+        *(f"| `{point}` | `{name}` | {', '.join(shown)} |" for point, name, shown in parameters_shown()),
+        "",
+        "| Command | Flag | State | Tests |",
+        "|---|---|---|---|",
+        *(
+            f"| `{command}` | `{flag}` | {state} | {', '.join(shown)} |"
+            for command, flag, state, shown in flags_shown()
+        ),
         "",
         "## Dockerfiles",
         "",

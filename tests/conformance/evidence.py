@@ -23,8 +23,9 @@ STORY: Final = "differential/{}"
 LONGEST: Final = 3  # words of a command
 # Files about some commands: what begins with a dash in them is a line of flags.
 SUBJECTS: Final = {
-    "unit/cli/test_run_flags": ("run", "create")
-}  # they have the same, and one module for both
+    "unit/cli/test_run_flags": ("run", "create"),  # they have the same flags, and one module for both
+    "unit/cli/test_build_query": ("build",),
+}
 
 
 class Shown(NamedTuple):
@@ -47,6 +48,8 @@ def of_endpoint(method: str, path: str) -> list[str]:
 
 def of_parameter(method: str, path: str, name: str) -> list[str]:
     """name: of a query parameter, a field of the body, a header; `filters.label` is the key of a filter."""
+    if name.startswith("X-"):
+        return _first(test for test, names in _headers() if name in names)
     wanted = name.rpartition(".")[2]
     return _first(one.test for one in _asked(method, path) if wanted in one.names)
 
@@ -63,6 +66,12 @@ def of_flag(words: str, flag: str, short: str) -> list[str]:
 
 def _first(tests: Iterator[str]) -> list[str]:
     return list(dict.fromkeys(tests))[:MOST]
+
+
+@cache
+def _headers() -> tuple[tuple[str, str], ...]:
+    """The tests in which a header is sent or read, with their text."""
+    return tuple((test, text) for test, text in _files() if '"X-' in text)
 
 
 @cache
@@ -122,15 +131,22 @@ def _in_stories() -> Iterator[Shown]:
 
 
 def _in_calls() -> Iterator[Shown]:
-    for folder in ("integration", "conformance", "unit"):
-        for file in sorted((TESTS / folder).rglob("*.py")):
-            test = str(file.relative_to(TESTS)).removesuffix(".py")
-            for node in ast.walk(ast.parse(file.read_text())):
-                if isinstance(node, ast.Call):
-                    yield from _of_call(test, node)
-                elif isinstance(node, ast.Constant) and str(node.value).startswith("-"):
-                    for command in SUBJECTS.get(test, ()):
-                        yield Shown(test, "", "", (command, *str(node.value).split()), frozenset())
+    for test, text in _files():
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Call):
+                yield from _of_call(test, node)
+            elif isinstance(node, ast.Constant) and str(node.value).startswith("-"):
+                for command in SUBJECTS.get(test, ()):
+                    yield Shown(test, "", "", (command, *str(node.value).split()), frozenset())
+
+
+@cache
+def _files() -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (str(file.relative_to(TESTS)).removesuffix(".py"), file.read_text())
+        for folder in ("integration", "conformance", "unit")
+        for file in sorted((TESTS / folder).rglob("*.py"))
+    )
 
 
 def _of_call(test: str, call: ast.Call) -> Iterator[Shown]:

@@ -7,7 +7,9 @@ from tests.conformance.compatibility import (
     commands,
     endpoint_states,
     endpoints,
+    flags_shown,
     page,
+    parameters_shown,
 )
 
 
@@ -47,3 +49,16 @@ def test_commands_of_every_day_are_whole() -> None:
     ):
         missing = [flag for flag, state in states[f"docker {command}"].items() if state == ABSENT]
         assert missing == [], command
+
+
+def test_every_parameter_has_a_test() -> None:
+    shown = list(parameters_shown())
+    assert len(shown) > 400
+    assert [f"{endpoint}: {name}" for endpoint, name, tests in shown if not tests] == []
+
+
+def test_every_flag_has_a_test() -> None:
+    shown = list(flags_shown())
+    assert len(shown) > 400
+    untested = [f"{command} {flag}" for command, flag, state, tests in shown if state != ABSENT and not tests]
+    assert untested == []

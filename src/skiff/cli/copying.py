@@ -133,9 +133,7 @@ def _out(session: Session, asked: Parsed, container: str, path: str, target: str
         raise InvalidParameter(f'invalid output path: directory "{above}" does not exist')
     engine = session.engine()
     if asked["follow-link"]:
-        found = _decoded(engine.path_stat(container, path))
-        if found["mode"] & _IS_LINK:
-            path = found["linkTarget"]
+        path = _followed(engine, container, path)
     response = engine.get_archive(container, path)
     found = _decoded(response.headers.get("x-docker-container-path-stat", ""))
     try:
@@ -162,6 +160,18 @@ def _out(session: Session, asked: Parsed, container: str, path: str, target: str
         response.close()
     counter.done(where)
     return 0
+
+
+def _followed(engine: Any, container: str, path: str) -> str:
+    """What a link there leads to, else the path."""
+    try:
+        found = _decoded(engine.path_stat(container, path))
+    except EngineError as error:
+        if error.status == 404:
+            return path  # a HEAD has no words: whoever asks for the archive is told what is missing
+        raise
+    target: str = found["linkTarget"] if found["mode"] & _IS_LINK else path
+    return target
 
 
 def _in(session: Session, asked: Parsed, path: str, container: str, target: str, counter: Counter) -> int:

@@ -285,3 +285,8 @@ def test_values_that_cannot_be(argv: list[str], reason: str) -> None:
     with pytest.raises(FlagError) as caught:
         body(*argv)
     assert str(caught.value).endswith(reason)
+
+
+def test_real_time() -> None:
+    asked = host("--cpu-rt-period", "1000000", "--cpu-rt-runtime", "1000")
+    assert (asked["CpuRealtimePeriod"], asked["CpuRealtimeRuntime"]) == (1000000, 1000)

@@ -25,7 +25,10 @@ from skiff.engine.storage.state import StateStore
 from skiff.errors import Conflict, NotFound
 from skiff.oci.digest import ChainID, Digest
 
-PRUNE_FILTERS = ("until", "id", "parent", "type", "description", "inuse", "shared", "private", "unused-for")
+PRUNE_FILTERS = (
+    *("until", "id", "parent", "type", "description", "inuse", "shared", "private", "unused-for"),
+    *("label", "label!"),  # of `system prune`: no entry has labels
+)
 KIND = "regular"
 _SOON_NS = 60_000_000_000  # a use is noted once a minute
 
@@ -247,6 +250,7 @@ class Cache:
             and filters.starts("parent", _short(entry.above))
             and filters.exact("type", KIND)
             and filters.matches("description", entry.text)
+            and filters.labels(None)
             and "inuse" not in filters
             and not ("shared" in filters and not shared)
             and not ("private" in filters and shared)

@@ -1,9 +1,13 @@
 import base64
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skiff.engine.api import remote
+from skiff.engine.api.call import Call
 from skiff.engine.api.registry_auth import AuthConfig, credentials, domain, from_header
 from skiff.engine.registry.auth import Credentials
 from skiff.errors import InvalidParameter
@@ -51,3 +55,9 @@ def test_no_header_crashes_it(text: str) -> None:
 )
 def test_domains(address: str, expected: str) -> None:
     assert domain(address) == expected
+
+
+def test_a_call_brings_who_asks() -> None:
+    header = base64.urlsafe_b64encode(CONFIG).decode()
+    request: Any = SimpleNamespace(headers={"X-Registry-Auth": header})
+    assert remote._who(Call(request)) == Credentials("me", "päss?>", "r.example")

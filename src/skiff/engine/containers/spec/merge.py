@@ -146,6 +146,7 @@ def with_defaults(host: HostConfig, settings: ContainerSettings) -> HostConfig:
         ipc_mode=host.ipc_mode or settings.ipc_mode,
         shm_size=host.shm_size or settings.shm_size,
         runtime=host.runtime or settings.default_runtime,
+        memory_swappiness=None if host.memory_swappiness == -1 else host.memory_swappiness,
         pids_limit=None if (host.pids_limit or 0) <= 0 else host.pids_limit,
         oom_kill_disable=host.oom_kill_disable or False,
         masked_paths=masked,
