@@ -37,15 +37,15 @@ class ConfigFile:
             return cls(folder, {}, f"loading config file: open {path}: {(error.strerror or '').lower()}")
         try:
             values = json_text.decode(text) if text.strip() else {}
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             return cls(folder, {}, f"parsing config file ({path}): {error}")
-        if not isinstance(values, dict):
-            return cls(folder, {}, f"parsing config file ({path}): expected an object")
+        if misshapen := _misshapen(values):
+            return cls(folder, {}, f"parsing config file ({path}): {misshapen}")
         return cls(folder, values)
 
     @property
     def http_headers(self) -> dict[str, str]:
-        return dict(self.values.get("HttpHeaders") or {})
+        return {name: value or "" for name, value in (self.values.get("HttpHeaders") or {}).items()}
 
     @property
     def current_context(self) -> str:
@@ -110,6 +110,31 @@ class ConfigFile:
             if chosen.get(key):
                 found[name] = found[name.lower()] = str(chosen[key])
         return found
+
+
+_TEXTS = ("credsStore", "currentContext", "detachKeys")
+_TABLES = {"auths": dict, "credHelpers": str, "HttpHeaders": str, "proxies": dict, "features": (str, bool)}
+
+
+def _misshapen(values: object) -> str:
+    """What in the file is not of the kind that the readers of `values` rely on; empty when all is. Pure."""
+    if not isinstance(values, dict):
+        return "expected an object"
+    for name in _TEXTS:
+        if not isinstance(values.get(name), str | None):
+            return f"{name}: expected a string"
+    for name, kind in _TABLES.items():
+        table = values.get(name)
+        if table is None:
+            continue
+        if not isinstance(table, dict):
+            return f"{name}: expected an object"
+        for key, entry in table.items():
+            if entry is not None and not isinstance(entry, kind):  # type: ignore[arg-type]
+                return f"{name}: {key}: not of the kind expected"
+            if isinstance(entry, dict) and not all(isinstance(one or "", str) for one in entry.values()):
+                return f"{name}: {key}: expected strings"
+    return ""
 
 
 def config_folder(flag: str, env: Callable[[str], str]) -> str:

@@ -45,7 +45,7 @@ def credentials(config: ConfigFile, registry: str) -> dict[str, str]:
     if entry.get("auth"):
         try:
             text = binascii.a2b_base64(entry["auth"]).decode("utf-8", "replace")
-        except binascii.Error as error:
+        except ValueError as error:
             raise HelperFailed(f"invalid auth configuration for {registry}: {error}") from error
         name, _, secret = text.partition(":")
         found |= {"username": name, "password": secret.strip("\x00")}
@@ -141,8 +141,10 @@ def _from_helper(helper: str, registry: str) -> dict[str, str]:
     try:
         value = json_text.decode(output)
         name, secret = value["Username"], value["Secret"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise HelperFailed(f"docker-credential-{helper}: malformed answer") from error
+    if not isinstance(name, str) or not isinstance(secret, str):
+        raise HelperFailed(f"docker-credential-{helper}: malformed answer")
     if name == "<token>":
         return {"serveraddress": registry, "identitytoken": secret}
     return {"serveraddress": registry, "username": name, "password": secret}
