@@ -16,7 +16,13 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from skiff.engine.registry.transport import RegistryRequest, RegistryResponse, RegistryTransport
+from skiff.engine.registry.transport import (
+    RegistryRequest,
+    RegistryResponse,
+    RegistryTransport,
+    joined,
+    passing,
+)
 from skiff.errors import NoCredentials, Unauthorized, Unavailable
 
 TOKEN_SECONDS = 60  # as the specification says, when the server does not
@@ -155,7 +161,7 @@ class Authorisation:
         raise Unauthorized("unauthorized: authentication required")
 
     async def _token(self, parameters: dict[str, str], request: RegistryRequest) -> tuple[str, float]:
-        realm, service = parameters["realm"], parameters.get("service", "")
+        realm, service = joined(request.url, parameters["realm"]), parameters.get("service", "")
         if urlsplit(request.url).scheme == "https" and urlsplit(realm).scheme != "https":
             raise Unauthorized(f"refused to ask for a token at {realm}: the registry itself uses https")
         asked = (*self._scope.split(" "), *parameters.get("scope", "").split(" "))
@@ -197,7 +203,9 @@ class Authorisation:
             if response.status in (401, 403):
                 raise Unauthorized(f"unauthorized: {_words(body)}")
             if response.status != 200:
-                raise Unavailable(f"{realm}: the token server answered {response.status}")
+                text = f"{realm}: the token server answered {response.status}"
+                may_pass = response.status == 429 or response.status >= 500
+                raise passing(text, response) if may_pass else Unavailable(text)
         try:
             answer = msgspec.json.decode(body, type=_Token)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

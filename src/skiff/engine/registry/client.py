@@ -10,16 +10,16 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from http import HTTPStatus
 from typing import TypeVar
-from urllib.parse import quote, urljoin
+from urllib.parse import quote
 
 import msgspec
 from msgspec import Struct
 
 from skiff.engine.registry.auth import ANONYMOUS, Authorisation, Credentials
 from skiff.engine.registry.hosts import Endpoint, Hosts
-from skiff.engine.registry.replies import ATTEMPTS, Denied, TryAgain, delay, prepared, refusal
+from skiff.engine.registry.replies import ATTEMPTS, Denied, delay, prepared, refusal
 from skiff.engine.registry.search import Hit, search
-from skiff.engine.registry.transport import RegistryTransport
+from skiff.engine.registry.transport import NoAnswer, RegistryTransport, TryAgain, joined
 from skiff.engine.registry.upload import Target
 from skiff.errors import DigestMismatch, NotFound, SkiffError, Unauthorized, Unavailable
 from skiff.oci import digest as digests
@@ -168,11 +168,14 @@ class Repository:
                 raise TryAgain(f"blob {descriptor.digest}: unexpected EOF after {position} bytes")
             except NotFound:
                 raise
-            except Unavailable:
+            except Unavailable as error:
+                if position >= descriptor.size:
+                    return  # all of it came, whatever was promised besides
                 failures = 1 if position > before else failures + 1  # progress earns new patience
                 if failures >= self._attempts:
                     raise
-            await self._pause(delay(failures))
+                pause = delay(failures, error)
+            await self._pause(pause)
 
     async def tags(self) -> list[str]:
         """Every tag of the repository."""
@@ -223,9 +226,12 @@ class Repository:
                 raise await refusal(response, request)
             data = await response.read(manifests.LARGEST)
             media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
+            promised = response.headers.get("Docker-Content-Digest", "")
         actual = digests.of(data)
-        if ":" in identifier and actual != identifier:
-            raise DigestMismatch(f"manifest verification failed for digest {identifier}")
+        # for a tag, the registry's own word; one by another algorithm is passed over
+        expected = identifier if ":" in identifier else promised if promised.startswith("sha256:") else actual
+        if actual != expected:
+            raise DigestMismatch(f"manifest verification failed for digest {expected}")
         if media_type not in manifests.ACCEPTED:
             media_type = manifests.type_of(manifests.parse(data))
         return Fetched(Descriptor(media_type, actual, len(data)), data)
@@ -279,7 +285,7 @@ class Repository:
                 found += msgspec.json.decode(body, type=_Tags).tags or ()
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise Unavailable(f"{url}: the list of tags is not understood: {error}") from error
-            url = _within(endpoint, urljoin(url, following)) if following else None
+            url = _within(endpoint, joined(url, following)) if following else None
         return list(dict.fromkeys(found))
 
     async def _somewhere(self, ask: Callable[[Endpoint, Authorisation], Awaitable[T]]) -> T:
@@ -287,9 +293,8 @@ class Repository:
         problems: list[tuple[bool, SkiffError]] = []
         for number, (endpoint, door) in enumerate(self._endpoints):
             try:
-                answer = await self._patiently(
-                    ask, endpoint, door, 2 if endpoint.is_mirror else self._attempts
-                )
+                is_last = number == len(self._endpoints) - 1
+                answer = await self._patiently(ask, endpoint, door, is_last=is_last)
             except SkiffError as error:
                 if _speaks(error) and not endpoint.is_mirror:
                     raise
@@ -304,13 +309,16 @@ class Repository:
         ask: Callable[[Endpoint, Authorisation], Awaitable[T]],
         endpoint: Endpoint,
         door: Authorisation,
-        attempts: int,
+        *,
+        is_last: bool,
     ) -> T:
-        for attempt in range(1, attempts):
+        # who does not answer a word may want the next endpoint's scheme
+        passing = (TryAgain, NoAnswer) if is_last else TryAgain
+        for attempt in range(1, 2 if endpoint.is_mirror else self._attempts):
             try:
                 return await ask(endpoint, door)
-            except TryAgain:
-                await self._pause(delay(attempt))
+            except passing as error:
+                await self._pause(delay(attempt, error))
         return await ask(endpoint, door)
 
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from skiff.engine.registry.auth import challenges
 from skiff.engine.registry.hosts import Endpoint
-from skiff.engine.registry.transport import RegistryRequest, RegistryResponse
+from skiff.engine.registry.transport import RegistryRequest, RegistryResponse, TryAgain, passing
 from skiff.errors import NotFound, SkiffError, Unauthorized, Unavailable
 
 ATTEMPTS = 5
@@ -23,10 +23,6 @@ _PASSING = {408, 425, 429, 500, 502, 503, 504}  # may succeed when asked again
 
 class Denied(NotFound):
     """The registry will not show this repository to us; whether it exists it does not say."""
-
-
-class TryAgain(Unavailable):
-    """The same request may succeed later."""
 
 
 class _Problem(Struct, frozen=True):
@@ -76,18 +72,22 @@ async def refusal(response: RegistryResponse, request: RegistryRequest) -> Skiff
         return Denied(text or "denied: requested access to the resource is denied")
     if status == 404:
         return NotFound(text or "not found")
+    where = f'{request.method.title()} "{request.url}": '
     if status == 429:
-        return TryAgain(text or "toomanyrequests: too many requests")
-    where = f'{request.method.title()} "{request.url}"'
-    text = text or f"unexpected status {status}"
-    return TryAgain(f"{where}: {text}") if status in _PASSING else Unavailable(f"{where}: {text}")
+        text, where = text or "toomanyrequests: too many requests", ""
+    text = where + (text or f"unexpected status {status}")
+    return passing(text, response) if status in _PASSING else Unavailable(text)
 
 
 def _phrase(problem: _Problem) -> str:
     return f"{problem.code.lower().replace('_', ' ')}: {problem.message or problem.code.lower()}"
 
 
-def delay(failures: int) -> float:
-    """Seconds before the next try, spread so that many clients do not return at once."""
+def delay(failures: int, error: SkiffError) -> float:
+    """Seconds before the next try, spread so that many clients do not return at once.
+
+    Not before the registry wants us back, if the error says when that is.
+    """
     pause: float = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (failures - 1))
-    return pause * random.uniform(0.75, 1.25)
+    wanted = error.after if isinstance(error, TryAgain) and error.after else 0.0
+    return max(pause * random.uniform(0.75, 1.25), wanted * random.uniform(1.0, 1.1))

@@ -8,10 +8,13 @@ import asyncio
 import errno
 import re
 import ssl
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 from msgspec import Struct
@@ -24,9 +27,22 @@ READ_BUFFER = 1 << 20  # bytes; asyncio itself reads at most 256 KiB at a time
 CONNECT_SECONDS = 15.0
 SILENCE_SECONDS = 60.0  # without a byte, the peer is taken for dead
 REDIRECTS = 10
+LONGEST_WAIT = 60.0  # seconds that are waited where the registry says how long
 NO_PROXIES = Proxies()
 _REDIRECT_STATUS = {301, 302, 303, 307, 308}
 _ADDRESS = re.compile(r"\('([0-9a-fA-F.:%]+)', (\d+)")
+
+
+class TryAgain(Unavailable):
+    """The same request may succeed later. after: in so many seconds, if the registry said when."""
+
+    def __init__(self, message: str, after: float | None = None) -> None:
+        super().__init__(message)
+        self.after = after
+
+
+class NoAnswer(Unavailable):
+    """The connection was made, and broke before an answer came."""
 
 
 class RegistryRequest(Struct, frozen=True, kw_only=True):
@@ -49,13 +65,46 @@ class RegistryResponse(Protocol):
 
     def challenges(self) -> list[str]: ...  # the WWW-Authenticate values
     async def read(self, limit: int) -> bytes: ...  # Unavailable when there is more
-    def chunks(self) -> AsyncIterator[bytes]: ...  # Unavailable when cut short
+    def chunks(self) -> AsyncIterator[bytes]: ...  # TryAgain when cut short
 
 
 class RegistryTransport(Protocol):
-    """Raises Unavailable when no answer came."""
+    """Raises Unavailable when no answer came; NoAnswer when somebody was there."""
 
     def send(self, request: RegistryRequest) -> AbstractAsyncContextManager[RegistryResponse]: ...
+
+
+def joined(base: str, target: str) -> str:
+    """The URL that target, which somebody else wrote, means at base. Unavailable where it is none."""
+    try:
+        found = urljoin(base, target)
+        _ = urlsplit(found).port  # read, it is checked
+        URL(found, encoded=True).origin()
+    except ValueError as error:
+        raise Unavailable(f"{base}: it leads to {target!r}, which is no URL: {error}") from error
+    return found
+
+
+def passing(text: str, response: RegistryResponse) -> Unavailable:
+    """The error of a reply that says: not now. When the registry wants us back is in it."""
+    after = retry_after(response.headers.get("Retry-After", ""), time.time())
+    if after is not None and after > LONGEST_WAIT:
+        return Unavailable(f"{text} (the registry asks for a pause of {after:.0f} seconds)")
+    return TryAgain(text, after)
+
+
+def retry_after(value: str, now: float) -> float | None:
+    """Seconds from now, of a Retry-After header; None where it says nothing that can be understood.
+
+    value := seconds | HTTP-date      RFC 9110 § 10.2.3
+    """
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:10])
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
 
 
 class HttpResponse:
@@ -85,7 +134,7 @@ class HttpResponse:
             async for chunk in self._response.content.iter_any():
                 yield chunk
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unavailable(f"{self.url}: {_reason(error) or 'unexpected EOF'}") from error
+            raise TryAgain(f"{self.url}: {_reason(error) or 'unexpected EOF'}") from error
 
 
 class HttpTransport:
@@ -105,7 +154,8 @@ class HttpTransport:
 
     @asynccontextmanager
     async def send(self, request: RegistryRequest) -> AsyncIterator[RegistryResponse]:
-        url, headers, method = URL(request.url, encoded=True), dict(request.headers), request.method
+        url = URL(joined(request.url, ""), encoded=True)
+        headers, method = dict(request.headers), request.method
         body: Any = request.body
         for _ in range(REDIRECTS):
             async with await self._ask(method, url, headers, body, request) as response:
@@ -113,7 +163,7 @@ class HttpTransport:
                 if response.status not in _REDIRECT_STATUS or not location or body is not None:
                     yield HttpResponse(response)
                     return
-                target = url.join(URL(location, encoded=True))
+                target = URL(joined(str(url), location), encoded=True)
             if target.scheme not in ("http", "https") or (url.scheme == "https" and target.scheme == "http"):
                 raise Unavailable(f"{request.url}: refused a redirect to {target.scheme}://{target.host}")
             if target.origin() != url.origin():
@@ -139,7 +189,9 @@ class HttpTransport:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             # an unreachable registry is named by its root, whatever was asked: Docker knocks there first
             where = f"{url.origin()}/v2/" if isinstance(error, aiohttp.ClientConnectorError) else url
-            raise Unavailable(f'{method.title()} "{where}": {_reason(error)}') from error
+            broke = isinstance(error, aiohttp.ClientOSError | aiohttp.ServerDisconnectedError)
+            kind = NoAnswer if broke and not isinstance(error, aiohttp.ClientConnectorError) else Unavailable
+            raise kind(f'{method.title()} "{where}": {_reason(error)}') from error
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -12,12 +12,19 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import BinaryIO, TypeVar
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urlsplit
 
 from skiff.engine.registry.auth import Authorisation
 from skiff.engine.registry.hosts import Endpoint
-from skiff.engine.registry.replies import ATTEMPTS, TryAgain, delay, prepared, refusal
-from skiff.engine.registry.transport import RegistryRequest, RegistryResponse, RegistryTransport
+from skiff.engine.registry.replies import ATTEMPTS, delay, prepared, refusal
+from skiff.engine.registry.transport import (
+    NoAnswer,
+    RegistryRequest,
+    RegistryResponse,
+    RegistryTransport,
+    TryAgain,
+    joined,
+)
 from skiff.errors import DigestMismatch, NoCredentials, NotFound, SkiffError, Unauthorized, Unavailable
 from skiff.oci.digest import Digest
 from skiff.oci.manifest import Descriptor
@@ -91,7 +98,7 @@ class Target:
                 if status == 201:
                     return source
                 if status == 202 and location:  # an upload was begun that nobody wants
-                    async with self._send("DELETE", urljoin(url, location)) as (response, _):
+                    async with self._send("DELETE", joined(url, location)) as (response, _):
                         await response.read(1 << 16)
             except (Unauthorized, Unavailable, NotFound):  # we may not read there: the blob is sent instead
                 continue
@@ -109,11 +116,11 @@ class Target:
                 await self._finish(session, blob, open_blob)
                 sent(blob.size)
                 return
-            except TryAgain:
+            except TryAgain as error:
                 failures += 1
                 if failures >= ATTEMPTS:
                     raise
-                await self._pause(delay(failures))
+                await self._pause(delay(failures, error))
                 if session:
                     session, offset = await self._progress(session)
                 if offset > furthest:  # progress earns new patience
@@ -137,7 +144,7 @@ class Target:
             location = response.headers.get("Location", "")
             if response.status != 202 or not location:
                 raise await refusal(response, request)
-            return urljoin(response.url, location)
+            return joined(response.url, location)
 
     async def _stream(
         self, session: str, blob: Descriptor, offset: int, open_blob: Callable[[], BinaryIO], sent: Sent
@@ -150,7 +157,7 @@ class Target:
         async with self._send("PATCH", session, body, headers) as (response, request):
             if response.status not in (201, 202, 204):
                 raise await _interrupted(response, request)
-            return urljoin(session, response.headers.get("Location", "") or session)
+            return joined(session, response.headers.get("Location", "") or session)
 
     async def _finish(self, session: str, blob: Descriptor, open_blob: Callable[[], BinaryIO]) -> None:
         url = f"{session}{'&' if '?' in session else '?'}digest={blob.digest}"
@@ -166,7 +173,7 @@ class Target:
                 held = _RANGE.fullmatch(response.headers.get("Range", ""))
                 if response.status != 204 or held is None or held[1] == "0":
                     return "", 0
-                return urljoin(session, response.headers.get("Location", "") or session), int(held[1]) + 1
+                return joined(session, response.headers.get("Location", "") or session), int(held[1]) + 1
         except (Unavailable, NotFound):
             return "", 0
 
@@ -192,7 +199,7 @@ class Target:
         except NoCredentials as error:
             raise NoCredentials("no basic auth credentials") from error  # the whole of what Docker says here
         except Unavailable as error:
-            if isinstance(error.__cause__, OSError | TimeoutError) or "EOF" in str(error):
+            if isinstance(error, NoAnswer) or isinstance(error.__cause__, OSError | TimeoutError):
                 raise TryAgain(str(error)) from error
             raise
 
@@ -200,8 +207,8 @@ class Target:
         for attempt in range(1, ATTEMPTS):
             try:
                 return await ask()
-            except TryAgain:
-                await self._pause(delay(attempt))
+            except TryAgain as error:
+                await self._pause(delay(attempt, error))
         return await ask()
 
     def _url(self, path: str) -> str:
