@@ -7,7 +7,12 @@ match them; otherwise lower case, no full stop, naming the thing and what was ex
 
 
 class SkiffError(Exception):
-    """A failure that is not a bug of ours. `str(error)` is one sentence for the user."""
+    """A failure that is not a bug of ours. `str(error)` is one sentence for the user.
+
+    detail: lines that a person is shown beneath it, each after a newline; programs match the sentence alone.
+    """
+
+    detail = ""
 
 
 class InvalidParameter(SkiffError):

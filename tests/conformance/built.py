@@ -59,9 +59,9 @@ class Case:
         return [*flags, str(root)]
 
 
-def cases() -> list[Case]:
+def cases(home: Path = HOME) -> list[Case]:
     found: list[Case] = []
-    for page in sorted(HOME.glob("*.txt")):
+    for page in sorted(home.glob("*.txt")):
         text: list[str] = []
         for line in page.read_text().splitlines(keepends=True):
             if line.startswith("=== "):

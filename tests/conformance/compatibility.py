@@ -18,7 +18,7 @@ from skiff.cli import main as cli
 from skiff.engine import api
 from skiff.engine.api.app import Route, Routes
 from skiff.errors import NotImplementedHere
-from tests.conformance import built, differences, evidence
+from tests.conformance import built, differences, evidence, streamed
 
 DATA: Final = Path(__file__).parent / "data"
 PAGE: Final = Path(__file__).parents[2] / "docs" / "compatibility.md"
@@ -164,6 +164,12 @@ def page() -> str:
         "histories and refusals that Docker's BuildKit gives, but for this:",
         "",
         *(f"- {reason}" for reason in (*differences.EVERYWHERE, *differences.KNOWN.values())),
+        "",
+        f"What `POST /build` says of {len(streamed.cases())} failing and odd Dockerfiles",
+        "(tests/conformance/streams) is what Docker's classic builder says. The place of an error stands in",
+        "a field `detail` beside its message; a fault of the client's is a 4xx where Docker says 500. And:",
+        "",
+        *(f"- {reason}" for reason in dict.fromkeys(differences.STREAMS.values())),
         "",
     ]
     return "\n".join(lines)

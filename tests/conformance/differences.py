@@ -24,6 +24,44 @@ KNOWN: Final[dict[str, str]] = {
 }
 """Case → why skiff has another result, or refuses what Docker builds, or builds what Docker refuses."""
 
+_EARLY = (
+    "An error that skiff finds without building (in a variable, a port, a signal, the image of a later "
+    "stage) ends the build before its first step: the heading of its step is told, no step before it is done."
+)
+_AS_BUILDKIT = "Docker's two builders disagree; skiff builds what BuildKit builds: "
+_JSON = "What is wrong with a parameter's JSON is said in the words of skiff's parser."
+
+STREAMS: Final[dict[str, str]] = {
+    **dict.fromkeys(
+        (
+            "copy_from_nothing",
+            "copy_from_refused",
+            "env_bad_modifier",
+            "env_quote",
+            "expose_bad",
+            "expose_protocol",
+            "expose_range",
+            "from_refused_second",
+            "stopsignal_bad",
+            "stopsignal_two",
+        ),
+        _EARLY,
+    ),
+    **dict.fromkeys(("arguments_bad", "cachefrom_bad", "labels_bad", "ulimits_bad"), _JSON),
+    "add_url_no_name": "A URL without a file's name is refused before it is fetched.",
+    "continued_blank": "Empty lines in a continued one are told of by `--check`.",
+    "copy_missing_glob": _AS_BUILDKIT + "a pattern may match nothing.",
+    "copy_outside": _AS_BUILDKIT + "`..` ends at the context's root.",
+    "copy_over_directory": "A directory over a file: Docker names a path on its disk, skiff the image's.",
+    "duplicate_stage": _AS_BUILDKIT + "of two stages of one name the last counts; stages that the "
+    "target does not need are neither built nor counted.",
+    "env_bad_substitution": "A brace that lacks its end is called that.",
+    "from_platform_bad": "A platform that is none is refused in other words.",
+    "run_nothing": _AS_BUILDKIT + "`RUN` alone runs nothing.",
+    "unknown_instruction_late": "The instruction nearest to a misspelt one is suggested; Docker may miss it.",
+}
+"""Case of streams/corpus.txt → how the classic stream of skiff differs from Docker's."""
+
 _MOUNT_POINTS = re.compile(r"/(dev|proc|sys|etc|var) d 755 0:0 made|/root d 700 0:0 made")
 
 

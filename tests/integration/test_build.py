@@ -63,9 +63,8 @@ def ran(events: list[dict[str, Any]]) -> list[str]:
     for line in text(events).splitlines():
         if line.startswith("Step "):
             step = line.partition(" : ")[2].split()[0]
-            found.append(step)
-        elif line == " ---> Using cache" or step == "FROM":
-            found = found[:-1] if found and found[-1] == step else found
+        elif line.startswith(" ---> ") and step:  # an ARG before the stages is followed by nothing
+            found += [step] if step != "FROM" and line != " ---> Using cache" else []
             step = ""
     return found
 

@@ -104,19 +104,24 @@ def _shown(messages: Iterable[Json], asked: Parsed) -> list[Json]:
     """Raises Refused."""
     from skiff.cli import build_view
 
+    if asked["quiet"] or asked["progress"] == "quiet":
+        messages = _quiet(messages)
+    if asked["progress"] == "none":
+        messages = (message for message in messages if message.keys() & {"aux", "error"})
     if asked["progress"] == "rawjson":
         messages = build_view.raw(messages)
     elif build_query.is_live(asked):
         return build_view.Live(build_query.progress_goes(asked)).show(messages)
-    if asked["progress"] == "none":
-        messages = (message for message in messages if message.keys() & {"aux", "error"})
-    elif asked["quiet"] or asked["progress"] == "quiet":
-        messages = _quiet(messages)
     return follow(messages, build_query.progress_goes(asked))
 
 
 def _quiet(messages: Iterable[Json]) -> Iterator[Json]:
-    return (message for message in messages if message.keys() & {"aux", "error", "stream"})
+    """The image's id alone, which is the only line then; whoever writes it to a file finds it as an "aux"."""
+    for message in messages:
+        if message.keys() & {"aux", "error", "stream"}:
+            yield message
+        if str(message.get("stream", "")).startswith("sha256:"):
+            yield {"aux": {"ID": message["stream"].strip()}}
 
 
 def _concluded(asked: Parsed, extras: list[Json]) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 
-from skiff.cli.progress import Refused, plain
+from skiff.cli.progress import Refused, plain, refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Live:
                 if failure:
                     self._settle("✗")
                     self._out.write("".join(f"{line}\n" for line in self._log))
-                    raise Refused(str(failure["message"] if isinstance(failure, dict) else failure))
+                    raise Refused(refusal(message))
                 if "aux" in message:
                     extras.append(message)
                 elif "stream" in message:

@@ -34,8 +34,7 @@ def follow(messages: Iterable[Json], out: TextIO | None = None, *, width: int = 
     for message in messages:
         failure = message.get("errorDetail") or message.get("error")
         if failure:
-            text = failure.get("message") if isinstance(failure, dict) else failure
-            raise Refused(str(text or message.get("error")))
+            raise Refused(refusal(message))
         if "aux" in message:
             extras.append(message)
         elif lines is None:
@@ -44,6 +43,12 @@ def follow(messages: Iterable[Json], out: TextIO | None = None, *, width: int = 
         else:
             _draw(out, lines, message, width)
     return extras
+
+
+def refusal(message: Json) -> str:
+    """What a message with an error says, and beneath it the detail that it shows a person."""
+    told = message.get("errorDetail") or {}
+    return f"{told.get('message') or message.get('error')}{told.get('detail', '')}"
 
 
 def plain(message: Json) -> str:

@@ -44,11 +44,11 @@ TOO_NEW = "Maximum supported API version is"
 class EngineError(SkiffError):
     """The engine answered with a 4xx or 5xx. str(): Docker's `Error response from daemon: …`.
 
-    status: the HTTP status; message: the engine's own sentence.
+    status: the HTTP status; message: the engine's own sentence; detail: what it shows a person beneath.
     """
 
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(f"Error response from daemon: {message}")
+    def __init__(self, status: int, message: str, detail: str = "") -> None:
+        super().__init__(f"Error response from daemon: {message}{detail}")
         self.status = status
         self.message = message
 
@@ -452,13 +452,15 @@ def read_head(sock: Socket) -> tuple[int, dict[str, str], bytes]:
 def engine_error(response: Response) -> EngineError:
     """Docker's {"message": …}, a registry's {"errors": [{"message": …}]}; any other body as it is."""
     body = response.read()
+    detail = ""
     try:
         told = json_text.decode(body)
         message = told["errors"][0]["message"] if "errors" in told else told["message"]
+        detail = str(told.get("detail", ""))
     except (ValueError, KeyError, TypeError, IndexError):
         text = body.decode("utf-8", "replace").strip()
         message = text or f"request returned {response.status} without a message"
-    return EngineError(response.status, message)
+    return EngineError(response.status, message, detail)
 
 
 def query_string(query: Mapping[str, Any] | None) -> str:

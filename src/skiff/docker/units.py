@@ -24,6 +24,7 @@ _SPANS = {
     "h": HOUR,
 }
 _SPAN = re.compile(r"[+-]?(?:0|(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+)")
+_SPAN_START = re.compile(r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))*(?:\d+\.?\d*|\.\d+)")
 _SPAN_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _SIZE = re.compile(r"(\d+(?:\.\d+)*) ?([kKmMgGtTpP])?(i?[bB])?")
 _INSTANT = re.compile(
@@ -51,7 +52,8 @@ def parse_span(text: str) -> int:
     span := [sign] ("0" | (number unit)+)      unit := ns us µs ms s m h
     """
     if not _SPAN.fullmatch(text):
-        raise InvalidParameter(f'time: invalid duration "{text}"')
+        lacks = _SPAN_START.fullmatch(text)
+        raise InvalidParameter(f'time: {"missing unit in" if lacks else "invalid"} duration "{text}"')
     total = 0
     for number, unit in _SPAN_PART.findall(text):
         whole, _, fraction = number.partition(".")

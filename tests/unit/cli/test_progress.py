@@ -50,3 +50,10 @@ def test_a_bar(detail: dict[str, object], width: int, text: str) -> None:
 def test_an_error_in_the_stream_is_raised() -> None:
     with pytest.raises(Refused, match="no such layer"):
         follow([{"errorDetail": {"message": "no such layer"}, "error": "x"}], io.StringIO())
+
+
+def test_the_place_of_an_error_stands_beneath_it() -> None:
+    told = {"message": "unknown instruction: RNU", "detail": "\nDockerfile:2:1\n   2 | >>> RNU x"}
+    with pytest.raises(Refused) as caught:
+        follow([{"errorDetail": told, "error": told["message"]}], io.StringIO())
+    assert str(caught.value) == "unknown instruction: RNU\nDockerfile:2:1\n   2 | >>> RNU x"

@@ -63,6 +63,11 @@ def test_errors_carry_the_engines_words(engine: FakeEngine, connection: Connecti
         connection.request("GET", "/x")
     assert caught.value.status == 404
     assert str(caught.value) == "Error response from daemon: No such container: x"
+    engine.route("GET /x")(lambda _: Reply(400, {"message": "wrong", "detail": "\nhere"}))
+    with pytest.raises(EngineError) as caught:
+        connection.request("GET", "/x")
+    assert caught.value.message == "wrong"
+    assert str(caught.value) == "Error response from daemon: wrong\nhere"
 
 
 def test_an_idle_connection_closed_by_the_engine_is_replaced(

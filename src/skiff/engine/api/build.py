@@ -42,6 +42,7 @@ from skiff.errors import InvalidParameter, NotFound, NotImplementedHere, SkiffEr
 from skiff.oci import platform
 
 SECRETS = "X-Skiff-Build-Secrets"
+_SHOWN = {"buildargs": "build args", "ulimits": "ulimit settings", "cachefrom": "cache-from"}  # by Docker
 T = TypeVar("T")
 
 
@@ -76,10 +77,12 @@ class BuildRoutes:
         """InvalidParameter, NotImplementedHere."""
         if call.text("version") == "2":
             raise NotImplementedHere("skiff does not speak BuildKit's protocol yet: build with version=1")
+        if call.text("version") not in ("", "1"):
+            raise InvalidParameter(f'invalid version "{call.text("version")}"')
         if any(_decoded(call, "securityopt", list[str], [])):
             raise NotImplementedHere("skiff does not do security options of builds")
         if call.text("isolation", "default").lower() not in ("", "default"):
-            raise InvalidParameter(f"unsupported isolation: {call.text('isolation')}: expected default")
+            raise InvalidParameter(f'unsupported isolation: "{call.text("isolation")}"')
         wanted = call.text("platform", since=(1, 32))
         return BuildRequest(
             dockerfile=call.text("dockerfile") or "Dockerfile",
@@ -97,6 +100,7 @@ class BuildRoutes:
             pull=call.flag("pull"),
             quiet=call.flag("q"),
             remove=call.flag("rm", True) or call.flag("forcerm"),
+            force_remove=call.flag("forcerm"),
             squash=call.flag("squash"),
             limits=_limits(call),
             secrets=_secrets(call.request.headers.get(SECRETS, "")),
@@ -181,10 +185,12 @@ async def _told(work: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
     except SkiffError as error:
         if not begun:
             raise
-        detail: dict[str, Any] = {"message": str(error)}
+        told: dict[str, Any] = {"message": str(error)}
         if isinstance(error, Failed):
-            detail = {"code": error.code, **detail}
-        yield msgspec.json.encode({"errorDetail": detail, "error": str(error)}) + b"\r\n"
+            told = {"code": error.code, **told}
+        if error.detail:
+            told["detail"] = error.detail
+        yield msgspec.json.encode({"errorDetail": told, "error": str(error)}) + b"\r\n"
 
 
 def _bytes(call: Call, name: str) -> int:
@@ -220,7 +226,8 @@ def _decoded(call: Call, name: str, kind: type[T], default: T) -> T:
     try:
         return msgspec.json.decode(text, type=kind)
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
-        raise InvalidParameter(f"invalid {name}: {error}") from error
+        shown = _SHOWN.get(name, name)
+        raise InvalidParameter(f"error reading {shown}: {error}") from error
 
 
 def _cache_sources(call: Call) -> tuple[CacheSource, ...]:

@@ -38,7 +38,10 @@ def sentence(error: BaseException) -> str:
 
 
 def reply(error: BaseException) -> web.Response:
-    """Docker's error body, `{"message": …}`. Statuses of 500 are logged, bugs with their traceback."""
+    """Docker's error body, `{"message": …}`, and the error's `detail` if it has one.
+
+    Statuses of 500 are logged, bugs with their traceback.
+    """
     status = status_of(error)
     if status == 304:
         return web.Response(status=304)
@@ -46,10 +49,10 @@ def reply(error: BaseException) -> web.Response:
         # what has words for the user is no bug, so its way through the code says nothing
         bug = None if isinstance(error, errors.SkiffError) else error
         log.error("request failed: %s", sentence(error), exc_info=bug)
-    return message(status, sentence(error))
+    return message(status, sentence(error), getattr(error, "detail", ""))
 
 
-def message(status: int, text: str) -> web.Response:
+def message(status: int, text: str, detail: str = "") -> web.Response:
     """A reply of Docker's error shape."""
-    body = msgspec.json.encode({"message": text})
+    body = msgspec.json.encode({"message": text} | ({"detail": detail} if detail else {}))
     return web.Response(status=status, body=body, content_type="application/json")

@@ -7,6 +7,7 @@ the client had left out by its .dockerignore, we leave out of remote contexts.
 import asyncio
 import hashlib
 import os
+import posixpath
 import re
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ from msgspec import Struct
 from skiff.docker import dockerignore
 from skiff.engine.builds.threads import finished
 from skiff.engine.builds.tree import Tree, seen
+from skiff.engine.registry.transport import reason_of
 from skiff.engine.storage import compression
 from skiff.engine.storage.extractor import Extractor, Job, Result
 from skiff.errors import InvalidParameter, NotImplementedHere
@@ -98,13 +100,16 @@ async def remote(extractor: Extractor, url: str, directory: str) -> Context:
         await clone(url, directory)
     elif url.startswith(("http://", "https://")):
         download = f"{directory}.download"
-        await fetch(url, download)
+        try:
+            await fetch(url, download)
+        except InvalidParameter as error:
+            raise InvalidParameter(f"error downloading remote context {url}: {error}") from error
         try:
             await finished(_unpack, extractor, download, directory)
         finally:
             os.unlink(download)
     else:
-        raise InvalidParameter(f"unsupported remote context {url!r}: expected a git or http URL")
+        raise InvalidParameter(f"remoteURL ({url}) could not be recognized as URL")
     await finished(leave_out, directory)
     return Context(directory)
 
@@ -138,7 +143,7 @@ async def fetch(url: str, path: str, *, checksum: str = "") -> int:
                     await asyncio.to_thread(file.write, chunk)
             modified = response.headers.get("Last-Modified", "")
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        raise InvalidParameter(f"failed to GET {url}: {error}") from error
+        raise InvalidParameter(f'Get "{url}": {reason_of(error)}') from error
     if checksum and checksum != f"sha256:{digest.hexdigest()}":
         raise InvalidParameter(f"digest mismatch sha256:{digest.hexdigest()}: {checksum}")
     try:
@@ -247,6 +252,8 @@ def read_dockerfile(directory: str, name: str) -> tuple[bytes, tuple[str, ...]]:
 
     Clients send both even if they are ignored: we need them. InvalidParameter: Docker's words.
     """
+    if posixpath.normpath(name).startswith(".."):
+        raise InvalidParameter(f"forbidden path outside the build context: {name} ()")
     with seen([directory]) as tree:
         name = _found(tree, name)
         source = tree.read("/" + name)
@@ -255,7 +262,7 @@ def read_dockerfile(directory: str, name: str) -> tuple[bytes, tuple[str, ...]]:
         place = tree.canonical("/" + name)
     if status is None:
         raise InvalidParameter(f"Cannot locate specified Dockerfile: {name}")
-    if not source.strip():
+    if not source:
         raise InvalidParameter(f"the Dockerfile ({name}) cannot be empty")
     if len(source) > _LARGEST_DOCKERFILE:
         raise InvalidParameter(f"the Dockerfile is larger than {_LARGEST_DOCKERFILE} bytes")

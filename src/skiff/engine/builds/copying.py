@@ -101,6 +101,10 @@ def made_directories(owner: tuple[int, int] | None, mode: Mode | None) -> Made:
     return Made(owner or (0, 0), mode.of(0o755, is_directory=True) if mode else 0o755)
 
 
+class NotADirectory(InvalidParameter):
+    """A directory is to be where something else is."""
+
+
 class Target:
     """The snapshot that is written to. upper: its own directory; below: what it stands on, topmost first.
 
@@ -393,5 +397,5 @@ def _clear(fd: int, name: str) -> None:
         raise InvalidParameter(f"cannot copy to directory: {name}") from None
 
 
-def _not_a_directory(path: str) -> InvalidParameter:
-    return InvalidParameter(f"cannot copy to non-directory: {path}")
+def _not_a_directory(path: str) -> NotADirectory:
+    return NotADirectory(f"cannot copy to non-directory: {path}")

@@ -12,7 +12,7 @@ from skiff.engine.builds.request import BuildRequest
 from skiff.engine.builds.selection import newest
 from skiff.engine.builds.threads import finished
 from skiff.engine.storage.extractor import Extractor
-from skiff.errors import NotImplementedHere
+from skiff.errors import InvalidParameter
 
 
 class Inputs(Struct, frozen=True):
@@ -66,7 +66,10 @@ async def _own(
     request: BuildRequest, body: AsyncIterator[bytes], extractor: Extractor, directory: str
 ) -> Context:
     if request.remote == "client-session":
-        raise NotImplementedHere("skiff has no BuildKit sessions: send the context as the request's body")
+        raise InvalidParameter(
+            "experimental session with v1 builder is no longer supported, use builder version v2 (BuildKit) "
+            "instead"
+        )
     if request.remote:
         return await contexts.remote(extractor, request.remote, directory)
     return await contexts.receive(extractor, body, directory)

@@ -18,6 +18,7 @@ from skiff.engine.builds.filesystem import FileSystem
 from skiff.engine.builds.plan import CopyOp, ExecOp, MetaOp, OpIndex, SourceOp, Stage, Step
 from skiff.engine.builds.solver import Log, Solving
 from skiff.engine.images.names import LayerRow
+from skiff.errors import SkiffError
 from skiff.oci.digest import ImageID
 from skiff.oci.image import History, ImageConfig, RootFS
 
@@ -42,16 +43,40 @@ class Made(Struct, frozen=True):
     is_cached: bool
 
 
+class Headings:
+    """`Step 2/4 : RUN make`, each told once: by the pull of what a step begins from, by the error that ends
+    the build there, or by the narrator.
+    """
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._told: set[str] = set()
+
+    def tell(self, *headings: str) -> None:
+        for heading in headings:
+            if heading not in self._told:
+                self._told.add(heading)
+                self._emit({"stream": heading})
+                self._emit({"stream": "\n"})
+
+
+def is_first(headings: Sequence[str]) -> bool:
+    """Whether nothing but arguments stands before the last of them."""
+    return bool(headings) and headings[-1].startswith(f"Step {len(headings)}/")
+
+
 class Narrator:
     def __init__(
         self,
         solving: Solving,
         emit: Emit,
+        headings: Headings,
         assemble: Assemble,
     ) -> None:
         self._solving = solving
         self._plan = solving.job.plan
         self._emit = emit
+        self._headings = headings
         self._assemble = assemble
         self._stages: dict[OpIndex, Made] = {}
 
@@ -61,38 +86,30 @@ class Narrator:
     async def tell(self) -> Made:
         """Until the target is made, or a step fails: its error is raised."""
         made: Made | None = None
+        for number, argument in enumerate(self._plan.arguments, 1):
+            self._headings.tell(f"Step {number}/{self._plan.total} : {argument}")
         for stage in self._plan.stages:
             made = await self._stage(stage)
-            if made.image is not None:
+            if made.image is not None and not self._solving.job.request.quiet:
                 self._emit({"aux": {"ID": made.image}})
         assert made is not None
         return made
 
     async def _stage(self, stage: Stage) -> Made:
         made: Made | None = None
+        triggers = sum(not step.number for step in stage.steps)
         for step in stage.steps:
             if step.number:
-                self.say(f"Step {step.number}/{self._plan.total} : {step.text}")
-                self.say("\n")
+                self._headings.tell(f"Step {step.number}/{self._plan.total} : {step.text}")
             if made is None:
                 made = await self._begun(stage, step)
+                if triggers:
+                    self.say(f"# Executing {triggers} build trigger{'s' if triggers > 1 else ''}\n")
+                else:
+                    self.say(f" ---> {_short(made.image)}\n")
             else:
                 made = await self._after(stage, step, made)
         assert made is not None
-        wanted = stage.image.run.labels
-        if wanted and (made.image is None or made.config.run.labels != wanted):  # --label
-            last = stage.steps[-1]
-            labelled = Step(
-                number=0,
-                text=last.text,
-                name=last.name,
-                line=last.line,
-                op=last.op,
-                stage=last.stage,
-                config=stage.image.run,
-                author=last.author,
-            )
-            made = await self._image(stage, labelled, made, made.files, is_cached=made.is_cached)
         self._stages[stage.output] = made
         return made
 
@@ -107,7 +124,6 @@ class Narrator:
             made = Made(files.image, files.config, files, str(files.image), True)
         else:
             made = Made(None, replace(stage.image, history=(), rootfs=RootFS()), files, files.key, True)
-        self.say(f" ---> {_short(made.image)}\n")
         if isinstance(op, SourceOp) and step.history:  # FROM set something of its own
             return await self._image(stage, step, made, files, is_cached=True)
         return made
@@ -120,7 +136,12 @@ class Narrator:
         if isinstance(op, MetaOp):
             is_cached = before.is_cached and self._is_known(step, before)
         else:
-            files = await self._listen(step.op, tell_id=isinstance(op, ExecOp))
+            try:
+                files = await self._listen(step.op, tell_id=isinstance(op, ExecOp))
+            except SkiffError:
+                if log.id and self._solving.job.request.force_remove:
+                    self._removed(log.id)
+                raise
             is_cached = files.is_cached
             shown = log.id
         if is_cached:
@@ -132,10 +153,13 @@ class Narrator:
                 shown = secrets.token_hex(32)
                 self.say(f" ---> Running in {shown[:12]}\n")
             if shown and self._solving.job.request.remove:
-                self.say(f" ---> Removed intermediate container {shown[:12]}\n")
+                self._removed(shown)
         made = await self._image(stage, step, before, files, is_cached=is_cached)
         self.say(f" ---> {_short(made.image)}\n")
         return made
+
+    def _removed(self, id: str) -> None:
+        self.say(f" ---> Removed intermediate container {id[:12]}\n")
 
     async def _listen(self, index: OpIndex, *, tell_id: bool = False) -> FileSystem:
         """The op's result; what is said about it meanwhile is passed on."""

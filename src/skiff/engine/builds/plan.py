@@ -176,11 +176,16 @@ class LintWarning(Struct, frozen=True, kw_only=True):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """Only the stages that the target needs, in the order of the Dockerfile; the last one is the target."""
+    """Only the stages that the target needs, in the order of the Dockerfile; the last one is the target.
+
+    arguments: the ARGs before the first FROM, as written: steps that do nothing. total: steps that are
+    counted, for `Step 1/5`, with these.
+    """
 
     ops: tuple[Op, ...]
     stages: tuple[Stage, ...]
-    total: int  # steps that are counted, for `Step 1/5`
+    total: int
+    arguments: tuple[str, ...] = ()
     warnings: tuple[LintWarning, ...] = ()
     unused_build_args: tuple[str, ...] = ()
 
@@ -203,9 +208,13 @@ class BaseImage(Struct, frozen=True):
 
 
 class Missing(Struct, frozen=True):
-    """The plan cannot be made before these configs are known."""
+    """The plan cannot be made before these configs are known.
+
+    headings: for each image what is told of the FROM that asks for it, and of what stands before it.
+    """
 
     images: tuple[BaseImage, ...]
+    headings: tuple[tuple[str, ...], ...]
 
 
 def inputs(op: Op) -> tuple[OpIndex, ...]:

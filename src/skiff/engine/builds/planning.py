@@ -6,15 +6,17 @@ from typing import Any, TypeVar
 import msgspec
 
 from skiff.docker.units import parse_instant
+from skiff.engine.builds.dockerfile.errors import DockerfileError
 from skiff.engine.builds.frontend import BuildOptions, Checked, Frontend
 from skiff.engine.builds.inputs import Inputs
-from skiff.engine.builds.narration import Emit
+from skiff.engine.builds.narration import Emit, Headings, is_first
 from skiff.engine.builds.plan import BaseImage, Missing, Plan
+from skiff.engine.builds.plan import inputs as inputs_of
 from skiff.engine.builds.request import BuildRequest
 from skiff.engine.builds.solver import EPOCH
 from skiff.engine.builds.threads import finished
 from skiff.engine.images.service import Images
-from skiff.errors import InvalidParameter, NotFound
+from skiff.errors import InvalidParameter, NotFound, SkiffError
 from skiff.oci import reference as references
 from skiff.oci.image import ImageConfig
 from skiff.oci.platform import Platform
@@ -31,21 +33,39 @@ class Planning:
         self._images = images
         self._platform = platform
 
-    async def plan(self, request: BuildRequest, inputs: Inputs, emit: Emit) -> tuple[Plan, Known]:
-        """And the configs of every image in it, which is here now. InvalidParameter, NotFound."""
-        plan, found = await self._asked(self._frontend.plan, request, inputs, emit)
+    async def plan(
+        self, request: BuildRequest, inputs: Inputs, emit: Emit, headings: Headings
+    ) -> tuple[Plan, Known]:
+        """And the configs of every image in it, which is here now. InvalidParameter, NotFound.
+
+        Where the builder of Docker would have come to a step before it fails, its heading is told.
+        """
+        try:
+            plan, found = await self._asked(self._frontend.plan, request, inputs, emit, headings)
+        except DockerfileError as error:
+            headings.tell(*error.headings)
+            raise
         known = dict(found)
-        for op in plan.ops:  # images that only COPY --from names
-            if name := image_of(op):
+        for index, op in enumerate(plan.ops):  # images that only COPY --from names
+            name = image_of(op)
+            if not name:
+                continue
+            try:
                 known[BaseImage(name, self._platform)] = await self._image(name, request, emit)
+            except SkiffError as error:
+                step = next(step for step in plan.steps if index in inputs_of(plan.ops[step.op]))
+                headings.tell(f"Step {step.number}/{plan.total} : {step.text}")
+                raise type(error)(f"invalid from flag value {name}: {error}") from error
         return plan, known
 
-    async def check(self, request: BuildRequest, inputs: Inputs, emit: Emit) -> Checked:
+    async def check(self, request: BuildRequest, inputs: Inputs, emit: Emit, headings: Headings) -> Checked:
         """What the lint says. InvalidParameter, NotFound."""
-        checked, _ = await self._asked(self._frontend.check, request, inputs, emit)
+        checked, _ = await self._asked(self._frontend.check, request, inputs, emit, headings)
         return checked
 
-    async def _asked(self, ask: Ask[T], request: BuildRequest, inputs: Inputs, emit: Emit) -> tuple[T, Known]:
+    async def _asked(
+        self, ask: Ask[T], request: BuildRequest, inputs: Inputs, emit: Emit, headings: Headings
+    ) -> tuple[T, Known]:
         options = BuildOptions(
             host=self._platform,
             target=request.target,
@@ -63,8 +83,14 @@ class Planning:
             found = await finished(ask, inputs.dockerfile, options, known)
             if not isinstance(found, Missing):
                 return found, known
-            for base in found.images:
-                known[base] = await self._image(base.ref, request, emit)
+            for base, lines in zip(found.images, found.headings, strict=True):
+                if is_first(lines):  # what a pull says stands below its FROM
+                    headings.tell(*lines)
+                try:
+                    known[base] = await self._image(base.ref, request, emit)
+                except SkiffError:
+                    headings.tell(*lines)
+                    raise
         raise InvalidParameter("the Dockerfile asks for ever more base images")
 
     async def _image(self, name: str, request: BuildRequest, emit: Emit) -> ImageConfig:

@@ -66,7 +66,8 @@ class BuildRequest(Struct, frozen=True, kw_only=True):
     cache_to: tuple[Output, ...] = ()
     pull: bool = False
     quiet: bool = False
-    remove: bool = True
+    remove: bool = True  # what is told of the containers of steps; skiff has none that could stay
+    force_remove: bool = False  # the same, after a step that failed
     squash: bool = False
     limits: Limits = Limits()
     secrets: Mapping[str, bytes] = {}

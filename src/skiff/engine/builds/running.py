@@ -11,7 +11,7 @@ import os
 import secrets
 import shutil
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 
 from msgspec import Struct
@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from skiff.docker import stdcopy
 from skiff.engine.builds import confinement
 from skiff.engine.builds.confinement import Machine, Run
-from skiff.engine.builds.networking import Sandboxes
+from skiff.engine.builds.networking import Sandboxes, View
 from skiff.engine.builds.plan import ExecOp
 from skiff.engine.builds.request import BuildRequest
 from skiff.engine.builds.threads import finished
@@ -101,7 +101,7 @@ class Runner:
         network = op.network if op.network != "default" else request.network
         self._rows.put(id, Running(key))
         try:
-            async with self._sandboxes.open(id, network) as view:
+            async with self._networked(id, network) as view:
                 directory = str(self._run.tasks / f"{id}-files")
                 texts = {
                     "hosts": confinement.hosts(request.extra_hosts, view.gateway),
@@ -138,6 +138,16 @@ class Runner:
                     bundle.remove(self._run, id)
         finally:
             self._rows.delete(id)
+
+    @contextlib.asynccontextmanager
+    async def _networked(self, id: str, network: str) -> AsyncIterator[View]:
+        """NotFound, in Docker's words."""
+        async with AsyncExitStack() as stack:
+            try:
+                view = await stack.enter_async_context(self._sandboxes.open(id, network))
+            except NotFound as error:
+                raise NotFound(f"failed to set up container networking: {error}") from error
+            yield view
 
     def _prepare(
         self,

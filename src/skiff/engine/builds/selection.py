@@ -23,6 +23,10 @@ _STEP = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 Excluded = Callable[[str], bool]
 
 
+class NoSuchFile(InvalidParameter):
+    """What is to be taken is not there: `stat a/b: file does not exist`."""
+
+
 class Node(Struct, frozen=True):
     """One file. path: in its tree, absolute; name: below the selection's place, "" for itself."""
 
@@ -57,7 +61,7 @@ class Selected(Struct, frozen=True):
 def select(
     tree: Tree, wanted: Sequence[str], excluded: Excluded | None = None, *, parents: bool = False
 ) -> list[Selected]:
-    """In the order of the patterns, sorted within each. A glob may match nothing, else InvalidParameter."""
+    """In the order of the patterns, sorted within each. A glob may match nothing, else NoSuchFile."""
     found: list[Selected] = []
     for pattern in wanted:
         names = patterns.parts(pattern)
@@ -109,10 +113,7 @@ def _selected(
         path = tree.canonical("/" + shown)
         fd = tree.open(path)
     except (FileNotFoundError, NotADirectoryError):
-        raise InvalidParameter(
-            "COPY failed: file not found in build context or excluded by .dockerignore: "
-            f"stat {shown}: file does not exist"
-        ) from None
+        raise NoSuchFile(f"stat {shown}: file does not exist") from None
     try:
         top = Node(path, "", os.fstat(fd))
     finally:

@@ -24,7 +24,7 @@ from skiff.engine.builds.carried import Brought, Carrier
 from skiff.engine.builds.handing import Handing
 from skiff.engine.builds.inputs import Inputs, gathered
 from skiff.engine.builds.kept import Trees
-from skiff.engine.builds.narration import Emit, Made, Narrator, merged
+from skiff.engine.builds.narration import Emit, Headings, Made, Narrator, merged
 from skiff.engine.builds.plan import Plan
 from skiff.engine.builds.planning import Planning, image_of
 from skiff.engine.builds.pruning import Pruning
@@ -150,10 +150,11 @@ class Builds:
     async def _work(
         self, request: BuildRequest, inputs: Inputs, directory: str, emit: Emit
     ) -> ImageID | None:
+        headings = Headings(emit)
         if request.check:
             await self._check_only(request, inputs, emit)
             return None
-        plan, known = await self._planning.plan(request, inputs, emit)
+        plan, known = await self._planning.plan(request, inputs, emit, headings)
         entitlements.check(plan, request.allow, request.network)
         epoch = self._planning.epoch(request, known, inputs, self._now())
         images = self._cache_images(request)
@@ -169,7 +170,7 @@ class Builds:
             histories=self._histories(images),
         )
         solving = Solving(self._solver, job)
-        made = await self._solve(solving, emit)
+        made = await self._solve(solving, emit, headings)
         if made.image is None:
             raise InvalidParameter("No image was generated. Is your Dockerfile empty?")
         id = made.image
@@ -198,7 +199,7 @@ class Builds:
 
     async def _check_only(self, request: BuildRequest, inputs: Inputs, emit: Emit) -> None:
         """--check: the lint's findings as one event."""
-        checked = await self._planning.check(request, inputs, emit)
+        checked = await self._planning.check(request, inputs, emit, Headings(_untold))
         found = {
             "Warnings": [
                 {
@@ -246,13 +247,13 @@ class Builds:
                 await self._carrier.push(packed, name, credentials)
                 emit({"stream": f"Successfully exported the cache to {name}\n"})
 
-    async def _solve(self, solving: Solving, emit: Emit) -> Made:
+    async def _solve(self, solving: Solving, emit: Emit, headings: Headings) -> Made:
         failure: SkiffError | None = None
         made: Made | None = None
         async with asyncio.TaskGroup() as group:
             solving.begin(group)
             try:
-                made = await Narrator(solving, emit, partial(self._assemble, solving.fresh)).tell()
+                made = await Narrator(solving, emit, headings, partial(self._assemble, solving.fresh)).tell()
             except SkiffError as error:
                 failure = error
                 solving.cancel()
@@ -281,7 +282,7 @@ class Builds:
     def _check(self, request: BuildRequest) -> None:
         for tag in request.tags:
             if references.parse(tag).digest:
-                raise InvalidParameter(f"refusing to create a tag with a digest reference: {tag}")
+                raise InvalidParameter("build tag cannot contain a digest")
         wanted = request.platform
         if wanted is not None and wanted not in tuple(served_by(self._platform)):
             raise InvalidParameter(f"invalid platform {wanted}: this machine builds for {self._platform}")
@@ -361,7 +362,7 @@ class Builds:
             replace(op, ignore_cache=True) if hasattr(op, "ignore_cache") else op for op in job.plan.ops
         )
         again = replace(job, plan=replace(job.plan, ops=fresh))
-        second = await self._solve(Solving(self._solver, again), lambda event: None)
+        second = await self._solve(Solving(self._solver, again), _untold, Headings(_untold))
         if second.image == made.image:
             emit({"stream": "Verify: the second build gave the same image\n"})
             return
@@ -379,6 +380,10 @@ class Builds:
         prune = partial(self.pruning.prune, everything=everything, keep_bytes=keep_bytes, dry_run=dry_run)
         gone, freed = await asyncio.to_thread(prune, filters)
         return {"CachesDeleted": gone or None, "SpaceReclaimed": freed}
+
+
+def _untold(event: dict[str, Any]) -> None:
+    """Of what nobody is to hear."""
 
 
 def _unused(names: Sequence[str]) -> str:

@@ -23,14 +23,14 @@ from skiff.engine.builds.mounting import Mounter
 from skiff.engine.builds.plan import CopyOp, DirectoryOp, ExecOp, MetaOp, Op, OpIndex, Plan, SourceOp, inputs
 from skiff.engine.builds.request import BuildRequest
 from skiff.engine.builds.running import Runner, new_id
-from skiff.engine.builds.selection import content_parts, select
+from skiff.engine.builds.selection import NoSuchFile, content_parts, select
 from skiff.engine.builds.threads import finished
 from skiff.engine.builds.tree import seen
 from skiff.engine.builds.work import Work
 from skiff.engine.images.names import LayerRow
 from skiff.engine.storage.leases import HeldLease
 from skiff.engine.storage.snapshots import SnapshotKey
-from skiff.errors import SkiffError
+from skiff.errors import InvalidParameter, SkiffError
 from skiff.oci.digest import ChainID, Digest, ImageID
 
 EPOCH = "SOURCE_DATE_EPOCH"
@@ -239,13 +239,13 @@ class Solving:
         if isinstance(op, MetaOp):
             return base
         async with self.solver.turns:
-            content = await finished(self._content, op, standing)
+            step = self._text.get(index)
+            content = await finished(self._content, op, standing, step.text if step else "")
         parts = key_parts(op, [standing[one].key for one in inputs(op)], content)
         if isinstance(op, CopyOp) and op.link:  # the layer is kept with what it stands on
             parts = (*parts, Part("the layers beneath", base.chain or ""))
         key = key_of(parts, op, [standing[one].key for one in inputs(op)])
         known = self._known(key, op, base.chain)
-        step = self._text.get(index)
         place = f"{self.job.name} {step.name if step else index}"
         text = step.text if step else type(op).__name__
         if known is not None:
@@ -309,21 +309,29 @@ class Solving:
             return "it was never built here"
         return difference(earlier, parts) or "it is no longer in the cache"
 
-    def _content(self, op: Op, standing: Mapping[OpIndex, FileSystem]) -> list[Part]:
-        """What the op takes from trees of which only the files count. Blocking."""
+    def _content(self, op: Op, standing: Mapping[OpIndex, FileSystem], text: str) -> list[Part]:
+        """What the op takes from trees of which only the files count. Blocking.
+
+        text: its instruction, which an InvalidParameter names.
+        """
         parts: list[Part] = []
         contents = self.solver.contents
         for origin in needs_content(op):
             files = standing[origin]
             stack = self.solver.stack(files)
-            if isinstance(op, CopyOp):
-                for source in op.sources:
-                    if source.origin == origin:
-                        parts += contents.copied(op, source.patterns, files, stack)
-            elif isinstance(op, ExecOp):
-                for mount in op.mounts:
-                    if mount.origin == origin and mount.kind == "bind":
-                        parts += contents.bound(mount.source or "/", files, stack)
+            try:
+                if isinstance(op, CopyOp):
+                    for source in op.sources:
+                        if source.origin == origin:
+                            parts += contents.copied(op, source.patterns, files, stack)
+                elif isinstance(op, ExecOp):
+                    for mount in op.mounts:
+                        if mount.origin == origin and mount.kind == "bind":
+                            parts += contents.bound(mount.source or "/", files, stack)
+            except NoSuchFile as error:
+                missing = "file not found in build context or excluded by .dockerignore: "
+                where = missing if files.directory else ""
+                raise InvalidParameter(f"{text.split()[0].upper()} failed: {where}{error}") from error
         return parts
 
     async def _layer(

@@ -52,7 +52,10 @@ class BuildSources:
         directory = f"{self._scratch}/download-{secrets.token_hex(4)}"
         os.mkdir(directory, 0o755)
         path = f"{directory}/{context.download_name(op.name)}"
-        modified = await context.fetch(op.name, path, checksum=op.checksum)
+        try:
+            modified = await context.fetch(op.name, path, checksum=op.checksum)
+        except InvalidParameter as error:
+            raise InvalidParameter(f"ADD failed: {error}") from error
         os.chmod(path, 0o600)
         os.utime(path, ns=(modified, modified))
         return await finished(_hashed, op, directory)

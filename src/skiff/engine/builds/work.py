@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 
 from skiff.docker import dockerignore
-from skiff.engine.builds.copying import Copier, Target, chmod, made_directories
+from skiff.engine.builds.copying import Copier, NotADirectory, Target, chmod, made_directories
 from skiff.engine.builds.filesystem import FileSystem
 from skiff.engine.builds.plan import CopyOp, CopySource, DirectoryOp, Op, OpIndex
 from skiff.engine.builds.selection import Excluded, Node, Selected, select
@@ -46,7 +46,10 @@ class Work:
         with seen(below) as base:
             target = Target(upper, below, base, epoch_ns)
             if isinstance(op, DirectoryOp):
-                target.ensure(op.path, _owner(op.owner, base) if op.owner else (0, 0))
+                try:
+                    target.ensure(op.path, _owner(op.owner, base) if op.owner else (0, 0))
+                except NotADirectory:
+                    raise InvalidParameter(f"Cannot mkdir: {op.path} is not a directory") from None
             elif isinstance(op, CopyOp):
                 self._copy(op, target, base, standing, stack)
 
@@ -115,8 +118,18 @@ def _owner(text: str, base: Tree) -> tuple[int, int]:
     """Numbers of `user`, `user:group`; a number alone is the group's too."""
     if text.isdigit():
         text = f"{text}:{text}"
-    found = users.resolve(text, base.read("/etc/passwd"), base.read("/etc/group"))
-    return found.uid, found.gid
+    passwd, group = base.read("/etc/passwd"), base.read("/etc/group")
+    failed = "unable to convert uid/gid chown string to host mapping: can't find"
+    name, _, named_group = text.partition(":")
+    try:
+        uid = users.resolve(name, passwd).uid
+    except InvalidParameter:
+        raise InvalidParameter(f"{failed} uid for user {name}: no such user: {name}") from None
+    try:
+        return uid, users.resolve(text, passwd, group).gid
+    except InvalidParameter:
+        message = f"{failed} gid for group {named_group}: no such group: {named_group}"
+        raise InvalidParameter(message) from None
 
 
 def _is_archive(tree: Tree, node: Node) -> bool:

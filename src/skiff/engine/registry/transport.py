@@ -134,7 +134,7 @@ class HttpResponse:
             async for chunk in self._response.content.iter_any():
                 yield chunk
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise TryAgain(f"{self.url}: {_reason(error) or 'unexpected EOF'}") from error
+            raise TryAgain(f"{self.url}: {reason_of(error) or 'unexpected EOF'}") from error
 
 
 class HttpTransport:
@@ -191,7 +191,7 @@ class HttpTransport:
             where = f"{url.origin()}/v2/" if isinstance(error, aiohttp.ClientConnectorError) else url
             broke = isinstance(error, aiohttp.ClientOSError | aiohttp.ServerDisconnectedError)
             kind = NoAnswer if broke and not isinstance(error, aiohttp.ClientConnectorError) else Unavailable
-            raise kind(f'{method.title()} "{where}": {_reason(error)}') from error
+            raise kind(f'{method.title()} "{where}": {reason_of(error)}') from error
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -231,7 +231,7 @@ class HttpTransport:
         return self._contexts[()]
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """What went wrong, in the words that people search for."""
     match error:
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():

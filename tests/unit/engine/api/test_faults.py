@@ -29,6 +29,12 @@ def test_each_class_has_its_status(error: Exception, status: int) -> None:
     assert reply.body == b'{"message":"x"}'
 
 
+def test_what_a_person_is_shown_besides_stands_apart() -> None:
+    error = errors.InvalidParameter("x")
+    error.detail = "\nhere"
+    assert faults.reply(error).body == b'{"message":"x","detail":"\\nhere"}'
+
+
 def test_not_modified_has_no_body() -> None:
     reply = faults.reply(errors.NotModified("x"))
     assert reply.status == 304

@@ -37,7 +37,7 @@ def copy_words(found: of.Copy, expansion: Expansion) -> CopyWords:
     sources = tuple(expansion.word(source) for source in found.sources)
     destination = expansion.word(found.destination)
     if not destination:
-        raise Fault(f"{found.line.keyword} requires a destination", is_grammar=True)
+        raise Fault(f"{found.line.keyword} requires a destination", kind="grammar")
     chmod = expansion.word(found.chmod)
     _check_mode(chmod)
     checksum = expansion.word(found.checksum)

@@ -41,7 +41,7 @@ def directives(lines: Sequence[str], filename: str = "Dockerfile") -> Directives
         if match is None or name not in _KNOWN:
             break
         if name in found:
-            fault = Fault(f"only one {name} parser directive can be used")
+            fault = Fault(f"only one {name} parser directive can be used", kind="syntax")
             raise located(fault, lines, number, number, filename)
         found[name] = match[2]
         try:
@@ -55,7 +55,7 @@ def directives(lines: Sequence[str], filename: str = "Dockerfile") -> Directives
 
 def _examine(name: str, value: str) -> None:
     if name == "escape" and value not in ("\\", "`"):
-        raise Fault(f"invalid escape token '{value}' does not match ` or \\", near=value)
+        raise Fault(f"invalid escape token '{value}' does not match ` or \\", kind="syntax", near=value)
     if name == "check":
         check(value)
 

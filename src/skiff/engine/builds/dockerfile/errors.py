@@ -1,6 +1,6 @@
 """What is wrong with a Dockerfile, and where. Pure.
 
-The first line of the message is Docker's; below stands the place, so that a person need not look it up:
+The message is Docker's; its detail shows the place, so that a person need not look it up:
 
     dockerfile parse error on line 3: unknown instruction: RNU (did you mean RUN?)
     Dockerfile:3:1
@@ -8,38 +8,60 @@ The first line of the message is Docker's; below stands the place, so that a per
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from skiff.errors import InvalidParameter
 
+FaultKind = Literal["syntax", "grammar", "step"]
+
 
 class DockerfileError(InvalidParameter):
-    """line and column count from 1; 0: the file as a whole. short: the message without the place."""
+    """line and column count from 1; 0: the file as a whole.
 
-    def __init__(self, short: str, *, line: int = 0, column: int = 1, shown: str = "") -> None:
-        super().__init__(short + shown)
-        self.short = short
+    headings: `Step 2/4 : ENV A=${`, of an error that Docker's builder meets when it comes to that step, and
+    what it would have told without doing anything; none: it meets the error before it begins.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        line: int = 0,
+        column: int = 1,
+        detail: str = "",
+        headings: Sequence[str] = (),
+    ) -> None:
+        super().__init__(message)
         self.line = line
         self.column = column
+        self.detail = detail
+        self.headings = headings
 
 
 class Fault(Exception):
     """Something wrong in one instruction, raised where its place is not known.
 
-    is_grammar: Docker puts `dockerfile parse error on line N: ` in front. near: text whose place
-    is the column.
+    kind: what Docker was doing when it met it: `syntax`, cutting the file into lines: the message begins with
+    `failed to parse Dockerfile: `; `grammar`, reading a line: with `dockerfile parse error on line N: `;
+    `step`, doing what it says. near: text whose place is the column.
     """
 
-    def __init__(self, message: str, *, is_grammar: bool = False, near: str = "") -> None:
+    def __init__(self, message: str, *, kind: FaultKind = "step", near: str = "") -> None:
         super().__init__(message)
         self.message = message
-        self.is_grammar = is_grammar
+        self.kind = kind
         self.near = near
 
 
 def located(
-    fault: Fault, source: Sequence[str], first: int, last: int, filename: str = "Dockerfile"
+    fault: Fault,
+    source: Sequence[str],
+    first: int,
+    last: int,
+    filename: str = "Dockerfile",
+    headings: Sequence[str] = (),
 ) -> DockerfileError:
-    """The fault as the error of the lines first…last of source."""
+    """The fault as the error of the lines first…last of source. headings: see DockerfileError."""
     line, column = first, _indent(source, first)
     if fault.near:
         for number in range(first, min(last, len(source)) + 1):
@@ -48,9 +70,13 @@ def located(
                 line, column = number, at + 1
                 break
     rows = [f"\n{number:4} | >>> {source[number - 1]}" for number in range(first, min(last, len(source)) + 1)]
-    short = f"dockerfile parse error on line {first}: {fault.message}" if fault.is_grammar else fault.message
+    heads = {"syntax": "failed to parse Dockerfile: ", "grammar": f"dockerfile parse error on line {first}: "}
     return DockerfileError(
-        short, line=line, column=column, shown=f"\n{filename}:{line}:{column}" + "".join(rows)
+        heads.get(fault.kind, "") + fault.message,
+        line=line,
+        column=column,
+        detail=f"\n{filename}:{line}:{column}" + "".join(rows),
+        headings=headings if fault.kind == "step" else (),
     )
 
 

@@ -3,12 +3,12 @@
 parse ─► stages ─► those the target needs, in order ─► ops and steps of each ─► lint
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from msgspec.structs import replace
 
 from skiff.engine.builds.dockerfile import instructions as of
-from skiff.engine.builds.dockerfile.errors import DockerfileError, Fault, located
+from skiff.engine.builds.dockerfile.errors import DockerfileError, Fault
 from skiff.engine.builds.dockerfile.expansion import Expansion
 from skiff.engine.builds.dockerfile.labels import Labels
 from skiff.engine.builds.dockerfile.lint import Lint
@@ -20,6 +20,7 @@ from skiff.engine.builds.dockerfile.steps import StageBuilder
 from skiff.engine.builds.frontend import BuildOptions, Checked
 from skiff.engine.builds.plan import (
     BaseImage,
+    MetaOp,
     Missing,
     Op,
     OpIndex,
@@ -85,7 +86,8 @@ class _Planner:
         self.ops: list[Op] = []
         self.indices: dict[Op, OpIndex] = {}
         self.starts: dict[int, _Start] = {}
-        self.missing: dict[BaseImage, None] = {}
+        self.missing: dict[BaseImage, Line] = {}  # and the FROM that asks for it first
+        self.stages: tuple[SourceStage, ...] = ()
         self.bodies: dict[int, list[of.Instruction]] = {}
         self.finished: dict[int, tuple[Stage, StageBuilder]] = {}
         self.current_platform = self.platform
@@ -93,15 +95,20 @@ class _Planner:
 
     def plan(self, *, every_stage: bool = False) -> Plan | Missing:
         target = self.script.target(self.options.target)
+        self.stages = self.script.stages[: target.index + 1]  # until it is known which of them are needed
         self.scope = GlobalScope(
             self.options, platform_arguments(self.options, self.platform, self.options.target)
         )
         for argument in self.script.arguments:
             self._global(argument)
         ordered = in_order([*(self.script.stages if every_stage else ()), target], self._needs, self.script)
+        self.stages = tuple(ordered)
         if self.missing:
-            return Missing(tuple(self.missing))
-        counted = 0
+            wanted = sorted(self.missing.items(), key=lambda item: item[1].first)
+            return Missing(
+                tuple(image for image, _ in wanted), tuple(self._headings(line) for _, line in wanted)
+            )
+        counted = len(self.script.arguments)
         for stage in ordered:
             counted = self._stage(stage, counted)
         self.lint.finish()
@@ -109,6 +116,7 @@ class _Planner:
             raise DockerfileError(verdict)
         return Plan(
             ops=tuple(self.ops),
+            arguments=tuple(argument.line.text for argument in self.script.arguments),
             stages=tuple(self.finished[stage.index][0] for stage in ordered),
             total=counted,
             warnings=self.lint.warnings(),
@@ -121,7 +129,7 @@ class _Planner:
         try:
             expansion = self.scope.declare(argument, self.escape)
         except Fault as fault:
-            raise self.document.error(fault, argument.line) from None
+            raise self._error(fault, argument.line) from None
         self.lint.expanded(argument, expansion)
 
     def _needs(self, stage: SourceStage) -> list[SourceStage]:
@@ -130,14 +138,23 @@ class _Planner:
             self.starts[stage.index] = start
             body = [*self._triggers(start), *stage.instructions]
         except Fault as fault:
-            raise self.document.error(fault, stage.start.line) from None
+            raise self._error(fault, stage.start.line) from None
         self.bodies[stage.index] = body
         found = [] if start.stage is None else [start.stage]
-        for name in origins(body):
-            other = stage_of(self.script, name, self.options.contexts)
+        for name, line in origins(body).items():
+            try:
+                other = stage_of(self.script, name, self.options.contexts)
+            except Fault as fault:
+                raise self._error(fault, line) from None
             if other is not None:
                 found.append(other)
         return found
+
+    def _headings(self, line: Line) -> tuple[str, ...]:
+        return self.script.headings(self.stages, line, len(self.options.labels))
+
+    def _error(self, fault: Fault, line: Line) -> DockerfileError:
+        return self.document.error(fault, line, self._headings(line))
 
     def _start(self, stage: SourceStage) -> _Start:
         """What the stage begins from; notes an image whose config is not known. Fault."""
@@ -150,11 +167,11 @@ class _Planner:
         context = self._context(image)
         if context is not None:
             if context:
-                self._want(BaseImage(context, platform))
+                self._want(BaseImage(context, platform), stage.start.line)
             return _Start(image, platform, None)
         base = self.script.find(image, before=stage.index)
         if base is None and image.lower() != SCRATCH:
-            self._want(BaseImage(image, platform))
+            self._want(BaseImage(image, platform), stage.start.line)
         return _Start(image, platform, base)
 
     def _platform(self, start: of.From, expansion: Expansion) -> Platform:
@@ -168,15 +185,15 @@ class _Planner:
         except InvalidParameter as error:
             raise Fault(f"failed to parse platform {text}: {error}", near=start.platform) from None
 
-    def _want(self, image: BaseImage) -> None:
+    def _want(self, image: BaseImage, line: Line) -> None:
         if image in self.known:
             return
         if image.ref != HOST:
             try:
                 references.parse(image.ref)
             except InvalidParameter as error:
-                raise Fault(f'failed to parse stage name "{image.ref}": {error}', near=image.ref) from None
-        self.missing[image] = None
+                raise Fault(str(error), near=image.ref) from None
+        self.missing.setdefault(image, line)
 
     def _context(self, name: str) -> str | None:
         """What a named build context is: an image reference, "" for a tree, None when there is none."""
@@ -228,7 +245,7 @@ class _Planner:
             try:
                 references.parse(ref)
             except InvalidParameter as error:
-                raise Fault(f"invalid from reference {ref}: {error}", near=ref) from None
+                raise Fault(f"invalid from flag value {ref}: {error}", near=ref) from None
         return self.add(SourceOp(kind="image", name=ref, platform=platform))
 
     def _stage(self, stage: SourceStage, counted: int) -> int:
@@ -245,14 +262,15 @@ class _Planner:
         own = set(map(id, stage.instructions))
         for found in body:
             is_own = id(found) in own
-            line = found.line if is_own else stage.start.line
+            line = found.line if is_own else stage.start.line  # a trigger has no other place in this file
             try:
                 builder.take(found)
             except Fault as fault:
-                raise self._error(fault, found.line, line) from None
+                message = fault if is_own else Fault(f"ONBUILD {found.line.text}: {fault.message}")
+                raise self._error(message, line) from None
             self.lint.taken(found, builder, line.first, is_own=is_own)
             counted += is_own
-            text = " ".join([found.line.keyword, *_shown_rest(found.line)])
+            text = found.line.text
             steps.append(
                 Step(
                     number=counted if is_own else 0,
@@ -267,8 +285,23 @@ class _Planner:
                 )
             )
         config = builder.config
-        if self.options.labels and stage.index == self.script.target(self.options.target).index:
-            config = replace(config, labels={**(config.labels or {}), **self.options.labels})
+        if stage.index == self.script.target(self.options.target).index:
+            for name, value in sorted(self.options.labels.items()):  # --label: a step each, without history
+                counted += 1
+                text = f"LABEL {name}={value}"
+                config = replace(config, labels={**(config.labels or {}), name: value})
+                steps.append(
+                    Step(
+                        number=counted,
+                        text=text,
+                        name=text,
+                        line=stage.start.line.first,
+                        op=self.add(MetaOp(input=builder.files, statement=text)),
+                        stage=stage.index,
+                        config=config,
+                        author=builder.author,
+                    )
+                )
         added = tuple(entry for step in steps for entry in step.history)
         planned = Stage(
             index=stage.index,
@@ -287,13 +320,6 @@ class _Planner:
         self.finished[stage.index] = (planned, builder)
         return counted
 
-    def _error(self, fault: Fault, line: Line, shown: Line) -> DockerfileError:
-        """A trigger has no place in this file but that of its FROM."""
-        if line is shown:
-            return self.document.error(fault, line)
-        message = f"ONBUILD {line.text}: {fault.message}"
-        return located(Fault(message), self.document.source, shown.first, shown.last, self.document.filename)
-
     def _first_step(
         self,
         stage: SourceStage,
@@ -303,10 +329,9 @@ class _Planner:
         number: int,
         label: Labels,
     ) -> Step:
-        text = " ".join(["FROM", *stage.start.line.flags, stage.start.line.rest])
         return Step(
             number=number,
-            text=text,
+            text=stage.start.line.text,
             name=label.first(start.image),
             line=stage.start.line.first,
             op=root,
@@ -361,10 +386,6 @@ class _Planner:
         for _, builder in self.finished.values():
             declared.update(builder.scope.arguments)
         return tuple(sorted(self.options.build_args.keys() - declared))
-
-
-def _shown_rest(line: Line) -> Sequence[str]:
-    return [part for part in (*line.flags, line.rest) if part]
 
 
 def _empty_image(platform: Platform) -> ImageConfig:

@@ -8,6 +8,7 @@ A comment within a continued line is left out; so is an empty line, with a warni
 """
 
 import re
+from collections.abc import Sequence
 
 import msgspec
 from msgspec import Struct
@@ -72,9 +73,9 @@ class Document(Struct, frozen=True):
     empty_continuations: tuple[int, ...] = ()
     filename: str = "Dockerfile"
 
-    def error(self, fault: Fault, line: Line) -> DockerfileError:
-        """The fault, with the place of line."""
-        return located(fault, self.source, line.first, line.last, self.filename)
+    def error(self, fault: Fault, line: Line, headings: Sequence[str] = ()) -> DockerfileError:
+        """The fault, with the place of line. headings: see DockerfileError."""
+        return located(fault, self.source, line.first, line.last, self.filename, headings)
 
 
 def parse(data: bytes, filename: str = "Dockerfile") -> Document:
@@ -95,7 +96,7 @@ def parse_trigger(text: str) -> Line:
     try:
         lines = parse(text.encode("utf-8", "replace"), "ONBUILD").lines
     except DockerfileError as error:
-        raise Fault(error.short) from None
+        raise Fault(str(error)) from None
     if len(lines) != 1:
         raise Fault(f"ONBUILD trigger of {len(lines)} instructions: expected one")
     return lines[0]
@@ -134,7 +135,7 @@ class _Reader:
                 lines.append(self._logical(tuple(comments)))
                 comments = []
         if not lines:
-            fault = Fault("file with no instructions")
+            fault = Fault("file with no instructions", kind="syntax")
             raise located(fault, self.source, 1, max(len(self.source), 1), self.filename)
         return Document(
             directives=self.head,
@@ -186,7 +187,7 @@ class _Reader:
             content = []
             while True:
                 if self.at >= len(self.physical):
-                    raise Fault("unterminated heredoc", near=heredoc.mark)
+                    raise Fault("unterminated heredoc", kind="syntax", near=heredoc.mark)
                 line = self.physical[self.at]
                 self.at += 1
                 if heredoc.is_end(line):
@@ -208,7 +209,7 @@ def _line(
     keyword = written.upper()
     if keyword not in KEYWORDS:
         hint = suggestion(written, KEYWORDS)
-        raise Fault(f"unknown instruction: {written}{hint}", is_grammar=True, near=written)
+        raise Fault(f"unknown instruction: {written}{hint}", kind="grammar", near=written)
     flags: tuple[str, ...] = ()
     if keyword != "ONBUILD":
         flags, rest = _flags(rest, escape)

@@ -22,7 +22,7 @@ def exposed(texts: Iterable[str]) -> list[str]:
         ports, _, protocol = text.partition("/")
         protocol = protocol.lower() or "tcp"
         if protocol not in _PROTOCOLS:
-            raise Fault(f'invalid port: "{text}": invalid proto: {protocol}', near=text)
+            raise Fault(f"Invalid proto: {protocol}", near=text)
         inner = ports.rpartition(":")[2]
         first, last = _range(inner, text)
         outer = ports.removesuffix(inner).removesuffix(":").rpartition(":")[2]
@@ -35,10 +35,10 @@ def exposed(texts: Iterable[str]) -> list[str]:
 def _range(text: str, near: str, kind: str = "containerPort") -> tuple[int, int]:
     match = _RANGE.fullmatch(text)
     if match is None:
-        raise Fault(f"invalid {kind}: {text}" if text else "no port specified: " + near, near=near)
+        raise Fault(f"Invalid {kind}: {text}" if text else "No port specified: " + near, near=near)
     first, last = int(match[1]), int(match[2] or match[1])
     if max(first, last) > _LARGEST or last < first:
-        raise Fault(f"invalid {kind}: {text}", near=near)
+        raise Fault(f"Invalid {kind}: {text}", near=near)
     return first, last
 
 

@@ -66,7 +66,7 @@ def instruction(line: Line) -> of.Instruction:
 
 
 def _fault(message: str, near: str = "") -> Fault:
-    return Fault(message, is_grammar=True, near=near)
+    return Fault(message, kind="grammar", near=near)
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -111,14 +111,14 @@ def _pairs(line: Line) -> tuple[tuple[of.Pair, ...], bool]:
     if "=" not in words[0]:
         parts = line.rest.split(None, 1)
         if len(parts) < 2:
-            raise Fault(f"{line.keyword} must have two arguments")
+            raise Fault(f"{line.keyword} must have two arguments", kind="syntax")
         return (of.Pair(parts[0], parts[1]),), True
     pairs = []
     for word in words:
         name, equals, value = word.partition("=")
         if not equals:
             message = f'Syntax error - can\'t find = in "{word}". Must be of the form: name=value'
-            raise Fault(message, near=word)
+            raise Fault(message, kind="syntax", near=word)
         if not name:
             raise _fault(f"{line.keyword} names can not be blank", near=word)
         pairs.append(of.Pair(name, value))
@@ -236,8 +236,7 @@ def _healthcheck(line: Line, flags: Flags) -> of.HealthCheck:
             raise _fault("HEALTHCHECK NONE takes no arguments", near=rest)
         return of.HealthCheck(line=line, check=Healthcheck(test=("NONE",)))
     if kind.upper() != "CMD":
-        hint = suggestion(kind, ("CMD", "NONE")) or " (try CMD)"
-        raise _fault(f'Unknown type "{kind.upper()}" in HEALTHCHECK{hint}', near=kind)
+        raise _fault(f'Unknown type "{kind.upper()}" in HEALTHCHECK (try CMD)', near=kind)
     if not rest:
         raise _fault("Missing command after HEALTHCHECK CMD")
     words = _json_of(line, rest)
@@ -273,8 +272,8 @@ def _span(flags: Flags, name: str) -> int:
         return 0
     try:
         span = parse_span(text)
-    except InvalidParameter:
-        raise _fault(f'time: invalid duration "{text}"', near=f"--{name}") from None
+    except InvalidParameter as error:
+        raise _fault(str(error), near=f"--{name}") from None
     if span < 0:
         raise _fault(f'Interval "{name}" cannot be negative', near=f"--{name}")
     if 0 < span < _MILLISECOND:

@@ -11,7 +11,7 @@ from msgspec import Struct
 from skiff.engine.builds.dockerfile import instructions as of
 from skiff.engine.builds.dockerfile.errors import DockerfileError, Fault, suggestion
 from skiff.engine.builds.dockerfile.mounts import origin_of
-from skiff.engine.builds.dockerfile.parser import Document
+from skiff.engine.builds.dockerfile.parser import Document, Line
 from skiff.engine.builds.dockerfile.reading import instruction
 
 _NUMBER = re.compile(r"\d+")
@@ -27,6 +27,11 @@ class SourceStage(Struct, frozen=True):
     @property
     def name(self) -> str:
         return self.start.name.lower()
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """One for each step."""
+        return (self.start.line, *(found.line for found in self.instructions))
 
     @property
     def shown(self) -> str:
@@ -61,6 +66,17 @@ class Script(Struct, frozen=True):
             raise DockerfileError(f'target stage "{name}" could not be found{hint}')
         return stage
 
+    def headings(self, stages: Sequence[SourceStage], at: Line, more: int = 0) -> tuple[str, ...]:
+        """`Step 1/4 : ARG A` of every argument before the stages, then that of the line `at`.
+
+        stages: those that are built, in order. more: steps that come after them.
+        """
+        arguments = [argument.line for argument in self.arguments]
+        lines = [*arguments, *(line for stage in stages for line in stage.lines)]
+        shown = [*arguments, *([at] if at in lines and at not in arguments else [])]
+        total = len(lines) + more
+        return tuple(f"Step {lines.index(line) + 1}/{total} : {line.text}" for line in shown)
+
 
 def script(document: Document) -> Script:
     """The lines as typed stages. DockerfileError."""
@@ -90,27 +106,27 @@ def script(document: Document) -> Script:
     return Script(document, tuple(arguments), tuple(stages))
 
 
-def origins(instructions: Sequence[of.Instruction]) -> list[str]:
-    """The names that COPY --from and --mount=from= say, in order, each once."""
-    names: dict[str, None] = {}
+def origins(instructions: Sequence[of.Instruction]) -> dict[str, Line]:
+    """The names that COPY --from and --mount=from= say, in order, each with the line that says it first."""
+    names: dict[str, Line] = {}
     for found in instructions:
         if isinstance(found, of.Copy) and found.origin:
-            names[found.origin] = None
+            names.setdefault(found.origin, found.line)
         elif isinstance(found, of.Run):
             for text in found.mounts:
                 name = origin_of(text)
                 if name:
-                    names[name] = None
-    return list(names)
+                    names.setdefault(name, found.line)
+    return names
 
 
 def stage_of(script: Script, name: str, contexts: Mapping[str, str]) -> SourceStage | None:
-    """The stage that an origin means; None when it means an image or a context. DockerfileError."""
+    """The stage that an origin means; None when it means an image or a context. Fault."""
     if name.lower() in {known.lower() for known in contexts}:
         return None
     if _NUMBER.fullmatch(name):
         if len(name) > 6 or int(name) >= len(script.stages):
-            raise DockerfileError(f"invalid stage index {name}")
+            raise Fault(f"invalid from flag value {name}: index out of bounds", near=name)
         return script.stages[int(name)]
     return script.find(name)
 

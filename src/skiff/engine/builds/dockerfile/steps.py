@@ -137,7 +137,7 @@ class StageBuilder:
         env = dict(entry.partition("=")[::2] for entry in self.config.env or ())
         for name, value in pairs:
             if not name:
-                raise Fault("ENV names can not be blank", is_grammar=True)
+                raise Fault("ENV names can not be blank", kind="grammar")
             env[name] = value
             self.scope.values[name] = value
         self.config = replace(self.config, env=tuple(f"{name}={value}" for name, value in env.items()))
@@ -250,7 +250,7 @@ class StageBuilder:
     def _volume(self, found: of.Volume) -> None:
         paths = [self.expansion.word(path) for path in found.paths]
         if not all(paths):
-            raise Fault("VOLUME specified can not be an empty string", is_grammar=True)
+            raise Fault("VOLUME specified can not be an empty string", kind="grammar")
         known = {**(self.config.volumes or {}), **{path: {} for path in paths}}
         self.config = replace(self.config, volumes=known)
         self._said(history.plain_list("VOLUME", paths))

@@ -57,7 +57,7 @@ def outcome(folder: Path) -> Any:
     try:
         plan = planned((folder / "Dockerfile").read_bytes(), options)
     except DockerfileError as error:
-        return {"error": str(error).splitlines()}
+        return {"error": f"{error}{error.detail}".splitlines()}
     for index, op in enumerate(plan.ops):
         assert all(needed < index for needed in inputs(op))
     return {
