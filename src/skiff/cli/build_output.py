@@ -95,9 +95,11 @@ def caches(asked: Parsed) -> list[Wanted]:
             if not given.get("ref"):
                 raise InvalidParameter("ref is required for registry cache")
             found.append(Wanted("registry", "", given, unpacked=False))
+        elif kind == "inline":
+            found.append(Wanted("inline", "", given, unpacked=False))
         else:
             raise NotImplementedHere(
-                f"skiff build exports no cache of type {kind or text!r}: registry or local"
+                f"skiff build exports no cache of type {kind or text!r}: inline, registry or local"
             )
     return found
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from posixpath import normpath
 
-from skiff.docker.glob import expression
+from skiff.docker.glob import Automaton, expression
 from skiff.errors import InvalidParameter
 
 _TOO_MANY = 10_000  # patterns in one file
@@ -44,7 +44,7 @@ class Patterns:
     """A list of patterns, ready to ask. InvalidParameter when one is malformed."""
 
     def __init__(self, lines: Iterable[str]) -> None:
-        self._rules: list[tuple[re.Pattern[str], bool]] = []
+        self._rules: list[tuple[re.Pattern[str] | Automaton, bool]] = []
         self._exceptions: list[str] = []
         for line in lines:
             line = _cleaned(line.strip())
@@ -96,5 +96,5 @@ def _may_reach(pattern: Sequence[str], directory: Sequence[str]) -> bool:
     return True
 
 
-def _whole(pattern: str) -> re.Pattern[str]:
+def _whole(pattern: str) -> re.Pattern[str] | Automaton:
     return expression(pattern, doublestar=True)

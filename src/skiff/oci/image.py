@@ -69,7 +69,10 @@ class History(Struct, frozen=True, omit_defaults=True):
 
 
 class ImageConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The config document. created: RFC 3339; docker_version and parent: Docker's own."""
+    """The config document. created: RFC 3339; docker_version and parent: Docker's own.
+
+    build_cache: skiff's own: what a build may take over from this very image, but not from those made of it.
+    """
 
     architecture: str = ""
     os: str = ""
@@ -84,6 +87,7 @@ class ImageConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
     history: tuple[History, ...] | None = None
     docker_version: str | None = None
     parent: str | None = None
+    build_cache: str | None = field(name="skiff.build-cache.v1", default=None)
 
     @property
     def run(self) -> RunConfig:

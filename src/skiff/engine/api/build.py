@@ -21,6 +21,7 @@ and the header X-Skiff-Build-Secrets: base64url of JSON, id → base64 of the va
 import asyncio
 import base64
 import binascii
+import logging
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, TypeVar
 
@@ -32,8 +33,10 @@ from skiff.docker.container import Ulimit
 from skiff.engine.api import hijack, streaming
 from skiff.engine.api.app import Route, delete, get, json, post, put
 from skiff.engine.api.call import Call
+from skiff.engine.api.faults import sentence
 from skiff.engine.api.registry_auth import AuthConfig, credentials, domain
 from skiff.engine.builds.cache import PRUNE_FILTERS
+from skiff.engine.builds.kept import LARGEST_MANIFEST
 from skiff.engine.builds.request import BuildRequest, CacheSource, Limits, Output
 from skiff.engine.builds.running import Failed
 from skiff.engine.builds.service import Builds
@@ -44,6 +47,7 @@ from skiff.oci import platform
 SECRETS = "X-Skiff-Build-Secrets"
 _SHOWN = {"buildargs": "build args", "ulimits": "ulimit settings", "cachefrom": "cache-from"}  # by Docker
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 class BuildRoutes:
@@ -117,7 +121,7 @@ class BuildRoutes:
 
     async def offer(self, call: Call) -> web.Response:
         """Body: a manifest (builds/kept.py). What is missing of it is sent to the token then."""
-        manifest = b"".join([piece async for piece in streaming.body(call.request)])
+        manifest = await streaming.whole(call.request, LARGEST_MANIFEST, "the build context's manifest")
         token, missing = await asyncio.to_thread(self.builds.trees.offer, call.text("key"), manifest)
         return json({"Token": token, "Missing": missing})
 
@@ -182,15 +186,18 @@ async def _told(work: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
         async for event in work:
             begun = True
             yield msgspec.json.encode(event) + b"\r\n"
-    except SkiffError as error:
+    except Exception as error:
         if not begun:
             raise
-        told: dict[str, Any] = {"message": str(error)}
+        if not isinstance(error, SkiffError):
+            log.exception("a build failed")
+        text = sentence(error)
+        told: dict[str, Any] = {"message": text}
         if isinstance(error, Failed):
             told = {"code": error.code, **told}
-        if error.detail:
-            told["detail"] = error.detail
-        yield msgspec.json.encode({"errorDetail": told, "error": str(error)}) + b"\r\n"
+        if detail := getattr(error, "detail", ""):
+            told["detail"] = detail
+        yield msgspec.json.encode({"errorDetail": told, "error": text}) + b"\r\n"
 
 
 def _bytes(call: Call, name: str) -> int:

@@ -11,6 +11,7 @@ from aiohttp import web
 from skiff.engine.api import hijack
 from skiff.engine.api.headers import STANDARD
 from skiff.engine.storage.uploads import Body
+from skiff.errors import InvalidParameter
 
 
 async def begin(
@@ -46,6 +47,17 @@ async def body(request: web.BaseRequest) -> AsyncIterator[bytes]:
     """The request's body, as it arrives."""
     while chunk := await request.content.readany():
         yield chunk
+
+
+async def whole(request: web.BaseRequest, most: int, what: str) -> bytes:
+    """The request's body, in memory. InvalidParameter: it has more bytes than most."""
+    pieces, size = [], 0
+    async for piece in body(request):
+        size += len(piece)
+        if size > most:
+            raise InvalidParameter(f"{what} is longer than {most} bytes")
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 @asynccontextmanager

@@ -83,7 +83,7 @@ def assembled(parts: Parts) -> Builds:
     )
     return Builds(
         planning=Planning(DockerfileFrontend(), parts.images, parts.platform),
-        carrier=Carrier(layering, parts.layers, parts.registries),
+        carrier=Carrier(layering, parts.layers, parts.registries, parts.images, parts.platform),
         solver=solver,
         images=parts.images,
         extractor=extractor,

@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import os
 import secrets
-import shutil
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,6 +18,7 @@ from skiff.docker.units import rfc3339
 from skiff.engine.builds.context import receive
 from skiff.engine.builds.handing import in_threads
 from skiff.engine.builds.plan import ExecMount
+from skiff.engine.builds.scratch import discard
 from skiff.engine.builds.threads import finished
 from skiff.engine.builds.tree import seen
 from skiff.engine.storage import diff
@@ -56,7 +56,7 @@ class CacheMounts:
         known = dict(self._table.all())
         for name in os.listdir(directory):
             if name not in known:
-                shutil.rmtree(f"{directory}/{name}", ignore_errors=True)
+                discard(f"{directory}/{name}")
         for name in known:
             if not os.path.isdir(f"{directory}/{name}"):
                 self._table.delete(name)
@@ -132,7 +132,7 @@ class CacheMounts:
         gone = f"{self._directory}/{name}.gone-{secrets.token_hex(4)}"
         os.rename(f"{self._directory}/{name}", gone)
         self._table.delete(name)
-        shutil.rmtree(gone, ignore_errors=True)
+        discard(gone)
         return size
 
     def spare(self, name: str) -> int:
@@ -166,7 +166,7 @@ class CacheMounts:
             os.rename(fresh, f"{self._directory}/{name}")
         finally:
             if os.path.isdir(fresh):
-                await finished(shutil.rmtree, fresh)
+                await finished(discard, fresh)
 
     def _known(self, id: str) -> str:
         name = _name(id)
@@ -216,4 +216,4 @@ def _make(path: str, mount: ExecMount, below: Sequence[str]) -> None:
     try:
         os.rename(fresh, path)
     except OSError:  # another step was faster
-        shutil.rmtree(fresh)
+        discard(fresh)

@@ -4,6 +4,8 @@
     its config                         CarriedCache: steps by key, and what they came to
     its layers                         the steps' layers, compressed
 
+An image may have a cache, too: inline.py.
+
 A step is taken over only when its key and what it stands on are the same, and its layer is what it says.
 """
 
@@ -12,21 +14,23 @@ import hashlib
 import io
 import os
 import secrets
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import BinaryIO
 
 import msgspec
 from msgspec import Struct
 
+from skiff.engine.builds import inline
+from skiff.engine.builds.carried_steps import CarriedCache, CarriedStep
 from skiff.engine.builds.handing import in_threads
-from skiff.engine.builds.keys import Part
 from skiff.engine.builds.layering import Layering, above
 from skiff.engine.builds.solver import Done
 from skiff.engine.builds.threads import finished
 from skiff.engine.builds.tree import seen
 from skiff.engine.images.names import LayerRow
 from skiff.engine.images.rebuilding import rebuilt
+from skiff.engine.images.service import Images
 from skiff.engine.registry.auth import Credentials
 from skiff.engine.registry.client import Registries, Repository
 from skiff.engine.storage import compression, tarwriter
@@ -34,32 +38,15 @@ from skiff.engine.storage.apply import Layers
 from skiff.engine.storage.content import LAYOUT
 from skiff.errors import DigestMismatch, InvalidParameter, NotFound
 from skiff.oci import digest as digests
+from skiff.oci import image as images
 from skiff.oci import manifest as manifests
 from skiff.oci import reference as references
-from skiff.oci.digest import ChainID, DiffID, Digest, encoded
+from skiff.oci.digest import ChainID, DiffID, Digest, ImageID, encoded
 from skiff.oci.manifest import Descriptor, Index, Manifest
+from skiff.oci.platform import Platform
 
+LARGEST = 64 << 20  # bytes of a cache's config: about half a million files that steps depend on
 CONFIG = "application/vnd.skiff.build-cache.v1+json"
-
-
-class CarriedStep(Struct, frozen=True, kw_only=True):
-    """One step. parent: the chain it stands on. diff_id, size and blob: of its layer, unless it has none."""
-
-    key: Digest
-    parent: ChainID | None
-    above: str
-    text: str
-    parts: tuple[Part, ...]
-    diff_id: DiffID | None = None
-    size: int = 0
-    blob: Digest | None = None
-
-
-class CarriedCache(Struct, frozen=True, kw_only=True):
-    """images: when the image after a step was first made, by the step's key."""
-
-    steps: tuple[CarriedStep, ...]
-    images: dict[str, str]
 
 
 class Packed(Struct, frozen=True):
@@ -71,15 +58,24 @@ class Packed(Struct, frozen=True):
 
 
 class Carrier:
-    """registries: where caches of type registry are."""
+    """registries: where caches of type registry are. platform: of the images that have caches inline."""
 
-    def __init__(self, layering: Layering, layers: Layers, registries: Registries) -> None:
+    def __init__(
+        self,
+        layering: Layering,
+        layers: Layers,
+        registries: Registries,
+        here: Images,
+        platform: Platform,
+    ) -> None:
         self._layering = layering
         self._layers = layers
         self._registries = registries
+        self._images = here
+        self._platform = platform
 
-    def pack(self, steps: Iterable[Done], images: Mapping[str, str], directory: str) -> Packed:
-        """Blobs are written into directory. Blocking."""
+    def pack(self, steps: Iterable[Done], made: Mapping[str, str], directory: str) -> Packed:
+        """Blobs are written into directory. made: as CarriedCache.images. Blocking."""
         os.makedirs(directory, exist_ok=True)
         blobs: dict[Digest, tuple[str, int]] = {}
         known: dict[DiffID, Digest] = {}
@@ -104,7 +100,7 @@ class Carrier:
                     blob=blob,
                 )
             )
-        config = msgspec.json.encode(CarriedCache(steps=tuple(carried), images=dict(images)))
+        config = msgspec.json.encode(CarriedCache(steps=tuple(carried), images=dict(made)))
         manifest = manifests.encode(
             Manifest(
                 schema_version=2,
@@ -145,14 +141,38 @@ class Carrier:
         await target.put_manifest(reference.identifier, packed.manifest, manifests.OCI_MANIFEST)
 
     async def from_registry(self, name: str, credentials: Credentials | None, directory: str) -> "Brought":
-        """NotFound, Unavailable; InvalidParameter: something else is there."""
+        """A cache of its own, or an image with an inline cache: its layers are fetched when steps want them.
+
+        NotFound, Unavailable; InvalidParameter: something else is there.
+        """
         reference = references.parse(name).tagged()
         repository = self._registries.repository(reference, credentials)
-        fetched = await repository.resolve(reference.identifier)
-        manifest = _manifest(fetched.data)
-        config = b"".join([piece async for piece in repository.blob(manifest.config)])
+        found = manifests.parse((await repository.resolve(reference.identifier)).data)
+        if isinstance(found, Index):
+            chosen = manifests.choose(found, self._platform)
+            found = manifests.parse((await repository.resolve(chosen.digest)).data)
+        if not isinstance(found, Manifest):
+            raise InvalidParameter("an index of indexes")
         os.makedirs(directory, exist_ok=True)
-        return Brought(self, _cache(config, manifest), _sizes(manifest), _Remote(repository, directory))
+        opened = _Remote(repository, directory).open
+        if found.config.media_type == CONFIG:
+            cache = _cache(await _whole(repository, found.config, LARGEST), found)
+            return Brought(cache, _Blobs(self, _blobs(cache, found), opened))
+        data = await _whole(repository, found.config, images.LARGEST)
+        if digests.of(data) != found.config.digest:
+            raise DigestMismatch(f"the image's config is not {found.config.digest}")
+        config = images.parse(data)
+        own = inline.read(config)
+        if own is None:
+            raise InvalidParameter("the image has no inline cache")
+        blobs = dict(zip(config.diff_ids, found.layers, strict=False))
+        return Brought(own, _Blobs(self, blobs, opened), config)
+
+    def from_image(self, id: ImageID) -> "Brought | None":
+        """The inline cache of an image that is here; None: it has none. InvalidParameter."""
+        config = self._images.config(id)
+        cache = inline.read(config)
+        return None if cache is None else Brought(cache, _Here(tuple(self._images.layers(id))), config)
 
     async def from_layout(self, root: str) -> "Brought":
         """root: a directory that a client has sent. InvalidParameter."""
@@ -165,8 +185,8 @@ class Carrier:
                 manifest = _manifest(tree.read(_place(index.manifests[0].digest)))
             except (msgspec.DecodeError, IndexError) as error:
                 raise InvalidParameter(f"not a build cache: {error}") from error
-            cache = _cache(tree.read(_place(manifest.config.digest)), manifest)
-        return Brought(self, cache, _sizes(manifest), _Local(root))
+            cache = _cache(tree.read(_place(manifest.config.digest), LARGEST), manifest)
+        return Brought(cache, _Blobs(self, _blobs(cache, manifest), _Local(root).open))
 
     def apply(self, blob: int, diff_id: DiffID, parent: ChainID | None, size: int) -> LayerRow:
         """A layer's blob becomes the committed layer on parent. Blocking. DigestMismatch, HostileArchive."""
@@ -206,17 +226,56 @@ class _Remote:
         return fd
 
 
-class Brought:
-    """A cache from elsewhere, looked into while a build goes on. Layers come when a step wants them."""
+class _Blobs:
+    """Steps' layers as blobs that are opened where they are."""
 
     def __init__(
-        self, carrier: Carrier, cache: CarriedCache, sizes: Mapping[Digest, int], blobs: _Local | _Remote
+        self,
+        carrier: Carrier,
+        blobs: Mapping[DiffID, Descriptor],
+        opened: Callable[[Descriptor], Awaitable[int]],
     ) -> None:
         self._carrier = carrier
-        self._steps = {(step.key, step.parent): step for step in cache.steps}
-        self._sizes = sizes
         self._blobs = blobs
+        self._opened = opened
+
+    async def layer(self, diff_id: DiffID, parent: ChainID | None, size: int) -> LayerRow:
+        blob = self._blobs.get(diff_id)
+        if blob is None:
+            raise NotFound(f"the cache has no layer {diff_id}")
+        fd = await self._opened(blob)
+        try:
+            return await finished(self._carrier.apply, fd, diff_id, parent, size)
+        finally:
+            os.close(fd)
+
+
+class _Here:
+    """Steps' layers as those of an image that is here."""
+
+    def __init__(self, layers: Sequence[LayerRow]) -> None:
+        self._layers = {layer.chain: layer for layer in layers}
+
+    async def layer(self, diff_id: DiffID, parent: ChainID | None, size: int) -> LayerRow:
+        layer = self._layers.get(above(parent, diff_id))
+        if layer is None:
+            raise NotFound(f"the image has no layer {diff_id}")
+        return layer
+
+
+class Brought:
+    """A cache from elsewhere, looked into while a build goes on. Layers come when a step wants them.
+
+    config: of the image that has it inline.
+    """
+
+    def __init__(
+        self, cache: CarriedCache, source: _Blobs | _Here, config: images.ImageConfig | None = None
+    ) -> None:
+        self._steps = {(step.key, step.parent): step for step in cache.steps}
+        self._source = source
         self.images = cache.images
+        self.config = config
 
     def step(self, key: Digest, parent: ChainID | None) -> CarriedStep | None:
         return self._steps.get((key, parent))
@@ -226,16 +285,19 @@ class Brought:
 
         NotFound, DigestMismatch, HostileArchive, Unavailable.
         """
-        if step.diff_id is None or step.blob is None:
+        if step.diff_id is None:
             return None
-        size = self._sizes.get(step.blob)
-        if size is None:
-            raise NotFound(f"the cache has no blob {step.blob}")
-        fd = await self._blobs.open(Descriptor(manifests.OCI_LAYER_GZIP, step.blob, size))
-        try:
-            return await finished(self._carrier.apply, fd, step.diff_id, step.parent, step.size)
-        finally:
-            os.close(fd)
+        return await self._source.layer(step.diff_id, step.parent, step.size)
+
+
+async def _whole(repository: Repository, blob: Descriptor, most: int) -> bytes:
+    """InvalidParameter: it has more bytes than most."""
+    data = b""
+    async for piece in repository.blob(blob):
+        data += piece
+        if max(len(data), blob.size) > most:
+            raise InvalidParameter(f"a config of {blob.size} bytes: expected at most {most}")
+    return data
 
 
 def _opened(path: str) -> BinaryIO:
@@ -264,8 +326,14 @@ def _cache(data: bytes, manifest: Manifest) -> CarriedCache:
         raise InvalidParameter(f"not a build cache of skiff: {error}") from error
 
 
-def _sizes(manifest: Manifest) -> dict[Digest, int]:
-    return {layer.digest: layer.size for layer in manifest.layers}
+def _blobs(cache: CarriedCache, manifest: Manifest) -> dict[DiffID, Descriptor]:
+    """The layers' blobs by what they unpack to."""
+    layers = {layer.digest: layer for layer in manifest.layers}
+    return {
+        step.diff_id: layers[step.blob]
+        for step in cache.steps
+        if step.diff_id is not None and step.blob in layers
+    }
 
 
 def _place(digest: Digest) -> str:

@@ -20,6 +20,7 @@ import aiohttp
 from msgspec import Struct
 
 from skiff.docker import dockerignore
+from skiff.engine.builds.scratch import discard
 from skiff.engine.builds.threads import finished
 from skiff.engine.builds.tree import Tree, seen
 from skiff.engine.registry.transport import reason_of
@@ -179,11 +180,11 @@ async def clone(url: str, directory: str, *, keep_git: bool = False, commit: str
         if commit and not head.startswith(commit):
             raise InvalidParameter(f"git commit mismatch: {head}: expected {commit}")
         if not keep_git:
-            shutil.rmtree(f"{checkout}/.git")
+            discard(f"{checkout}/.git")
         await finished(_take_below, checkout, below, directory)
         return head
     finally:
-        await asyncio.to_thread(shutil.rmtree, checkout, ignore_errors=True)
+        await asyncio.to_thread(discard, checkout)
 
 
 def _take_below(checkout: str, below: str, directory: str) -> None:
@@ -238,7 +239,7 @@ def _prune(directory: str, prefix: str, excluded: dockerignore.Patterns) -> None
                 continue
             if is_directory:
                 if excluded.excludes_all_of(name):
-                    shutil.rmtree(child.path)
+                    discard(child.path)
                     continue
                 _prune(child.path, f"{name}/", excluded)
                 if excluded.excludes(name) and not os.listdir(child.path):

@@ -16,7 +16,6 @@ Two files are the same when their whole records are: identity is the client's in
 
 import hashlib
 import os
-import shutil
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -29,6 +28,7 @@ from msgspec.structs import replace
 
 from skiff.docker.units import rfc3339
 from skiff.engine.builds.context import Context, receive
+from skiff.engine.builds.scratch import discard
 from skiff.engine.builds.selection import newest
 from skiff.engine.builds.threads import finished
 from skiff.engine.storage.extractor import Extractor
@@ -37,6 +37,8 @@ from skiff.errors import InvalidParameter, NotFound
 from skiff.linux import safepath
 
 KIND = "source.local"
+LARGEST_MANIFEST = 64 << 20  # bytes: a context of more than half a million files
+_LONGEST_NUMBER = 20  # digits; more of them are neither bytes nor nanoseconds
 _MOST_PENDING = 32
 _MOST_SUMS = 8
 _STEP = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -90,7 +92,7 @@ class Trees:
         os.makedirs(directory, mode=0o711, exist_ok=True)
         for name in os.listdir(directory):
             if name not in self._rows:
-                shutil.rmtree(f"{directory}/{name}", ignore_errors=True)
+                discard(f"{directory}/{name}")
         for token in [token for token in self._rows if not os.path.isdir(f"{directory}/{token}")]:
             self._table.delete(token)
             del self._rows[token]
@@ -133,7 +135,7 @@ class Trees:
                     self._remember(token, sums)
         finally:
             if os.path.isdir(fresh):
-                await finished(shutil.rmtree, fresh)
+                await finished(discard, fresh)
         if pending.base:
             await finished(self._drop, pending.base)
 
@@ -256,7 +258,7 @@ class Trees:
             self._dropped.add(token)
             return
         self._dropped.discard(token)
-        shutil.rmtree(f"{self._directory}/{token}", ignore_errors=True)
+        discard(f"{self._directory}/{token}")
 
 
 def read_manifest(data: bytes) -> tuple[Record, ...]:
@@ -273,7 +275,7 @@ def read_manifest(data: bytes) -> tuple[Record, ...]:
             name = os.fsdecode(path)
             if kind not in (b"d", b"f", b"l", b"p", b"h") or not _is_plain(name):
                 raise ValueError(name)
-            if not size.isdigit() or not changed.lstrip(b"-").isdigit():
+            if not _is_number(size) or not _is_number(changed.removeprefix(b"-")):
                 raise ValueError(name)
             if name in seen:
                 raise ValueError(f"{name} twice")
@@ -285,6 +287,10 @@ def read_manifest(data: bytes) -> tuple[Record, ...]:
     if any(True for _ in fields):
         raise InvalidParameter("invalid build context manifest: an empty record")
     return tuple(records)
+
+
+def _is_number(text: bytes) -> bool:
+    return text.isdigit() and len(text) <= _LONGEST_NUMBER
 
 
 def _is_plain(path: str) -> bool:

@@ -7,7 +7,6 @@ cache   a directory that is kept from build to build (cache_mounts.py)
 import asyncio
 import os
 import secrets
-import shutil
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
@@ -16,6 +15,7 @@ from skiff.engine.builds.cache_mounts import CacheMounts
 from skiff.engine.builds.filesystem import FileSystem
 from skiff.engine.builds.plan import ExecMount, OpIndex
 from skiff.engine.builds.running import MountPoint
+from skiff.engine.builds.scratch import discard
 from skiff.engine.builds.tree import seen
 from skiff.engine.storage.overlay import escape
 from skiff.errors import InvalidParameter, NotFound
@@ -52,7 +52,7 @@ class Mounter:
         async with AsyncExitStack() as held:
             scratch = f"{self._scratch}/mounts-{secrets.token_hex(6)}"
             os.makedirs(scratch, mode=0o711)
-            held.push_async_callback(asyncio.to_thread, shutil.rmtree, scratch, ignore_errors=True)
+            held.push_async_callback(asyncio.to_thread, discard, scratch)
             for number, mount in enumerate(wanted):
                 place = f"{scratch}/{number}"
                 match mount.kind:
@@ -164,4 +164,4 @@ def recover(scratch: str) -> None:
             if name.startswith("mounts-"):
                 for number in os.listdir(f"{scratch}/{name}"):
                     _unmount(f"{scratch}/{name}/{number}/root")
-                shutil.rmtree(f"{scratch}/{name}", ignore_errors=True)
+                discard(f"{scratch}/{name}")

@@ -4,9 +4,10 @@ Steps may run side by side; they are told one after the other. Each step is an i
 it: it can be run to look at what went wrong after it.
 """
 
+import asyncio
 import hashlib
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -22,7 +23,41 @@ from skiff.errors import SkiffError
 from skiff.oci.digest import ImageID
 from skiff.oci.image import History, ImageConfig, RootFS
 
+_MOST_WAITING = 256  # events
 Emit = Callable[[dict[str, Any]], None]
+
+
+class Telling:
+    """Events on their way to a client, in order. Who tells much waits for room."""
+
+    def __init__(self) -> None:
+        self._events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        self._taken = asyncio.Event()
+
+    def emit(self, event: dict[str, Any]) -> None:
+        self._events.put_nowait(event)
+
+    def end(self) -> None:
+        self._events.put_nowait(None)
+
+    async def room(self) -> None:
+        """Until not too many wait. A client that reads slowly slows down what it is told of."""
+        while self._events.qsize() > _MOST_WAITING:
+            self._taken.clear()
+            await self._taken.wait()
+
+    async def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
+        """Until the end."""
+        while (event := await self._events.get()) is not None:
+            self._taken.set()
+            yield event
+
+
+class Untold(Telling):
+    """Of what nobody is to hear."""
+
+    def emit(self, event: dict[str, Any]) -> None:
+        pass
 
 
 class Assemble(Protocol):
@@ -69,13 +104,14 @@ class Narrator:
     def __init__(
         self,
         solving: Solving,
-        emit: Emit,
+        telling: Telling,
         headings: Headings,
         assemble: Assemble,
     ) -> None:
         self._solving = solving
         self._plan = solving.job.plan
-        self._emit = emit
+        self._emit = telling.emit
+        self._room = telling.room
         self._headings = headings
         self._assemble = assemble
         self._stages: dict[OpIndex, Made] = {}
@@ -165,21 +201,21 @@ class Narrator:
         """The op's result; what is said about it meanwhile is passed on."""
         log = self._solving.logs[index]
         result = self._solving.future(index)
-        told, has_id = 0, False
+        log.is_heard, has_id = True, False
         while True:
             log.changed.clear()
             if tell_id and log.id and not has_id:
                 has_id = True
                 self.say(f" ---> Running in {log.id[:12]}\n")
-            told = self._pass_on(log, told)
+            await self._pass_on(log)
             if result.done():
                 return result.result()
             await log.changed.wait()
 
-    def _pass_on(self, log: Log, told: int) -> int:
-        for line in log.lines[told:]:
+    async def _pass_on(self, log: Log) -> None:
+        for line in log.take():
             self.say(line)
-        return len(log.lines)
+        await self._room()
 
     def _is_known(self, step: Step, before: Made) -> bool:
         request = self._solving.job.request

@@ -9,9 +9,8 @@ import asyncio
 import contextlib
 import os
 import secrets
-import shutil
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 
 from msgspec import Struct
@@ -23,6 +22,7 @@ from skiff.engine.builds.confinement import Machine, Run
 from skiff.engine.builds.networking import Sandboxes, View
 from skiff.engine.builds.plan import ExecOp
 from skiff.engine.builds.request import BuildRequest
+from skiff.engine.builds.scratch import discard
 from skiff.engine.builds.threads import finished
 from skiff.engine.builds.tree import Tree, seen
 from skiff.engine.execution import bundle
@@ -36,10 +36,11 @@ from skiff.linux import users
 from skiff.oci.runtime import Mount, Spec
 from skiff.paths import RunPaths
 
-Tell = Callable[[str], None]
+Tell = Callable[[str], Awaitable[None]]
 _HOST_FILES = ("hosts", "resolv.conf")
 _PLACES = ("/proc", "/dev/pts", "/dev/shm", "/dev/mqueue", "/sys", "/etc")
 _SIGKILL = 9
+_LONGEST_LINE = 1 << 16  # bytes; a longer one is told in pieces
 
 
 class Failed(SkiffError):
@@ -134,7 +135,7 @@ class Runner:
                     )
                     await self._process(id, spec, rootfs, op, tell)
                 finally:
-                    shutil.rmtree(directory, ignore_errors=True)
+                    discard(directory)
                     bundle.remove(self._run, id)
         finally:
             self._rows.delete(id)
@@ -205,7 +206,7 @@ class Runner:
                 await _end(task)
             self._sandboxes.forget(id)
             bundle.remove(self._run, id)
-            shutil.rmtree(str(self._run.tasks / f"{id}-files"), ignore_errors=True)
+            discard(str(self._run.tasks / f"{id}-files"))
             with contextlib.suppress(NotFound):
                 self._snapshots.remove(SnapshotKey(row.key))
             self._rows.delete(id)
@@ -245,12 +246,14 @@ async def _read(stream: socket.socket, tell: Tell) -> None:
             buffer = buffer[taken:]
             for number, payload in frames:
                 whole, newline, rest = (pending.get(number, b"") + payload).rpartition(b"\n")
+                if len(rest) > _LONGEST_LINE:
+                    whole, newline, rest = whole + newline + rest, b"", b""
                 pending[number] = rest
-                if newline:
-                    tell(_shown(number, whole + newline))
+                if whole or newline:
+                    await tell(_shown(number, whole + newline))
         for number, rest in pending.items():
             if rest:
-                tell(_shown(number, rest))
+                await tell(_shown(number, rest))
 
 
 def _shown(number: int, data: bytes) -> str:

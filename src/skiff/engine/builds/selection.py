@@ -9,6 +9,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -124,36 +125,57 @@ def _selected(
             return None
         return Selected(place, (top,))
     nodes = [top]
-    fd = tree.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        nodes += _below(fd, path.rstrip("/"), "", excluded)
-    finally:
-        os.close(fd)
+    nodes += _below(tree.open(path, os.O_RDONLY | os.O_DIRECTORY), path.rstrip("/"), excluded)
     return Selected(place, tuple(nodes))
 
 
-def _below(fd: int, path: str, name: str, excluded: Excluded | None) -> list[Node]:
+class _Level(NamedTuple):
+    """A directory on the way down, and what is left of it. at: its own place among the found."""
+
+    fd: int
+    path: str
+    name: str
+    left: list[tuple[str, os.stat_result]]
+    at: int
+    is_skipped: bool
+
+
+def _below(fd: int, path: str, excluded: Excluded | None) -> list[Node]:
+    """All below a directory, whose descriptor is closed; sorted, each directory before what is in it.
+
+    An excluded directory is there for what is not excluded in it. No recursion: trees may be deep.
+    """
     found: list[Node] = []
-    with os.scandir(fd) as scan:
-        children = sorted((child.name, child) for child in scan)
-    for one, child in children:
-        below = f"{name}/{one}" if name else one
-        status = child.stat(follow_symlinks=False)
-        is_directory = stat.S_ISDIR(status.st_mode)
-        skipped = excluded is not None and excluded(below)
-        inside: list[Node] = []
-        if is_directory:
-            deeper = os.open(one, _STEP, dir_fd=fd)
-            try:
-                inside = _below(deeper, f"{path}/{one}", below, excluded)
-            finally:
-                os.close(deeper)
-        if skipped and not inside:
-            continue
-        target = os.readlink(one, dir_fd=fd) if stat.S_ISLNK(status.st_mode) else ""
-        found.append(Node(f"{path}/{one}", below, status, target))
-        found += inside
+    levels = [_Level(fd, path, "", _listed(fd), -1, False)]
+    try:
+        while levels:
+            level = levels[-1]
+            if not level.left:
+                os.close(levels.pop().fd)
+                if level.is_skipped and len(found) == level.at + 1:
+                    found.pop()
+                continue
+            one, status = level.left.pop()
+            name = f"{level.name}/{one}" if level.name else one
+            place = f"{level.path}/{one}"
+            is_skipped = excluded is not None and excluded(name)
+            if stat.S_ISDIR(status.st_mode):
+                deeper = os.open(one, _STEP, dir_fd=level.fd)
+                levels.append(_Level(deeper, place, name, _listed(deeper), len(found), is_skipped))
+            elif is_skipped:
+                continue
+            target = os.readlink(one, dir_fd=level.fd) if stat.S_ISLNK(status.st_mode) else ""
+            found.append(Node(place, name, status, target))
+    finally:
+        for level in levels:
+            os.close(level.fd)
     return found
+
+
+def _listed(fd: int) -> list[tuple[str, os.stat_result]]:
+    """The last name first."""
+    with os.scandir(fd) as scan:
+        return sorted(((child.name, child.stat(follow_symlinks=False)) for child in scan), reverse=True)
 
 
 def content_parts(

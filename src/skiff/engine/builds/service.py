@@ -7,7 +7,6 @@ context ─► Dockerfile ─► Plan (asks for base images, which are pulled) �
 import asyncio
 import os
 import secrets
-import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
@@ -18,17 +17,18 @@ from msgspec.structs import replace
 
 from skiff.docker.filters import Filters
 from skiff.docker.units import rfc3339
-from skiff.engine.builds import entitlements, mounting, outputs
+from skiff.engine.builds import entitlements, inline, mounting, outputs
 from skiff.engine.builds.cache_mounts import CacheMounts
 from skiff.engine.builds.carried import Brought, Carrier
 from skiff.engine.builds.handing import Handing
 from skiff.engine.builds.inputs import Inputs, gathered
 from skiff.engine.builds.kept import Trees
-from skiff.engine.builds.narration import Emit, Headings, Made, Narrator, merged
+from skiff.engine.builds.narration import Emit, Headings, Made, Narrator, Telling, Untold, merged
 from skiff.engine.builds.plan import Plan
 from skiff.engine.builds.planning import Planning, image_of
 from skiff.engine.builds.pruning import Pruning
 from skiff.engine.builds.request import BuildRequest
+from skiff.engine.builds.scratch import discard
 from skiff.engine.builds.solver import Job, Solver, Solving
 from skiff.engine.builds.sources import BuildSources
 from skiff.engine.builds.squashing import Squasher
@@ -93,7 +93,7 @@ class Builds:
         os.makedirs(scratch, mode=0o711, exist_ok=True)
         mounting.recover(scratch)
         for name in os.listdir(scratch):
-            shutil.rmtree(f"{scratch}/{name}", ignore_errors=True)
+            discard(f"{scratch}/{name}")
         solver.layering.recover()
 
     async def run(self) -> None:
@@ -102,7 +102,7 @@ class Builds:
         self._ready.set()
         while True:
             directory = await self._over.get()
-            await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+            await asyncio.to_thread(discard, directory)
             await asyncio.to_thread(self._solver.layering.snapshots.sweep)
             await asyncio.to_thread(self.pruning.keep)
 
@@ -129,17 +129,13 @@ class Builds:
     async def _told(
         self, request: BuildRequest, inputs: Inputs, directory: str
     ) -> AsyncIterator[dict[str, Any]]:
-        events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
-
-        def emit(event: dict[str, Any]) -> None:
-            if not request.quiet or "stream" not in event:
-                events.put_nowait(event)
-
-        work = asyncio.ensure_future(self._work(request, inputs, directory, emit))
-        work.add_done_callback(lambda _: events.put_nowait(None))
+        telling = Telling()
+        work = asyncio.ensure_future(self._work(request, inputs, directory, telling))
+        work.add_done_callback(lambda _: telling.end())
         try:
-            while (event := await events.get()) is not None:
-                yield event
+            async for event in telling:
+                if not request.quiet or "stream" not in event:
+                    yield event
             id = await work
             if request.quiet:
                 yield {"stream": f"{id}\n"}
@@ -148,8 +144,9 @@ class Builds:
             await asyncio.wait({work})
 
     async def _work(
-        self, request: BuildRequest, inputs: Inputs, directory: str, emit: Emit
+        self, request: BuildRequest, inputs: Inputs, directory: str, telling: Telling
     ) -> ImageID | None:
+        emit = telling.emit
         headings = Headings(emit)
         if request.check:
             await self._check_only(request, inputs, emit)
@@ -157,6 +154,7 @@ class Builds:
         plan, known = await self._planning.plan(request, inputs, emit, headings)
         entitlements.check(plan, request.allow, request.network)
         epoch = self._planning.epoch(request, known, inputs, self._now())
+        brought = await self._brought(request, inputs, directory, emit)
         images = self._cache_images(request)
         job = Job(
             plan=plan,
@@ -164,19 +162,25 @@ class Builds:
             sources=BuildSources(self._images, directory, inputs.contexts),
             epoch_ns=epoch,
             name=request.tags[0] if request.tags else request.dockerfile,
-            brought=await self._brought(request, inputs, directory, emit),
+            brought=brought,
             agent=partial(self.handing.agent, emit=emit),
             allowed=self._allowed(images),
-            histories=self._histories(images),
+            histories=self._histories(images, brought),
         )
         solving = Solving(self._solver, job)
-        made = await self._solve(solving, emit, headings)
+        made = await self._solve(solving, telling, headings)
         if made.image is None:
             raise InvalidParameter("No image was generated. Is your Dockerfile empty?")
         id = made.image
         chain = made.files.chain
         if request.squash:
             id, chain = await self._squash(solving, made, plan, epoch)
+        elif inline.is_wanted(request):
+            steps = solving.carried(everything=False)
+            config = inline.written(made.config, steps, solving.images)
+            id = await self._assemble(solving.fresh, config, made.files.layers, made.image)
+        if id != made.image and not request.quiet:
+            emit({"aux": {"ID": id}})
         if request.verify:
             await self._verify(job, made, emit)
         if plan.unused_build_args:
@@ -199,7 +203,7 @@ class Builds:
 
     async def _check_only(self, request: BuildRequest, inputs: Inputs, emit: Emit) -> None:
         """--check: the lint's findings as one event."""
-        checked = await self._planning.check(request, inputs, emit, Headings(_untold))
+        checked = await self._planning.check(request, inputs, emit, Headings(Untold().emit))
         found = {
             "Warnings": [
                 {
@@ -219,16 +223,23 @@ class Builds:
     async def _brought(
         self, request: BuildRequest, inputs: Inputs, directory: str, emit: Emit
     ) -> list[Brought]:
-        """--cache-from of types registry and local. What is not there yet is no error, as Docker has it."""
+        """--cache-from: caches, and images that have one inline, here or in their registry.
+
+        What is not there yet is no error, as Docker has it.
+        """
         found: list[Brought] = []
         for number, source in enumerate(request.cache_from):
             try:
-                if source.type == "registry":
+                if source.type == "local":
+                    found.append(await self._carrier.from_layout(inputs.caches[source.tree]))
+                    continue
+                here = self._image_here(source.ref) if source.type == "image" else None
+                if here is None:
                     credentials = request.credentials.get(references.parse(source.ref).domain)
                     place = f"{directory}/cache-{number}"
                     found.append(await self._carrier.from_registry(source.ref, credentials, place))
-                elif source.type == "local":
-                    found.append(await self._carrier.from_layout(inputs.caches[source.tree]))
+                elif (inline_cache := self._carrier.from_image(here)) is not None:
+                    found.append(inline_cache)
             except (NotFound, Unavailable, InvalidParameter, DigestMismatch) as error:
                 emit({"stream": f"[Warning] no cache from {source.ref or 'the directory'}: {error}\n"})
         return found
@@ -236,6 +247,8 @@ class Builds:
     async def _carry(self, request: BuildRequest, solving: Solving, directory: str, emit: Emit) -> None:
         """--cache-to."""
         for number, one in enumerate(request.cache_to):
+            if one.type == "inline":
+                continue  # it is in the image
             steps = solving.carried(everything=one.attributes.get("mode") == "max")
             place = f"{directory}/cache-to-{number}"
             packed = await finished(self._carrier.pack, steps, solving.images, place)
@@ -247,13 +260,15 @@ class Builds:
                 await self._carrier.push(packed, name, credentials)
                 emit({"stream": f"Successfully exported the cache to {name}\n"})
 
-    async def _solve(self, solving: Solving, emit: Emit, headings: Headings) -> Made:
+    async def _solve(self, solving: Solving, telling: Telling, headings: Headings) -> Made:
         failure: SkiffError | None = None
         made: Made | None = None
         async with asyncio.TaskGroup() as group:
             solving.begin(group)
             try:
-                made = await Narrator(solving, emit, headings, partial(self._assemble, solving.fresh)).tell()
+                made = await Narrator(
+                    solving, telling, headings, partial(self._assemble, solving.fresh)
+                ).tell()
             except SkiffError as error:
                 failure = error
                 solving.cancel()
@@ -287,31 +302,40 @@ class Builds:
         if wanted is not None and wanted not in tuple(served_by(self._platform)):
             raise InvalidParameter(f"invalid platform {wanted}: this machine builds for {self._platform}")
         outputs.check(request)
+        if request.squash and inline.is_wanted(request):
+            raise InvalidParameter("a squashed image has no layers that an inline cache could tell of")
         for one in request.cache_to:
-            if one.type not in ("local", "registry") or (one.type == "registry") != ("ref" in one.attributes):
-                raise NotImplementedHere(f"skiff exports no cache of type {one.type!r}: registry or local")
+            known = one.type in ("inline", "local", "registry")
+            if not known or (one.type == "registry") != ("ref" in one.attributes):
+                raise NotImplementedHere(
+                    f"skiff exports no cache of type {one.type!r}: inline, registry or local"
+                )
 
     def _allowed(self, images: Sequence[ImageID] | None) -> frozenset[ChainID] | None:
         if images is None:
             return None
         return frozenset(layer.chain for id in images for layer in self._images.layers(id))
 
-    def _histories(self, images: Sequence[ImageID] | None) -> tuple[tuple[str | None, ...], ...] | None:
+    def _histories(
+        self, images: Sequence[ImageID] | None, brought: Sequence[Brought]
+    ) -> tuple[tuple[str | None, ...], ...] | None:
         if images is None:
             return None
-        found = (self._images.config(id).steps for id in images)
+        found = [self._images.config(id).steps for id in images]
+        found += [one.config.steps for one in brought if one.config is not None]
         return tuple(tuple(entry.created_by for entry in steps) for steps in found)
 
     def _cache_images(self, request: BuildRequest) -> list[ImageID] | None:
         """The images that alone may serve as cache; None: no such wish."""
         names = [source.ref for source in request.cache_from if source.type == "image"]
-        found = []
-        for name in names:
-            try:
-                found.append(self._images.find(name))
-            except NotFound:
-                continue  # as Docker: an image that is not here is no source
+        found = [id for id in map(self._image_here, names) if id is not None]
         return found if names else None
+
+    def _image_here(self, name: str) -> ImageID | None:
+        try:
+            return self._images.find(name)
+        except NotFound:
+            return None
 
     # -- after it
 
@@ -349,7 +373,10 @@ class Builds:
             *merged(made.config.steps[len(kept) :], created, str(made.image), str(base_id or "scratch")),
         )
         config = replace(
-            made.config, history=history, rootfs=RootFS(diff_ids=tuple(row.diff_id for row in layers))
+            made.config,
+            build_cache=None,
+            history=history,
+            rootfs=RootFS(diff_ids=tuple(row.diff_id for row in layers)),
         )
         return await self._assemble(solving.fresh, config, layers, base_id), layers[
             -1
@@ -361,8 +388,9 @@ class Builds:
         fresh = tuple(
             replace(op, ignore_cache=True) if hasattr(op, "ignore_cache") else op for op in job.plan.ops
         )
+        untold = Untold()
         again = replace(job, plan=replace(job.plan, ops=fresh))
-        second = await self._solve(Solving(self._solver, again), _untold, Headings(_untold))
+        second = await self._solve(Solving(self._solver, again), untold, Headings(untold.emit))
         if second.image == made.image:
             emit({"stream": "Verify: the second build gave the same image\n"})
             return
@@ -380,10 +408,6 @@ class Builds:
         prune = partial(self.pruning.prune, everything=everything, keep_bytes=keep_bytes, dry_run=dry_run)
         gone, freed = await asyncio.to_thread(prune, filters)
         return {"CachesDeleted": gone or None, "SpaceReclaimed": freed}
-
-
-def _untold(event: dict[str, Any]) -> None:
-    """Of what nobody is to hear."""
 
 
 def _unused(names: Sequence[str]) -> str:

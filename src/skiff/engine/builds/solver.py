@@ -34,6 +34,8 @@ from skiff.errors import InvalidParameter, SkiffError
 from skiff.oci.digest import ChainID, Digest, ImageID
 
 EPOCH = "SOURCE_DATE_EPOCH"
+LARGEST_LOG = 8 << 20
+CLIPPED = f"\n[output clipped: {LARGEST_LOG} characters of it wait for the steps before]\n"
 _REMEMBERED = 16
 
 
@@ -84,17 +86,40 @@ class Job(Struct, frozen=True, kw_only=True):
 
 
 class Log:
-    """What is said about one op, in order; whoever reads waits for more."""
+    """What is said about one op, in order, until somebody takes it; whoever reads waits for more.
+
+    At most LARGEST_LOG characters wait. While somebody hears it, who tells more waits, too; a step whose turn
+    to be told has not come goes on, and what it says then is left out: it may hold what others wait for.
+    """
 
     def __init__(self) -> None:
-        self.lines: list[str] = []
         self.id = ""  # of the process that runs
         self.why = ""
         self.changed = asyncio.Event()
+        self.is_heard = False
+        self._lines: list[str] = []
+        self._waiting = 0
+        self._is_clipped = False
+        self._room = asyncio.Event()
 
-    def tell(self, text: str) -> None:
-        self.lines.append(text)
+    async def tell(self, text: str) -> None:
+        while self._waiting > LARGEST_LOG and self.is_heard:
+            self._room.clear()
+            await self._room.wait()
+        if self._waiting > LARGEST_LOG:
+            text = "" if self._is_clipped else CLIPPED
+            self._is_clipped = True
+        self._waiting += len(text)
+        self._lines.append(text)
         self.changed.set()
+
+    def take(self) -> list[str]:
+        """What has been told since the last time."""
+        taken, self._lines = self._lines, []
+        self._waiting = 0
+        self._is_clipped = False
+        self._room.set()
+        return taken
 
     def runs(self, id: str) -> None:
         self.id = id
@@ -286,7 +311,7 @@ class Solving:
                 async with self.solver.turns:
                     return True, await cache.layer(step)
             except (SkiffError, OSError) as error:
-                log.tell(f"[Warning] the cache cannot be used: {error}\n")
+                await log.tell(f"[Warning] the cache cannot be used: {error}\n")
         return False, None
 
     def _known(self, key: Digest, op: ExecOp | CopyOp | DirectoryOp, parent: ChainID | None) -> Entry | None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from skiff.engine.storage.overlay import escape
+from skiff.errors import InvalidParameter
 from skiff.linux import mounts, safepath
 
 _LARGEST = 16 << 20  # bytes of a file that is read whole
@@ -60,13 +61,16 @@ class Tree:
         status = self.status(path)
         return status is not None and stat.S_ISDIR(status.st_mode)
 
-    def read(self, path: str) -> bytes:
-        """A regular file, whole; nothing when there is none. OSError."""
+    def read(self, path: str, most: int = _LARGEST) -> bytes:
+        """A regular file of at most so many bytes; nothing when there is none. OSError, InvalidParameter."""
         status = self.status(path)
         if status is None or not stat.S_ISREG(status.st_mode):
             return b""
         with open(self.open(path, os.O_RDONLY), "rb") as file:
-            return file.read(_LARGEST)
+            data = file.read(most + 1)
+        if len(data) > most:
+            raise InvalidParameter(f"{path} is larger than {most} bytes")
+        return data
 
 
 @contextmanager

@@ -2,13 +2,13 @@
 
 import os
 import secrets
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 
 from skiff.docker import dockerignore
 from skiff.engine.builds.copying import Copier, NotADirectory, Target, chmod, made_directories
 from skiff.engine.builds.filesystem import FileSystem
 from skiff.engine.builds.plan import CopyOp, CopySource, DirectoryOp, Op, OpIndex
+from skiff.engine.builds.scratch import discard
 from skiff.engine.builds.selection import Excluded, Node, Selected, select
 from skiff.engine.builds.tree import Tree, seen
 from skiff.engine.storage import compression
@@ -111,7 +111,7 @@ class Work:
                 for chosen in select(unpacked, ("/",)):
                     copier.copy(chosen, op.destination, into=True, parents=False)
         finally:
-            shutil.rmtree(place, ignore_errors=True)
+            discard(place)
 
 
 def _owner(text: str, base: Tree) -> tuple[int, int]:

@@ -80,6 +80,7 @@ class Deriver:
             )
             config = replace(
                 base,
+                build_cache=None,
                 created=now,
                 author=author or None,
                 comment=comment or None,

@@ -5,7 +5,7 @@ from msgspec import Struct
 
 from skiff.engine.images.names import ImageRow
 from skiff.engine.storage.content import ContentStore
-from skiff.errors import NotFound
+from skiff.errors import InvalidParameter, NotFound
 from skiff.oci import digest as digests
 from skiff.oci import manifest as manifests
 from skiff.oci.digest import Digest
@@ -29,13 +29,21 @@ class Document(Struct, frozen=True):
         return digests.of(self.data)
 
 
+def read(content: ContentStore, digest: Digest, most: int = manifests.LARGEST) -> bytes:
+    """A manifest, index or config, whole. NotFound; InvalidParameter: a blob larger than most is none."""
+    size = content.info(digest).size
+    if size > most:
+        raise InvalidParameter(f"{digest} of {size} bytes: expected a document of at most {most}")
+    with content.open(digest) as blob:
+        return blob.read()
+
+
 def came_with(content: ContentStore, row: ImageRow) -> tuple[Document, Manifest] | None:
     """The manifest that the image came with, byte for byte; None when there is none that fits it."""
     if row.manifest is None:
         return None
     try:
-        with content.open(row.manifest) as blob:
-            data = blob.read()
+        data = read(content, row.manifest)
     except NotFound:
         return None
     document = manifests.parse(data)

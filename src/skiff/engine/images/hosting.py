@@ -30,6 +30,7 @@ from skiff.errors import Conflict, DigestMismatch, InvalidParameter, NotFound, N
 from skiff.oci import digest as digests
 from skiff.oci import manifest as manifests
 from skiff.oci.digest import Digest, ImageID
+from skiff.oci.image import LARGEST
 from skiff.oci.image import parse as parse_config
 from skiff.oci.manifest import CONFIGS, INDEXES, LAYERS, MANIFESTS, Descriptor, Index, Manifest
 from skiff.oci.platform import Platform
@@ -229,8 +230,7 @@ class Hosting:
 
     def _document(self, digest: Digest) -> Document | None:
         try:
-            with self._content.open(digest) as blob:
-                data = blob.read()
+            data = documents.read(self._content, digest)
             found = manifests.parse(data)
         except (NotFound, InvalidParameter, NotImplementedHere):  # of an index, only one image was fetched
             return None
@@ -263,14 +263,12 @@ class Hosting:
         try:
             if isinstance(document, Index):
                 digest = manifests.choose(document, self._platform).digest
-                with self._content.open(digest) as blob:
-                    chosen = manifests.parse(blob.read())
+                chosen = manifests.parse(documents.read(self._content, digest))
             else:
                 chosen = document
             if isinstance(chosen, Index) or not _is_image(chosen):
                 return None
-            with self._content.open(chosen.config.digest) as blob:
-                data = blob.read()
+            data = documents.read(self._content, chosen.config.digest, LARGEST)
             config = parse_config(data)
             if config.platform.os != self._platform.os or len(config.diff_ids) != len(chosen.layers):
                 return None

@@ -217,31 +217,31 @@ def tree_layer(new: str, old: str | None = None) -> Iterator[bytes]:
 
 
 def _visit(root: str) -> Iterator[_Node]:
-    """Everything below root, parents first, siblings by name."""
-    fd = os.open(root, _STEP & ~os.O_NOFOLLOW)
+    """Everything below root, parents first, siblings by name. No recursion: trees may be deep."""
+    top = os.open(root, _STEP & ~os.O_NOFOLLOW)
+    levels = [(top, "", sorted(os.listdir(top), reverse=True))]
     try:
-        yield from _visit_below(fd, "")
-    finally:
-        os.close(fd)
-
-
-def _visit_below(fd: int, prefix: str) -> Iterator[_Node]:
-    for name in sorted(os.listdir(fd)):
-        try:
-            status = os.stat(name, dir_fd=fd, follow_symlinks=False)
-        except FileNotFoundError:  # a running container deleted it
-            continue
-        node = _Node(fd, name, f"{prefix}/{name}", status)
-        yield node
-        if node.is_directory:
-            try:
-                below = os.open(name, _STEP, dir_fd=fd)
-            except (FileNotFoundError, NotADirectoryError):  # deleted, or replaced by something else
+        while levels:
+            fd, prefix, names = levels[-1]
+            if not names:
+                os.close(levels.pop()[0])
                 continue
+            name = names.pop()
             try:
-                yield from _visit_below(below, node.path)
-            finally:
-                os.close(below)
+                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            except FileNotFoundError:  # a running container deleted it
+                continue
+            node = _Node(fd, name, f"{prefix}/{name}", status)
+            yield node
+            if node.is_directory:
+                try:
+                    below = os.open(name, _STEP, dir_fd=fd)
+                except (FileNotFoundError, NotADirectoryError):  # deleted, or replaced by something else
+                    continue
+                levels.append((below, node.path, sorted(os.listdir(below), reverse=True)))
+    finally:
+        for fd, _, _ in levels:
+            os.close(fd)
 
 
 def _entry(

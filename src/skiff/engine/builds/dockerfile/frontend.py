@@ -14,7 +14,13 @@ from skiff.engine.builds.dockerfile.labels import Labels
 from skiff.engine.builds.dockerfile.lint import Lint
 from skiff.engine.builds.dockerfile.parser import Line, parse
 from skiff.engine.builds.dockerfile.reading import triggers
-from skiff.engine.builds.dockerfile.scope import PREDEFINED, GlobalScope, StageScope, platform_arguments
+from skiff.engine.builds.dockerfile.scope import (
+    ENGINES,
+    PREDEFINED,
+    GlobalScope,
+    StageScope,
+    platform_arguments,
+)
 from skiff.engine.builds.dockerfile.stages import Script, SourceStage, in_order, origins, script, stage_of
 from skiff.engine.builds.dockerfile.steps import StageBuilder
 from skiff.engine.builds.frontend import BuildOptions, Checked
@@ -350,6 +356,7 @@ class _Planner:
         else:
             config = self._config_of(start)
             image = config if config is not None else _empty_image(start.platform)
+            image = replace(image, build_cache=None)
             author = image.author or ""
             if image.config is not None:
                 image = replace(image, config=replace(image.run, on_build=None))
@@ -378,7 +385,7 @@ class _Planner:
 
     def _unused(self) -> tuple[str, ...]:
         """The build arguments that no ARG asks for, wherever it stands."""
-        declared = set(self.scope.declared) | PREDEFINED | self.scope.platform.keys()
+        declared = set(self.scope.declared) | ENGINES | PREDEFINED | self.scope.platform.keys()
         for stage in self.script.stages:
             for found in stage.instructions:
                 if isinstance(found, of.Arg):

@@ -8,6 +8,7 @@ from skiff.engine.builds.frontend import BuildOptions
 from skiff.oci.platform import Platform
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
+ENGINES = frozenset(["BUILDKIT_INLINE_CACHE", "SOURCE_DATE_EPOCH"])  # arguments that are meant for the engine
 PREDEFINED = frozenset([*PROXIES, *(name.lower() for name in PROXIES)])
 
 
