@@ -7,7 +7,6 @@ the machine's. Namespace and engine end with the process that runs the tests, ho
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from skiff.linux import trees
 from tests.integration.client import Client
 from tests.integration.own_network import Network
 
@@ -195,7 +195,8 @@ class Engine:
             for path, _, _ in os.walk(directory, topdown=False):
                 with contextlib.suppress(OSError):
                     os.rmdir(path)
-        shutil.rmtree(self.root, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            trees.remove(self.root)
 
 
 class Run:
