@@ -4,9 +4,14 @@ import sys
 
 if not __package__:
     # Without `site` nothing tells where skiff lives: three folders above this file.
-    sys.path.insert(0, __file__.removesuffix("/skiff/cli/__main__.py"))
-    # Nor where libraries are, which a few commands need, when skiff is installed as a folder that is edited.
     home, version = sys.executable.rpartition("/bin/")[0], sys.version_info
+    root = __file__.removesuffix("/skiff/cli/__main__.py")
+    sys.path.insert(0, f"{root}/skiff/cli")
+    from shortcut import Shortcut  # type: ignore[import-not-found]
+
+    sys.path[0] = root
+    sys.meta_path.insert(0, Shortcut(root, "skiff"))
+    # Nor where libraries are, which a few commands need, when skiff is installed as a folder that is edited.
     sys.path.append(f"{home}/lib/python{version.major}.{version.minor}/site-packages")
 
 from skiff.cli.main import leave, main

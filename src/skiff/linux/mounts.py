@@ -293,6 +293,16 @@ def new_overlay(options: Iterable[str], attributes: int = 0) -> int:
     options: as for mount(8); a colon inside a path is written `\:` there. Linux 6.7 takes the layers one by
     one (`lowerdir+`); before, a value for fsconfig(2) is no longer than 255 bytes, so mount(2) does it.
     """
+    lowers, others = overlay_options(options)
+    if TAKES_LAYERS_ONE_BY_ONE:
+        return new_filesystem(
+            "overlay", [*(f"lowerdir+={lower}" for lower in lowers), *others], attributes, "overlay"
+        )
+    return _overlay_by_mount(lowers, others, attributes)
+
+
+def overlay_options(options: Iterable[str]) -> tuple[list[str], list[str]]:
+    """(the lower layers, topmost first; the other options) of an overlay."""
     lowers: list[str] = []
     others: list[str] = []
     for option in options:
@@ -300,23 +310,25 @@ def new_overlay(options: Iterable[str], attributes: int = 0) -> int:
             lowers += lower_directories(option[9:])
         else:
             others.append(option)
-    if TAKES_LAYERS_ONE_BY_ONE:
-        return new_filesystem(
-            "overlay", [*(f"lowerdir+={lower}" for lower in lowers), *others], attributes, "overlay"
-        )
-    return _overlay_in_one_line(lowers, others, attributes)
+    return lowers, others
 
 
-def _overlay_in_one_line(lowers: list[str], others: list[str], attributes: int) -> int:
-    """By mount(2), in a new mount namespace that is gone afterwards.
+def overlay_in_one_line(lowers: list[str], others: list[str]) -> tuple[str, str]:
+    """(where to stand, data for mount(2)): the layers are named relative to where they all are.
 
-    E2BIG when the layers do not fit into one page, although they are named relative to where they all are.
+    OSError E2BIG when they do not fit into one page.
     """
     top = os.path.commonpath(lowers)
     lowerdir = ":".join(_escaped(os.path.relpath(lower, top)) for lower in lowers)
     data = ",".join((f"lowerdir={lowerdir}", *others))
     if len(os.fsencode(data)) > MAX_DATA:
         raise OSError(errno.E2BIG, "too many layers for an overlay before Linux 6.7")
+    return top, data
+
+
+def _overlay_by_mount(lowers: list[str], others: list[str], attributes: int) -> int:
+    """By mount(2), in a new mount namespace that is gone afterwards. OSError E2BIG."""
+    top, data = overlay_in_one_line(lowers, others)
 
     def enter() -> None:
         namespaces.unshare(namespaces.CLONE_NEWNS)

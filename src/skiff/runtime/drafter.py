@@ -102,7 +102,9 @@ class Drafter:
         linux = spec.linux or Linux()
         group = cgroups.existing(self.here, linux.cgroups_path or f"/skiff/{wish.id}")
         program = Program(self.numbers)
-        init = becoming.become(program, spec, group, rootfs=wish.rootfs, filter=filter, have=self.have)
+        init = becoming.become(
+            program, spec, group, rootfs=wish.rootfs, at=wish.bundle, filter=filter, have=self.have
+        )
         image = program.image(self.base)
         if len(image.data) > LONGEST:
             raise Unplanned("too long")

@@ -45,10 +45,14 @@ def become(
     group: cgroups.Group,
     *,
     rootfs: tuple[Mount, ...],
+    at: str,
     filter: Filter | None,
     have: int,
 ) -> Init:
-    """Unplanned for a container that an interpreter has to make. have: see entering.enter."""
+    """Unplanned for a container that an interpreter has to make.
+
+    at: see root_calls.open_all. have: see entering.enter.
+    """
     linux, process, call = spec.linux, spec.process, program.call
     if linux is None or process is None or not process.cwd.startswith("/"):
         raise Unplanned("the answer is an error")
@@ -67,7 +71,7 @@ def become(
     call("umask", 0)
     new_cgroup = bool(unshared & namespaces.CLONE_NEWCGROUP)
     steps = root_plan.plan(spec, group.layout, group.path, new_user=False, new_cgroup=new_cgroup)
-    root_calls.open_all(program, rootfs, steps)
+    root_calls.open_all(program, rootfs, steps, at)
     root_calls.furnish(program, steps)
     _names(program, spec)
     root_calls.make_directory(program, process.cwd)

@@ -14,6 +14,7 @@ from typing import Final, assert_never
 
 from skiff.linux import mounts
 from skiff.linux.calls import ANY_ERROR, Program, Result
+from skiff.linux.mounts import Options
 from skiff.oci.runtime import Mount
 from skiff.runtime.isolation.entering import Unplanned, text
 from skiff.runtime.isolation.root_plan import Bind, Filesystem, Link, Mask, Node, ReadOnly, Step
@@ -39,9 +40,16 @@ _ABSENT: Final = (errno.ENOENT, errno.ENOTDIR)
 _FLAT: Final = frozenset(("tmpfs", "sysfs"))  # what may lie below another mount's place and never is a procfs
 
 
-def open_all(program: Program, rootfs: Sequence[Mount], steps: Sequence[Step]) -> None:
-    """In a mount namespace of our own: the root, to be at ROOT, and what the host gives. Unplanned."""
-    _open_root(program, rootfs)
+def open_all(program: Program, rootfs: Sequence[Mount], steps: Sequence[Step], at: str) -> None:
+    """In a mount namespace of our own: the root, to be at ROOT, and what the host gives. Unplanned.
+
+    at: a directory that nothing more is looked up in.
+    """
+    if len(rootfs) != 1 or rootfs[0].type != "overlay":
+        raise Unplanned("no overlay")
+    options = mounts.parse(rootfs[0].options)
+    if mounts.TAKES_LAYERS_ONE_BY_ONE:
+        _open_root(program, options)
     binds = [step for step in steps if isinstance(step, Bind)]
     if len(binds) > _MOST_BINDS:
         raise Unplanned("too many descriptors")
@@ -49,33 +57,36 @@ def open_all(program: Program, rootfs: Sequence[Mount], steps: Sequence[Step]) -
         _open_bind(program, step, number)
     # Only now: until here mounts are peers of the host's, and binds that shall be shared stay so.
     program.call("mount", None, b"/", None, mounts.MS_SLAVE | mounts.MS_REC, None)
-    program.call("move_mount", ROOT, b"", _AT_FDCWD, b"/", mounts.MOVE_MOUNT_F_EMPTY_PATH)
+    if mounts.TAKES_LAYERS_ONE_BY_ONE:
+        program.call("move_mount", ROOT, b"", _AT_FDCWD, b"/", mounts.MOVE_MOUNT_F_EMPTY_PATH)
+    else:
+        _mount_root(program, options, at)
 
 
-def _open_root(program: Program, rootfs: Sequence[Mount]) -> None:
-    if len(rootfs) != 1 or rootfs[0].type != "overlay" or not mounts.TAKES_LAYERS_ONE_BY_ONE:
-        raise Unplanned("no overlay, or of another kernel")
+def _mount_root(program: Program, options: Options, at: str) -> None:
+    """By mount(2), as before Linux 6.7."""
+    try:
+        top, data = mounts.overlay_in_one_line(*mounts.overlay_options(options.data))
+    except OSError as error:
+        raise Unplanned("the answer is an error") from error
+    program.call("chdir", text(top))
+    program.call("mount", b"overlay", text(at), b"overlay", options.flags, text(data))
+    root = program.call("openat", _AT_FDCWD, text(at), _O_PATH | _O_DIRECTORY | _O_CLOEXEC, 0)
+    program.call("dup3", root, ROOT, _O_CLOEXEC)
+
+
+def _open_root(program: Program, options: Options) -> None:
     call = program.call
-    options = mounts.parse(rootfs[0].options)
     fs = call("fsopen", b"overlay", _FSOPEN_CLOEXEC)
     call("dup3", fs, _CONTEXT, _O_CLOEXEC)
-    for key, value in [("source", "overlay"), *_overlay_options(options.data)]:
-        command = mounts.FSCONFIG_SET_FLAG if value is None else mounts.FSCONFIG_SET_STRING
-        call("fsconfig", _CONTEXT, command, text(key), None if value is None else text(value), 0)
+    lowers, others = mounts.overlay_options(options.data)
+    for option in ("source=overlay", *(f"lowerdir+={lower}" for lower in lowers), *others):
+        key, equals, value = option.partition("=")
+        command = mounts.FSCONFIG_SET_STRING if equals else mounts.FSCONFIG_SET_FLAG
+        call("fsconfig", _CONTEXT, command, text(key), text(value) if equals else None, 0)
     call("fsconfig", _CONTEXT, mounts.FSCONFIG_CMD_CREATE, None, None, 0)
     root = call("fsmount", _CONTEXT, 1, mounts.attributes_of(options.flags))
     call("dup3", root, ROOT, _O_CLOEXEC)
-
-
-def _overlay_options(options: Iterable[str]) -> Iterable[tuple[str, str | None]]:
-    later: list[tuple[str, str | None]] = []
-    for option in options:
-        key, equals, value = option.partition("=")
-        if key == "lowerdir":
-            yield from (("lowerdir+", lower) for lower in mounts.lower_directories(value))
-        else:
-            later.append((key, value if equals else None))
-    yield from later
 
 
 def furnish(program: Program, steps: Sequence[Step]) -> None:

@@ -33,7 +33,7 @@ def _new_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
 def became(spec: Spec, here: Layout = V2) -> tuple[Program, Init]:
     program = Program(NUMBERS)
     group = cgroups.existing(here, "/skiff/x")
-    return program, becoming.become(program, spec, group, rootfs=ROOTFS, filter=None, have=0)
+    return program, becoming.become(program, spec, group, rootfs=ROOTFS, at="/bundle", filter=None, have=0)
 
 
 def test_the_order() -> None:

@@ -35,8 +35,8 @@ def _new_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
 def furnished(*steps: Step) -> list[tuple[object, ...]]:
     """What is added to a bare root."""
     bare, program = Program(NUMBERS), Program(NUMBERS)
-    root_calls.open_all(bare, ROOTFS, ())
-    root_calls.open_all(program, ROOTFS, steps)
+    root_calls.open_all(bare, ROOTFS, (), "/bundle")
+    root_calls.open_all(program, ROOTFS, steps, "/bundle")
     root_calls.furnish(program, steps)
     start = calls(bare)[:-2]
     made = calls(program)
@@ -52,7 +52,7 @@ def opened(made: list[tuple[object, ...]]) -> list[object]:
 def test_an_overlay_is_configured_layer_by_layer(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mounts, "TAKES_LAYERS_ONE_BY_ONE", True)
     options = ("lowerdir=/a:/b", "upperdir=/u", "workdir=/w", "volatile")
-    root_calls.open_all(program, (Mount("/", "overlay", "overlay", options),), ())
+    root_calls.open_all(program, (Mount("/", "overlay", "overlay", options),), (), "/bundle")
     told = [call[2:] for call in calls(program) if call[0] == "fsconfig"]
     set_flag, set_string, create = (
         mounts.FSCONFIG_SET_FLAG,
@@ -76,13 +76,22 @@ def test_an_overlay_is_configured_layer_by_layer(program: Program, monkeypatch: 
 )
 def test_other_roots_are_for_an_interpreter(program: Program, rootfs: tuple[Mount, ...]) -> None:
     with pytest.raises(Unplanned):
-        root_calls.open_all(program, rootfs, ())
+        root_calls.open_all(program, rootfs, (), "/bundle")
 
 
-def test_an_older_kernel_is_for_an_interpreter(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_older_kernel_mounts_it_in_one_line(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mounts, "TAKES_LAYERS_ONE_BY_ONE", False)
+    options = ("lowerdir=/l/a,1:/l/b", "upperdir=/u", "workdir=/w", "nosuid")
+    root_calls.open_all(program, (Mount("/", "overlay", "overlay", options),), (), "/bundle")
+    data = b"lowerdir=a\\,1:b,upperdir=/u,workdir=/w"
+    assert calls(program)[:3] == [
+        ("mount", 0, b"/", 0, mounts.MS_SLAVE | mounts.MS_REC),
+        ("chdir", b"/l"),
+        ("mount", b"overlay", b"/bundle", b"overlay", mounts.MS_NOSUID, data),
+    ]
+    many = "lowerdir=" + ":".join(f"/{number}" for number in range(2000))
     with pytest.raises(Unplanned):
-        root_calls.open_all(program, ROOTFS, ())
+        root_calls.open_all(Program(NUMBERS), (Mount("/", "overlay", "overlay", (many,)),), (), "/bundle")
 
 
 def test_a_filesystem_is_mounted_where_we_stand() -> None:
@@ -121,7 +130,7 @@ def test_a_bind_has_a_place_of_its_kind() -> None:
 
 def test_binds_are_opened_while_the_host_s_mounts_are_its_peers(program: Program) -> None:
     steps = [Bind("/host", "/a", parse(("rbind", "rshared")))]
-    root_calls.open_all(program, ROOTFS, steps)
+    root_calls.open_all(program, ROOTFS, steps, "/bundle")
     assert names(program)[-4:] == ["open_tree", "dup3", "mount", "move_mount"]
 
 
