@@ -109,6 +109,7 @@ class Spawner:
         self._start = _map(MEMORY, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self.memory = memoryview((ctypes.c_ubyte * MEMORY).from_address(self._start)).cast("B")
         self.room = self.memory[_PROGRAM_AT:]
+        self._records = _PROGRAM_AT
         walk = ctypes.PYFUNCTYPE(ctypes.c_long, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
         self._walk = walk(executable)
         self.base = self._start + _PROGRAM_AT
@@ -116,6 +117,7 @@ class Spawner:
     def spawn(
         self,
         image: bytes | memoryview,
+        start: int,
         places: Mapping[str, tuple[int, ...]],
         flags: int = 0,
         *,
@@ -125,9 +127,9 @@ class Spawner:
     ) -> Spawned:
         """Clone the child. OSError when the kernel refuses; its program's fate is in `result`.
 
-        image, places: of a program, made for our base; E2BIG when it does not fit. A view is taken to be one
-        of our room, where it lies already. flags: of clone3(2), beside those that are needed. riders: the
-        numbers for the places. cgroup: see processes.clone. wait: until its execve, or its end.
+        image, start, places: of a program, made for our base; E2BIG when it does not fit. A view is taken to
+        be one of our room, where it lies already. flags: of clone3(2), beside those that are needed. riders:
+        the numbers for the places. cgroup: see processes.clone. wait: until its execve, or its end.
         """
         if isinstance(image, bytes):
             if len(image) > len(self.room):
@@ -145,7 +147,8 @@ class Spawner:
             flags, self._start + _PIDFD_AT, 0, 0, signal.SIGCHLD, 0, 0, 0, 0, 0, max(cgroup, 0)
         )
         self.memory[: _ARGUMENTS.size] = arguments
-        pid = self._walk(self._start, _ARGUMENTS.size, self.base)
+        self._records = _PROGRAM_AT + start
+        pid = self._walk(self._start, _ARGUMENTS.size, self.base + start)
         if pid < 0:
             raise OSError(-pid, f"clone3: {os.strerror(-pid)}")
         (pidfd,) = struct.unpack_from("<i", self.memory, _PIDFD_AT)
@@ -153,7 +156,7 @@ class Spawner:
 
     def result(self, call: calls.Result) -> int:
         """See calls.result."""
-        return calls.result(self.memory, call.at, _PROGRAM_AT)
+        return calls.result(self.memory, call.at, self._records)
 
     def executes(self, execves: Iterable[calls.Result]) -> bool:
         """Whether the child has come to one of these calls and not back from it."""
@@ -164,7 +167,7 @@ class Spawner:
 
     def replace(self, call: calls.Result, number: int) -> None:
         """While the child performs something else: let that call be another."""
-        self._set(self.base + call.at * calls.RECORD.size, number)
+        self._set(self._start + self._records + call.at * calls.RECORD.size, number)
 
     def forget(self) -> None:
         """Give the memory back to the kernel; no child performs a program any more."""

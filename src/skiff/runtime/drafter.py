@@ -33,8 +33,8 @@ LONGEST: Final = 128 * 1024  # bytes of a program, which travels in one packet
 class Draft(Struct, frozen=True, tag_field="t"):
     """What a monitor needs to make its container.
 
-    group: its cgroup, with its limits. init: of the program that comes in the next packet. places: where the
-    numbers of descriptors belong in it. riders: the names of those that ride along: control (to the engine),
+    group: its cgroup, with its limits. init: of the program that comes in the next packet. start, places: of
+    its image. riders: the names of those that ride along: control (to the engine),
     listener (monitor.sock), oom (the group's event), group (its v2 directory), the streams of init (in, out,
     err) and their other ends (stdin, stdout, stderr).
     """
@@ -42,6 +42,7 @@ class Draft(Struct, frozen=True, tag_field="t"):
     wish: Create
     group: str
     init: becoming.Init
+    start: int
     places: dict[str, tuple[int, ...]]
     riders: tuple[str, ...]
 
@@ -101,11 +102,11 @@ class Drafter:
         spec, filter = self.reader.spec(wish)
         linux = spec.linux or Linux()
         group = cgroups.existing(self.here, linux.cgroups_path or f"/skiff/{wish.id}")
-        program = Program(self.numbers)
+        program = Program(self.numbers, self.base)
         init = becoming.become(
             program, spec, group, rootfs=wish.rootfs, at=wish.bundle, filter=filter, have=self.have
         )
-        image = program.image(self.base)
+        image = program.image()
         if len(image.data) > LONGEST:
             raise Unplanned("too long")
         create.make_group(self.here, group.path)
@@ -123,7 +124,7 @@ class Drafter:
             fds.close_all(fd for name, fd in riders.items() if name != "control")
             discard(group, wish)
             raise
-        return Draft(wish, group.path, init, image.places, tuple(riders)), image.data
+        return Draft(wish, group.path, init, image.start, image.places, tuple(riders)), image.data
 
     def _equip(self, wish: Create, group: cgroups.Group, riders: dict[str, int]) -> None:
         with step_failed("monitor"):

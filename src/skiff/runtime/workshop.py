@@ -188,7 +188,7 @@ class Attempt:
         group = riders.pop("group", -1)
         try:
             init = self.spawner.spawn(
-                image, draft.places, draft.init.cloned, riders=numbers, cgroup=group, wait=False
+                image, draft.start, draft.places, draft.init.cloned, riders=numbers, cgroup=group, wait=False
             )
         except OSError:
             init = None

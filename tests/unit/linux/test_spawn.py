@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from skiff.linux import spawn, syscalls
-from skiff.linux.calls import ANY_ERROR, Pointers, Program, Rider
+from skiff.linux.calls import ANY_ERROR, Pointers, Program, Rider, errors
 from skiff.linux.spawn import MEMORY, Spawned, Spawner
 
 pytestmark = pytest.mark.skipif(
@@ -24,8 +24,8 @@ def spawner() -> Spawner:
 
 
 @pytest.fixture
-def program() -> Program:
-    return Program(syscalls.numbers(syscalls.architecture()))
+def program(spawner: Spawner) -> Program:
+    return Program(syscalls.numbers(syscalls.architecture()), spawner.base)
 
 
 @pytest.fixture
@@ -37,8 +37,8 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 
 def spawned_by(spawner: Spawner, program: Program, *, wait: bool, **riders: int) -> Spawned:
-    image = program.image(spawner.base)
-    return spawner.spawn(image.data, image.places, riders=riders, wait=wait)
+    image = program.image()
+    return spawner.spawn(*image, riders=riders, wait=wait)
 
 
 def performed(spawner: Spawner, program: Program, *, wait: bool = True, **riders: int) -> int:
@@ -85,7 +85,7 @@ def test_a_failure_ends_the_program(spawner: Spawner, program: Program, pipe: tu
 def test_a_failure_that_may_be_passes_over_calls(
     spawner: Spawner, program: Program, pipe: tuple[int, int]
 ) -> None:
-    failed = program.call("close", -1, may_fail=(errno.EBADF,))
+    failed = program.call("close", -1, may_fail=errors(errno.EBADF))
     program.call("write", pipe[1], b"not this", 8)
     program.resume(failed)
     jump = program.skip()
@@ -98,7 +98,7 @@ def test_a_failure_that_may_be_passes_over_calls(
 
 
 def test_another_failure_than_those_that_may_be(spawner: Spawner, program: Program) -> None:
-    program.call("close", -1, may_fail=(errno.ENOENT,))
+    program.call("close", -1, may_fail=errors(errno.ENOENT))
     program.call("exit_group", 0)
     assert performed(spawner, program) == 1
 
@@ -160,7 +160,7 @@ def test_our_handlers_are_not_the_childs(spawner: Spawner, program: Program) -> 
 
 def test_the_memory_is_used_again_and_given_back(spawner: Spawner) -> None:
     for length in (5000, 3):
-        program = Program(syscalls.numbers(syscalls.architecture()))
+        program = Program(syscalls.numbers(syscalls.architecture()), spawner.base)
         program.call("exit_group", length % 100)
         program.call("write", 1, b"x" * length, length)
         assert performed(spawner, program) == length % 100
@@ -176,6 +176,6 @@ def test_a_program_that_is_too_long(spawner: Spawner, program: Program) -> None:
 
 def test_what_the_kernel_refuses(spawner: Spawner, program: Program) -> None:
     program.call("exit_group", 0)
-    image = program.image(spawner.base)
+    image = program.image()
     with pytest.raises(OSError, match="clone3"):
-        spawner.spawn(image.data, image.places, 0x200 | 0x20000, wait=True)  # CLONE_FS with CLONE_NEWNS
+        spawner.spawn(*image, 0x200 | 0x20000, wait=True)  # CLONE_FS with CLONE_NEWNS

@@ -32,15 +32,15 @@ class ExecRoutes:
 
     async def start(self, call: Call) -> web.StreamResponse:
         wish = await call.body(ExecStart, required=False) or ExecStart()
-        self.execs.check(call["id"])
+        spec = self.execs.prepare(call["id"], wish)
         if wish.detach:
-            await self.execs.start(call["id"], wish, None)
+            await self.execs.start(call["id"], spec, wish, None)
             return empty(200)
         taken = await hijack.take(call.request, content_type(call, wish.tty))
         # The status is out: what goes wrong from here is told where the output would be.
         with taken.stream.dup() as spare:
             try:
-                await self.execs.start(call["id"], wish, taken.stream, taken.early)
+                await self.execs.start(call["id"], spec, wish, taken.stream, taken.early)
             except SkiffError as error:
                 _tell(spare, f"{error}\r\n".encode(), framed=not wish.tty)
         return hijack.Hijacked()

@@ -75,27 +75,23 @@ class Execs:
         self.announce(container, f"exec_create: {_shown(wish)}", execID=id)
         return id
 
-    def check(self, id: str, size: tuple[int, ...] | None = None) -> oci.Process:
-        """What would run, in a terminal of that size, before any answer is begun.
+    def prepare(self, id: str, wish: ExecStart) -> oci.Process:
+        """What is to run, before any answer is begun.
 
         NotFound `No such exec instance: x`, Conflict (it ran), InvalidParameter (no such user).
         """
-        found = self._get(id)
-        if found.running or found.code is not None:
-            raise Conflict(f"Error: Exec command {id} has already run")
-        container = self.records.get(found.container)
-        _require_ready(container)
-        return self._process(container, found.wish, size or found.wish.console_size)
+        found, container = self._unstarted(id)
+        return self._process(container, found.wish, wish.console_size or found.wish.console_size)
 
-    async def start(self, id: str, wish: ExecStart, stream: socket | None, early: bytes = b"") -> None:
+    async def start(
+        self, id: str, spec: oci.Process, wish: ExecStart, stream: socket | None, early: bytes = b""
+    ) -> None:
         """Returns once the command runs; the socket goes to the monitor. CannotRun, Conflict, NotFound.
 
-        stream: None when detached. early: stdin bytes that came with the request.
+        spec: from `prepare`. stream: None when detached. early: stdin bytes that came with the request.
         """
-        spec = self.check(id, wish.console_size)
-        found = self._get(id)
+        found, container = self._unstarted(id)
         asked = found.wish
-        container = self.records.get(found.container)
         self._execs[id] = replace(found, running=True)
         here = self._starting[id] = asyncio.Event()
         self.announce(container, f"exec_start: {_shown(asked)}", execID=id)
@@ -216,6 +212,14 @@ class Execs:
             except asyncio.CancelledError:
                 await process.signal(9)
                 raise
+
+    def _unstarted(self, id: str) -> tuple[Exec, Container]:
+        found = self._get(id)
+        if found.running or found.code is not None:
+            raise Conflict(f"Error: Exec command {id} has already run")
+        container = self.records.get(found.container)
+        _require_ready(container)
+        return found, container
 
     def _process(self, container: Container, wish: ExecCreate, size: tuple[int, ...] | None) -> oci.Process:
         host = container.host

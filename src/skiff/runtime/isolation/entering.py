@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from skiff.linux import capabilities
-from skiff.linux.calls import ANY_ERROR, Argument, Counted, Pointers, Program, Result
+from skiff.linux.calls import ANY_ERROR, Argument, Counted, Pointers, Program, Result, errors
 from skiff.linux.processes import OFTEN_IGNORED
 from skiff.linux.seccomp import Filter
 from skiff.oci.runtime import Capabilities, Process
@@ -25,7 +25,8 @@ _RESOLVE_NO_MAGICLINKS: Final = 0x02
 _CLOSE_RANGE_CLOEXEC: Final = 4
 _LAST_FD: Final = (1 << 32) - 1
 _X_OK: Final = 1
-_NOT_THIS_ONE: Final = (errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+_NOT_THIS_ONE: Final = errors(errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+_FORBIDDEN: Final = errors(errno.EACCES, errno.EPERM)
 
 _SIG_SETMASK: Final = 2
 _DEFAULT_ACTION: Final = bytes(32)
@@ -109,7 +110,7 @@ def _identity(program: Program, process: Process, filter: Filter | None, have: i
         path = b"/proc/self/oom_score_adj"
         opened = call("openat", _AT_FDCWD, path, _O_WRONLY | _O_CLOEXEC, 0, may_fail=ANY_ERROR)
         score = b"%d" % process.oom_score_adj
-        call("write", opened, score, len(score), may_fail=(errno.EACCES, errno.EPERM))
+        call("write", opened, score, len(score), may_fail=_FORBIDDEN)
         program.resume(opened)
     for limit in process.rlimits:
         pair = (_limit(limit.soft), _limit(limit.hard))

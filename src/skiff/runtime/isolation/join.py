@@ -96,7 +96,7 @@ def _spawned(
         return None
     tickets = container.group.tickets()
     try:
-        program = Program(syscalls.numbers(syscalls.architecture()))
+        program = Program(syscalls.numbers(syscalls.architecture()), spawner.base)
         entering.settle(program, tickets.tasks)
         others = container.namespaces & ~namespaces.CLONE_NEWPID
         if others:
@@ -104,11 +104,11 @@ def _spawned(
         entering.take_streams(program, ours)
         _, have, _ = capabilities.get_sets()
         execves = entering.enter(program, process, filter, have=have)
-        image = program.image(spawner.base)
+        image = program.image()
         pid, pidfd = clone_inside(
             container.pidfd,
             container.namespaces & namespaces.CLONE_NEWPID,
-            lambda: spawner.spawn(image.data, image.places, cgroup=tickets.directory, wait=True),
+            lambda: spawner.spawn(*image, cgroup=tickets.directory, wait=True),
         )
     except (entering.Unplanned, OSError):
         return None

@@ -8,12 +8,13 @@ those that stay inside), so that where a mount lies is known from its path.
 import errno
 import posixpath
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import cache, lru_cache
 from itertools import accumulate, count
 from typing import Final, assert_never
 
 from skiff.linux import mounts
-from skiff.linux.calls import ANY_ERROR, Program, Result
+from skiff.linux.calls import ANY_ERROR, Program, Result, errors
 from skiff.linux.mounts import Options
 from skiff.oci.runtime import Mount
 from skiff.runtime.isolation.entering import Unplanned, text
@@ -35,8 +36,11 @@ _NO_SYMLINKS: Final = 0x10 | 0x04  # RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS
 _NO_MAGICLINKS: Final = 0x10 | 0x02
 _OPEN_TREE: Final = mounts.OPEN_TREE_CLONE | _O_CLOEXEC
 _ONTO: Final = mounts.MOVE_MOUNT_F_EMPTY_PATH | mounts.MOVE_MOUNT_T_EMPTY_PATH
+_PATHS_KEPT: Final = 1024  # they are nearly the same in every container
 _FSOPEN_CLOEXEC: Final = 1
-_ABSENT: Final = (errno.ENOENT, errno.ENOTDIR)
+_ABSENT: Final = errors(errno.ENOENT, errno.ENOTDIR)
+_A_FILE: Final = errors(errno.ENOTDIR)
+_THERE: Final = errors(errno.EEXIST, errno.EROFS)
 _FLAT: Final = frozenset(("tmpfs", "sysfs"))  # what may lie below another mount's place and never is a procfs
 
 
@@ -104,7 +108,7 @@ def furnish(program: Program, steps: Sequence[Step]) -> None:
                 _node(program, step, made)
             case Link():
                 parent, name = _parent(program, step.path, made)
-                program.call("symlinkat", text(step.to), parent, name, may_fail=(errno.EEXIST, errno.EROFS))
+                program.call("symlinkat", text(step.to), parent, name, may_fail=_THERE)
             case Mask():
                 _mask(program, step.path)
             case ReadOnly():
@@ -181,7 +185,7 @@ def _open_bind(program: Program, step: Bind, number: int) -> None:
 def _bind(program: Program, step: Bind, number: int, before: Sequence[Step], made: set[str]) -> None:
     call = program.call
     target = _place(step.target, before)
-    is_file = call("openat", number, b".", _O_PATH | _O_DIRECTORY | _O_CLOEXEC, 0, may_fail=(errno.ENOTDIR,))
+    is_file = call("openat", number, b".", _O_PATH | _O_DIRECTORY | _O_CLOEXEC, 0, may_fail=_A_FILE)
     known = set(made)
     _make(program, target, made, directory=True)
     place = _open(program, target, _O_PATH | _O_DIRECTORY)
@@ -214,7 +218,7 @@ def _mask(program: Program, path: str) -> None:
     call = program.call
     target = _clean(path)
     there = _open(program, target, _O_PATH, may_fail=_ABSENT)
-    directory = _open(program, target, _O_PATH | _O_DIRECTORY, may_fail=(errno.ENOTDIR,))
+    directory = _open(program, target, _O_PATH | _O_DIRECTORY, may_fail=_A_FILE)
     call("fchdir", directory)
     call("mount", b"tmpfs", b".", b"tmpfs", mounts.MS_RDONLY, b"nr_blocks=1,nr_inodes=1")
     done = program.skip()
@@ -257,18 +261,17 @@ def _place(path: str, before: Sequence[Step], *, is_proc: bool = False) -> str:
 
 def _make(program: Program, target: str, made: set[str], *, directory: bool) -> None:
     """The place of a mount with its parents, where they are missing; made: those that are there."""
-    levels = list(_levels(target))
+    levels = _levels(target)
     for above, name in levels if directory else levels[:-1]:
         path = posixpath.join(above, name)
         if path not in made:
             parent = _open(program, above, _O_PATH | _O_DIRECTORY)
-            program.call("mkdirat", parent, text(name), 0o755, may_fail=(errno.EEXIST, errno.EROFS))
+            program.call("mkdirat", parent, text(name), 0o755, may_fail=_THERE)
             made.add(path)
     if not directory:
         above, name = levels[-1]
         parent = _open(program, above, _O_PATH | _O_DIRECTORY)
-        kept = (errno.EEXIST, errno.EROFS)
-        program.call("mknodat", parent, text(name), 0o100755, 0, may_fail=kept)
+        program.call("mknodat", parent, text(name), 0o100755, 0, may_fail=_THERE)
 
 
 def _parent(program: Program, path: str, made: set[str]) -> tuple[Result, bytes]:
@@ -278,11 +281,14 @@ def _parent(program: Program, path: str, made: set[str]) -> tuple[Result, bytes]
     return _open(program, above, _O_PATH | _O_DIRECTORY), text(name)
 
 
-def _open(
-    program: Program, path: str, flags: int, *, links: bool = False, may_fail: tuple[int, ...] = ()
-) -> Result:
-    how = struct.pack("<3Q", flags | _O_CLOEXEC, 0, _NO_MAGICLINKS if links else _NO_SYMLINKS)
+def _open(program: Program, path: str, flags: int, *, links: bool = False, may_fail: int = 0) -> Result:
+    how = _how(flags, links)
     return program.call("openat2", ROOT, text(path), how, len(how), may_fail=may_fail)
+
+
+@cache
+def _how(flags: int, links: bool) -> bytes:
+    return struct.pack("<3Q", flags | _O_CLOEXEC, 0, _NO_MAGICLINKS if links else _NO_SYMLINKS)
 
 
 def _set_attributes(
@@ -304,11 +310,13 @@ def _clearing(on: int, off: int) -> int:
     return off | mounts.MOUNT_ATTR_ATIME if (on | off) & mounts.MOUNT_ATTR_ATIME else off
 
 
-def _levels(path: str) -> Iterable[tuple[str, str]]:
+@lru_cache(_PATHS_KEPT)
+def _levels(path: str) -> tuple[tuple[str, str], ...]:
     """(parent, name) of each directory on the way, the highest first."""
     parts = path.strip("/").split("/")
-    return zip(accumulate(parts[:-1], posixpath.join, initial="/"), parts, strict=True)
+    return tuple(zip(accumulate(parts[:-1], posixpath.join, initial="/"), parts, strict=True))
 
 
+@lru_cache(_PATHS_KEPT)
 def _clean(path: str) -> str:
     return posixpath.normpath("/" + path.lstrip("/"))

@@ -10,10 +10,10 @@ BASE = 0x7F0000000000
 
 def calls(program: Program) -> list[tuple[object, ...]]:
     """(name, argument…): numbers, or the text that an address leads to."""
-    data = program.image(BASE).data
+    data, start, _ = program.image()
     found = []
     for index in range(len(program)):
-        number, *arguments = RECORD.unpack_from(data, index * RECORD.size)[:7]
+        number, *arguments = RECORD.unpack_from(data, start + index * RECORD.size)[:7]
         while arguments and not arguments[-1]:
             arguments.pop()
         found.append((NAMES[number], *(_read(data, word) for word in arguments)))

@@ -31,7 +31,7 @@ def _new_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def became(spec: Spec, here: Layout = V2) -> tuple[Program, Init]:
-    program = Program(NUMBERS)
+    program = Program(NUMBERS, BASE)
     group = cgroups.existing(here, "/skiff/x")
     return program, becoming.become(program, spec, group, rootfs=ROOTFS, at="/bundle", filter=None, have=0)
 
@@ -98,7 +98,7 @@ def test_it_ends_at_the_gate_unless_that_was_replaced() -> None:
 
 def test_descriptors_have_their_places() -> None:
     program, _ = became(SPEC)
-    assert set(program.image(BASE).places) == {"ours", "sync", "in", "out", "err"}
+    assert set(program.image().places) == {"ours", "sync", "in", "out", "err"}
 
 
 def _process(**changes: object) -> Callable[[Spec], Spec]:

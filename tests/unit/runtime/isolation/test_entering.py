@@ -23,10 +23,10 @@ FILTER = Filter(bytes(16), 2)
 
 def names(process: Process, filter: Filter | None = None) -> list[str]:
     """Of the calls, in order; which are those of execve is checked."""
-    program = Program(NUMBERS)
+    program = Program(NUMBERS, BASE)
     execves = entering.enter(program, process, filter, have=capabilities.ALL)
-    data = program.image(BASE).data
-    made = [NAMES[RECORD.unpack_from(data, index * RECORD.size)[0]] for index in range(len(program))]
+    data, start, _ = program.image()
+    made = [NAMES[RECORD.unpack_from(data, start + index * RECORD.size)[0]] for index in range(len(program))]
     assert [index for index, name in enumerate(made) if name == "execve"] == [call.at for call in execves]
     return made
 
@@ -73,24 +73,24 @@ def test_the_bounding_set_keeps_what_is_wanted() -> None:
 
 
 def test_groups_and_limits_are_laid_out_for_the_kernel() -> None:
-    program = Program(NUMBERS)
+    program = Program(NUMBERS, BASE)
     process = Process(
         args=("/x",), user=User(additional_gids=(5, 70000)), rlimits=(Rlimit("RLIMIT_CORE", soft=9, hard=-1),)
     )
     entering.enter(program, process, None, have=0)
-    data = program.image(BASE).data
+    data = program.image().data
     assert struct.pack("<2I", 5, 70000) in data
     assert struct.pack("<2Q", 9, (1 << 64) - 1) in data
 
 
 def test_just_born() -> None:
-    program = Program(NUMBERS)
+    program = Program(NUMBERS, BASE)
     entering.settle(program, (Rider("cpu"), Rider("memory")))
     entering.take_streams(program, (7, 8, 9))
-    image = program.image(BASE)
+    image = program.image()
     assert set(image.places) == {"cpu", "memory"}
     last = len(program) - 1
-    assert RECORD.unpack_from(image.data, last * RECORD.size)[:3] == (NUMBERS["dup3"], 9, 2)
+    assert RECORD.unpack_from(image.data, image.start + last * RECORD.size)[:3] == (NUMBERS["dup3"], 9, 2)
 
 
 @pytest.mark.parametrize(

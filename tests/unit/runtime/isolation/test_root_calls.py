@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from tests.unit.runtime.isolation.performed import NUMBERS, calls, names
+from tests.unit.runtime.isolation.performed import BASE, NUMBERS, calls, names
 
 from skiff.linux import mounts
 from skiff.linux.calls import Program
@@ -21,7 +21,7 @@ SYS = Filesystem("sysfs", "sysfs", "/sys", parse(("ro",)))
 
 @pytest.fixture
 def program() -> Program:
-    return Program(NUMBERS)
+    return Program(NUMBERS, BASE)
 
 
 ROOTFS = (Mount("/", "overlay", "overlay", ("lowerdir=/a",)),)
@@ -34,7 +34,7 @@ def _new_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def furnished(*steps: Step) -> list[tuple[object, ...]]:
     """What is added to a bare root."""
-    bare, program = Program(NUMBERS), Program(NUMBERS)
+    bare, program = Program(NUMBERS, BASE), Program(NUMBERS, BASE)
     root_calls.open_all(bare, ROOTFS, (), "/bundle")
     root_calls.open_all(program, ROOTFS, steps, "/bundle")
     root_calls.furnish(program, steps)
@@ -91,7 +91,9 @@ def test_an_older_kernel_mounts_it_in_one_line(program: Program, monkeypatch: py
     ]
     many = "lowerdir=" + ":".join(f"/{number}" for number in range(2000))
     with pytest.raises(Unplanned):
-        root_calls.open_all(Program(NUMBERS), (Mount("/", "overlay", "overlay", (many,)),), (), "/bundle")
+        root_calls.open_all(
+            Program(NUMBERS, BASE), (Mount("/", "overlay", "overlay", (many,)),), (), "/bundle"
+        )
 
 
 def test_a_filesystem_is_mounted_where_we_stand() -> None:
@@ -183,7 +185,7 @@ def test_a_working_directory_is_made_if_it_is_missing(program: Program) -> None:
     root_calls.make_directory(program, "/a/../b/c")
     assert names(program) == ["openat2", "close", *["openat2", "mkdirat"] * 2]
     assert opened(calls(program)) == [b"/b/c", b"/", b"/b"]
-    nothing = Program(NUMBERS)
+    nothing = Program(NUMBERS, BASE)
     root_calls.make_directory(nothing, "/")
     assert not names(nothing)
 
