@@ -65,6 +65,45 @@ def test_containers_reach_each_other_by_name_and_others_do_not() -> None:
     in_own_network(scenario)
 
 
+def test_the_gateway_s_mac_address_stays_as_containers_come_and_go() -> None:
+    async def scenario() -> None:
+        house = House(SqliteState(":memory:"))
+        network = house.networks.create(NetworkCreate(name="one"))
+
+        def mac() -> str:
+            found = links.find(house.netlink, network.link)
+            assert found is not None
+            return found.mac
+
+        before = mac()
+        boxes = [await house.open(f"c{n}", "one") for n in range(3)]
+        assert mac() == before
+        for box in boxes:
+            await house.sandboxes.close(box.owner.id)
+        await asyncio.sleep(0.1)
+        assert mac() == before
+
+    in_own_network(scenario)
+
+
+def test_an_interface_is_told_from_links_that_a_container_has_made() -> None:
+    async def scenario() -> None:
+        house = House(SqliteState(":memory:"))
+        for name in ("one", "two", "three"):
+            house.networks.create(NetworkCreate(name=name))
+        box = await house.open("box", "one", "two")
+        box.namespace.netlink.request(links.bridge("taken"))
+        await house.networks.connect("three", box.owner, EndpointSettings())
+        named = {link.number: link.name for link in links.links(box.namespace.netlink)}
+        held = links.addresses(box.namespace.netlink)
+        found = {named[number]: str(interface.ip) for number, interface in held if interface.version == 4}
+        wanted = {e.interface: str(e.addresses()[0]) for e in house.records.of_owner(box.owner.id)}
+        assert sorted(wanted) == ["eth0", "eth1", "eth2"]
+        assert {name: found.get(name) for name in wanted} == wanted
+
+    in_own_network(scenario)
+
+
 def test_a_thousand_lookups_in_parallel() -> None:
     async def scenario() -> None:
         house = House(SqliteState(":memory:"))

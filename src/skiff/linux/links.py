@@ -4,6 +4,7 @@ Each function makes a Message for NetlinkSocket.request, so that several go to t
 rtnetlink(7), <linux/if_link.h>, <linux/rtnetlink.h>.
 """
 
+import errno
 import socket
 import struct
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
@@ -41,6 +42,8 @@ IFLA_MASTER: Final = 10
 IFLA_PROTINFO: Final = 12
 IFLA_LINKINFO: Final = 18
 IFLA_NET_NS_FD: Final = 28
+IFLA_EXT_MASK: Final = 29
+RTEXT_FILTER_SKIP_STATS: Final = 1 << 3
 IFLA_INFO_KIND: Final = 1
 IFLA_INFO_DATA: Final = 2
 VETH_INFO_PEER: Final = 1
@@ -234,10 +237,22 @@ def links(netlink: NetlinkSocket) -> list[Link]:
 
 
 def find(netlink: NetlinkSocket, name: str) -> Link | None:
+    body = _asked(netlink, name)
+    return None if body is None else _parsed(body)
+
+
+def number(netlink: NetlinkSocket, name: str) -> int:
+    """A link's number, 0 when there is no such link: what every start asks for, without reading the rest."""
+    body = _asked(netlink, name)
+    return 0 if body is None else int(_IFINFO.unpack_from(body)[2])
+
+
+def _asked(netlink: NetlinkSocket, name: str) -> bytes | None:
+    asked = _link() + u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS) + text(IFLA_IFNAME, name)
     try:
-        return _parsed(netlink.get(Message(RTM_GETLINK, 0, _link() + text(IFLA_IFNAME, name))))
+        return netlink.get(Message(RTM_GETLINK, 0, asked))
     except OSError as error:
-        if error.errno == 19:  # ENODEV
+        if error.errno == errno.ENODEV:
             return None
         raise
 

@@ -16,7 +16,6 @@ from skiff.engine.containers.links import Links
 from skiff.engine.containers.networking import PlainSandboxes, SandboxView
 from skiff.engine.containers.record import Container, Records
 from skiff.engine.networks import egress, links, views
-from skiff.engine.networks.bridge import gateways
 from skiff.engine.networks.keys import SandboxKeys
 from skiff.engine.networks.record import Owner, StoredPort
 from skiff.engine.networks.service import Networks
@@ -112,7 +111,7 @@ class NetworkSandboxes:
 
     def _host_gateway(self) -> str:
         """What `host-gateway` in extra hosts means: this host on the default bridge."""
-        return str(gateways(self._networks.find("bridge"))[0].ip)
+        return self._networks.find("bridge").ranges[0].gateway
 
     async def close(self, container: Container) -> None:
         has_key = self._keys.has(container.id)

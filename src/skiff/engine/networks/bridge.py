@@ -82,7 +82,8 @@ class BridgeDriver:
         """The bridge's number, made when it is not there: a reboot takes bridges away."""
         found = links.find(self._netlink, network.link)
         if found is None:
-            self._netlink.request(links.bridge(network.link, mtu=_mtu(network)), what=network.link)
+            made = links.bridge(network.link, mac=bridge_mac(network.id), mtu=_mtu(network))
+            self._netlink.request(made, what=network.link)
             found = links.find(self._netlink, network.link)
             if found is None:
                 raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), network.link)
@@ -128,9 +129,9 @@ class BridgeDriver:
         self._netlink.request(pair, what=endpoint.link)
         isolated = not enabled(network, ICC)
         if isolated or hairpin:
-            port = links.find(self._netlink, endpoint.link)
-            if port is not None:
-                wanted_port = links.bridge_port(port.number, isolated=isolated, hairpin=hairpin)
+            port = links.number(self._netlink, endpoint.link)
+            if port:
+                wanted_port = links.bridge_port(port, isolated=isolated, hairpin=hairpin)
                 self._netlink.request(wanted_port, what=endpoint.link)
         configure(network, endpoint, namespace, default=default)
 
@@ -169,14 +170,12 @@ def configure(
     network: Network, endpoint: Endpoint, namespace: Namespace, *, default: Collection[int]
 ) -> None:
     """Give the endpoint's interface, which is there, its addresses and routes, and switch it on."""
-    inside = links.find(namespace.netlink, endpoint.interface)
-    if inside is None:
+    number = links.number(namespace.netlink, endpoint.interface)
+    if not number:
         raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), endpoint.interface)
-    wanted = [
-        links.address(inside.number, ip_interface(text)) for text in (endpoint.ipv4, endpoint.ipv6) if text
-    ]
-    wanted += [links.address(inside.number, address) for address in link_local(endpoint.settings)]
-    wanted.append(links.up(inside.number))
+    wanted = [links.address(number, interface) for interface in endpoint.interfaces()]
+    wanted += [links.address(number, address) for address in link_local(endpoint.settings)]
+    wanted.append(links.up(number))
     wanted += default_routes(network, endpoint, default)
     namespace.netlink.request(*wanted, what=endpoint.interface)
     for name, value in sysctls(endpoint.settings, endpoint.interface):
@@ -189,6 +188,15 @@ def default_routes(network: Network, endpoint: Endpoint, versions: Collection[in
         scope = stored.range()
         if scope.subnet.version in versions and endpoint.has(scope.subnet.version):
             yield links.route(None, gateway=scope.gateway)
+
+
+def bridge_mac(network: str) -> str:
+    """The MAC address of a network's bridge, from the network's id.
+
+    Without one of its own a bridge takes that of a port, and another one when that port goes: those who have
+    learned where the gateway is would speak to nobody.
+    """
+    return "02:" + bytes.fromhex(network[:10]).hex(":")
 
 
 def gateways(network: Network) -> list[IPv4Interface | IPv6Interface]:

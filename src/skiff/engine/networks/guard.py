@@ -52,7 +52,7 @@ class Guard:
 
     def apply(self) -> None:
         """From the records to the kernel. SkiffError when it cannot: then nobody may be let in."""
-        guarded = [e for e in self._records.attached() if egress.restricts(e.egress)]
+        guarded = [e for e in self._records.policed() if egress.restricts(e.egress)]
         allowed = [p for e in guarded for p in egress.passes(e.link, egress.parse(e.egress), self._near(e))]
         try:
             self._firewall.apply(egress_ruleset([e.link for e in guarded], allowed))
@@ -155,12 +155,12 @@ class Guard:
     def _drain_again(self) -> None:
         self._draining = None
         self._drain()
-        if any(egress.restricts(e.egress) for e in self._records.attached()):
+        if any(egress.restricts(e.egress) for e in self._records.policed()):
             self._draining = asyncio.get_running_loop().call_later(DRAIN_SECONDS, self._drain_again)
 
     def _drain(self) -> None:
         """Read the kernel's counts and begin them anew."""
-        owners = {e.link: e.owner for e in self._records.attached() if egress.restricts(e.egress)}
+        owners = {e.link: e.owner for e in self._records.policed() if egress.restricts(e.egress)}
         if not owners:
             return
         table, family = self._firewall.table, self._firewall.layout.family

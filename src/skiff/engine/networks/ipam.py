@@ -4,12 +4,14 @@ A network takes its subnet from what the user asks for, or the next free one of 
 takes the address it asks for, or the first free one.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, NamedTuple
 
 from skiff.errors import Conflict, Forbidden, InvalidParameter
 
+RANGES_KEPT: Final = 1024  # of which the unusable addresses are remembered
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
@@ -152,33 +154,33 @@ def parse_address(text: str, what: str) -> Address:
         raise InvalidParameter(f"invalid {what} address {text}") from None
 
 
-def _unusable(scope: Range) -> set[int]:
+@lru_cache(RANGES_KEPT)
+def _unusable(scope: Range) -> frozenset[int]:
     """The gateway, auxiliary addresses, the network's own and IPv4's broadcast."""
     unusable = {int(scope.gateway), *(int(a) for a in scope.reserved)}
     if scope.subnet.num_addresses > 2:
         unusable.add(int(scope.subnet.network_address))
         if scope.subnet.version == 4:
             unusable.add(_last(scope.subnet))
-    return unusable
+    return frozenset(unusable)
 
 
-def reserve(scope: Range, taken: Collection[Address], wish: Address | None = None) -> Address:
-    """An address for an endpoint: the wish, or the first free one.
+def reserve(scope: Range, taken: Container[int], wish: Address | None = None) -> Address:
+    """An address for an endpoint: the wish, or the first free one. taken: addresses in use, as numbers.
 
     Forbidden when the wish is in use or outside; Conflict when none is left: Docker's words.
     """
-    used = {int(a) for a in taken if a.version == scope.subnet.version}
+    unusable = _unusable(scope)
     if wish is not None:
         if wish not in scope.subnet:
             raise InvalidParameter(
                 f"invalid address {wish}: It does not belong to any of this network's subnets"
             )
-        if int(wish) in used or int(wish) in _unusable(scope):
+        if int(wish) in taken or int(wish) in unusable:
             raise Forbidden("Address already in use")
         return wish
-    used |= _unusable(scope)
     for at in range(int(scope.within.network_address), _last(scope.within) + 1):
-        if at not in used:
+        if at not in unusable and at not in taken:
             return IPv4Address(at) if scope.subnet.version == 4 else IPv6Address(at)
     raise Conflict(f"no available IPv{scope.subnet.version} addresses on this network's address pools")
 

@@ -1,8 +1,8 @@
 """Network and Endpoint, as stored, and their look-up. What is live (namespaces, sockets) is in service.py."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Container, Iterator
 from functools import lru_cache
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface, ip_network
 
 from msgspec import Struct
 
@@ -105,10 +105,19 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     def addresses(self) -> list[Address]:
         return [_address(text) for text in (self.ipv4, self.ipv6) if text]
 
+    def interfaces(self) -> list[IPv4Interface | IPv6Interface]:
+        """The addresses with their prefix lengths."""
+        return [_interface(text) for text in (self.ipv4, self.ipv6) if text]
+
+
+@lru_cache(CACHED)
+def _interface(text: str) -> IPv4Interface | IPv6Interface:
+    return ip_interface(text)
+
 
 @lru_cache(CACHED)
 def _address(text: str) -> Address:
-    return ip_interface(text).ip
+    return _interface(text).ip
 
 
 class Owner(Struct, frozen=True, kw_only=True):
@@ -184,6 +193,9 @@ class Records:
         self.left: dict[str, Left] = dict(self._left.all())
         self._by_owner: dict[str, dict[str, None]] = {}  # owner → ids of its endpoints, in order
         self._by_network: dict[str, dict[str, None]] = {}
+        self._attached: dict[str, dict[str, Endpoint]] = {}  # network → its attached endpoints by id
+        self._policed: dict[str, Endpoint] = {}  # attached endpoints that have an egress policy, by id
+        self._taken: dict[tuple[str, int], set[int]] = {}  # network, IP version → addresses as numbers
         self.version = 0  # grows with every change of a network or an endpoint
         self.changes: dict[str, int] = {}  # owner → how often its endpoints or ports have changed
         for endpoint in self.endpoints.values():
@@ -192,6 +204,21 @@ class Records:
     def _index(self, endpoint: Endpoint) -> None:
         self._by_owner.setdefault(endpoint.owner, {})[endpoint.id] = None
         self._by_network.setdefault(endpoint.network, {})[endpoint.id] = None
+        if endpoint.is_attached:
+            self._attached.setdefault(endpoint.network, {})[endpoint.id] = endpoint
+            if endpoint.egress:
+                self._policed[endpoint.id] = endpoint
+        for address in endpoint.addresses():
+            self._taken.setdefault((endpoint.network, address.version), set()).add(int(address))
+
+    def _unindex(self, endpoint: Endpoint) -> None:
+        """What an endpoint has only while it is attached."""
+        self._policed.pop(endpoint.id, None)
+        attached = self._attached.get(endpoint.network, {})
+        if attached.pop(endpoint.id, None) is not None and not attached:
+            del self._attached[endpoint.network]
+        for address in endpoint.addresses():
+            self._taken[endpoint.network, address.version].discard(int(address))
 
     def find(self, text: str) -> Network:
         """By name, full id or unique prefix. NotFound, InvalidParameter in Docker's words."""
@@ -209,7 +236,19 @@ class Records:
 
     def attached(self) -> list[Endpoint]:
         """Those that a container is on now."""
-        return [endpoint for endpoint in self.endpoints.values() if endpoint.is_attached]
+        return [endpoint for endpoints in self._attached.values() for endpoint in endpoints.values()]
+
+    def policed(self) -> list[Endpoint]:
+        """Those of them that have an egress policy."""
+        return list(self._policed.values())
+
+    def in_use(self) -> Collection[str]:
+        """The ids of the networks that a container is on now."""
+        return self._attached.keys()
+
+    def taken(self, network: str, version: int) -> Container[int]:
+        """The network's addresses in use, as numbers. version: 4 or 6."""
+        return self._taken.get((network, version), ())
 
     def of_owner(self, owner: str) -> list[Endpoint]:
         """In the order in which they were made."""
@@ -228,12 +267,16 @@ class Records:
         self._networks.delete(id)
         self.version += 1
         self.networks.pop(id, None)
+        for version in (4, 6):
+            self._taken.pop((id, version), None)
 
     def put_endpoint(self, record: Endpoint) -> Endpoint:
         self._endpoints.put(record.id, record)
         self._changed(record.owner)
-        if record.id not in self.endpoints:
-            self._index(record)
+        before = self.endpoints.get(record.id)
+        if before is not None:
+            self._unindex(before)
+        self._index(record)
         self.endpoints[record.id] = record
         return record
 
@@ -243,6 +286,7 @@ class Records:
         if gone is None:
             return
         self._changed(gone.owner)
+        self._unindex(gone)
         for index, key in ((self._by_owner, gone.owner), (self._by_network, gone.network)):
             index[key].pop(id)
             if not index[key]:

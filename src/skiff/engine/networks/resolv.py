@@ -5,6 +5,7 @@ engine; elsewhere it repeats the host's, without servers that only the host can 
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final, NamedTuple
 
@@ -17,6 +18,7 @@ class ResolvConf(NamedTuple):
     options: tuple[str, ...] = ()
 
 
+@lru_cache(8)
 def parse(text: str) -> ResolvConf:
     """The lines that matter; the last `search` wins, as in the C library."""
     servers: list[str] = []

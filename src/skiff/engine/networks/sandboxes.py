@@ -10,7 +10,7 @@ import os
 import socket
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
-from ipaddress import IPv4Address, ip_address, ip_interface
+from ipaddress import IPv4Address, ip_address
 from typing import Final
 
 from msgspec.structs import replace
@@ -223,7 +223,7 @@ class Sandboxes:
     def _addressed(self, network: Network, endpoint: Endpoint) -> Endpoint:
         asked = endpoint.settings.ipam_config or EndpointIPAMConfig()
         found: dict[int, str] = {4: "", 6: ""}
-        taken = [a for e in self._records.on_network(network.id) for a in e.addresses()]
+        mac = endpoint.settings.mac_address
         for stored in network.ranges:
             scope = stored.range()
             version = scope.subnet.version
@@ -233,13 +233,12 @@ class Sandboxes:
             wish = ip_address(text) if text else None
             if wish is not None and wish not in scope.subnet:
                 continue
-            found[version] = f"{reserve(scope, taken, wish)}/{scope.subnet.prefixlen}"
+            address = reserve(scope, self._records.taken(network.id, version), wish)
+            found[version] = f"{address}/{scope.subnet.prefixlen}"
+            if isinstance(address, IPv4Address):
+                mac = mac or mac_for(address)
         check_link_local(endpoint.settings)
         interface = self._free_interface(network, endpoint)
-        mac = endpoint.settings.mac_address
-        if not mac and found[4]:
-            address = ip_interface(found[4]).ip
-            mac = mac_for(address) if isinstance(address, IPv4Address) else ""
         return replace(
             endpoint,
             ipv4=found[4],
@@ -376,7 +375,7 @@ class Sandboxes:
     def apply_firewall(self) -> None:
         """From the records to the kernel. SkiffError when the kernel refuses."""
         self.guard.apply()
-        used = {e.network for e in self._records.endpoints.values() if e.is_attached}
+        used = self._records.in_use()
         walls = [
             Wall(
                 network.link,

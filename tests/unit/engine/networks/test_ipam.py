@@ -1,4 +1,4 @@
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
 
 import pytest
 from hypothesis import given
@@ -80,16 +80,16 @@ def test_the_gateway_is_the_first_address_by_default() -> None:
 
 def test_addresses_follow_the_last_one_and_come_round() -> None:
     scope = complete("10.5.0.0/29")
-    taken: list[IPv4Address | IPv6Address] = []
+    taken: set[int] = set()
     given_out = []
     for _ in range(5):
         last = reserve(scope, taken)
-        taken.append(last)
+        taken.add(int(last))
         given_out.append(str(last))
     assert given_out == ["10.5.0.2", "10.5.0.3", "10.5.0.4", "10.5.0.5", "10.5.0.6"]
-    taken.remove(ip_address("10.5.0.3"))
+    taken.remove(int(ip_address("10.5.0.3")))
     assert str(reserve(scope, taken)) == "10.5.0.3"
-    taken.append(ip_address("10.5.0.3"))
+    taken.add(int(ip_address("10.5.0.3")))
     with pytest.raises(Conflict, match="no available IPv4 addresses on this network's address pools"):
         reserve(scope, taken)
 
@@ -99,7 +99,7 @@ def test_a_wish_is_granted_unless_taken_or_outside() -> None:
     assert str(reserve(scope, [], wish=ip_address("10.5.0.77"))) == "10.5.0.77"
     for wish in ("10.5.0.77", "10.5.0.1", "10.5.0.9", "10.5.0.0", "10.5.0.255"):
         with pytest.raises(Forbidden, match="Address already in use"):
-            reserve(scope, [ip_address("10.5.0.77")], wish=ip_address(wish))
+            reserve(scope, [int(ip_address("10.5.0.77"))], wish=ip_address(wish))
     with pytest.raises(InvalidParameter, match="does not belong"):
         reserve(scope, [], wish=ip_address("10.6.0.1"))
 
@@ -125,6 +125,6 @@ def test_reserved_addresses_are_usable_and_free(length: int, data: st.DataObject
     scope = complete(f"10.5.0.0/{length}")
     hosts = [h for h in scope.subnet.hosts() if h != scope.gateway]
     taken = data.draw(st.lists(st.sampled_from(hosts), unique=True, max_size=len(hosts) - 1))
-    address = reserve(scope, taken)
+    address = reserve(scope, {int(a) for a in taken})
     assert address in hosts
     assert address not in taken
