@@ -33,11 +33,14 @@ conformance: setup
 	$(BIN)/python packaging/test-collection
 	$(BIN)/python -m pytest -n 2 tests/conformance
 
-vm: setup                    ## what depends on the kernel, on Linux 6.1 with cgroup v2 alone: five to ten minutes
+vm: setup                    ## what depends on the kernel, on Linux 6.1 with cgroup v2 alone, then without overlayfs
 	./packaging/test-requirements vm
 	./tests/vm/boot env SKIFF_TEST_PATIENCE=8 $(BIN)/python -m pytest --timeout=900 \
 	  tests/integration/test_cgroups.py tests/integration/test_limits.py tests/integration/test_overlays.py \
-	  tests/integration/test_native_runtime.py
+	  tests/integration/test_native_runtime.py tests/integration/test_egress.py \
+	  tests/integration/test_network_sandboxes.py tests/integration/test_network_options.py
+	WITHOUT=overlay ./tests/vm/boot env SKIFF_TEST_PATIENCE=8 $(BIN)/python -m pytest --timeout=900 \
+	  -p no:cacheprovider tests/integration/test_poor_kernel.py
 
 docs: setup                  ## regenerate docs/compatibility.md
 	$(BIN)/python -m tests.conformance.compatibility > docs/compatibility.md

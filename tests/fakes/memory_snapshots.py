@@ -3,7 +3,8 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from msgspec.structs import replace
@@ -84,6 +85,10 @@ class MemorySnapshots:
             found.append(self.directories[parent])
             parent = self.info(parent).parent
         return found
+
+    @contextmanager
+    def change(self, snapshot: SnapshotKey | ChainID) -> Iterator[tuple[str, Sequence[str]]]:
+        yield self.directory(snapshot), self.lowers(snapshot)
 
     def reconcile(self) -> None:
         """Nothing outlives a crash."""

@@ -64,6 +64,7 @@ from skiff.engine.registry.client import Registries
 from skiff.engine.registry.hosts import Hosts
 from skiff.engine.registry.transport import HttpTransport
 from skiff.engine.settings import Settings
+from skiff.engine.storage import plain
 from skiff.engine.storage.apply import Layers
 from skiff.engine.storage.content import FileContent
 from skiff.engine.storage.leases import Leases
@@ -160,7 +161,7 @@ def assemble(live: Live) -> Engine:
 
     leases = Leases(state)
     leases.release_all()
-    snapshots = OverlaySnapshots(str(data.snapshots), state)
+    snapshots = plain.choose(str(data.snapshots), state, _storage_driver(settings))
     snapshots.reconcile()
     content, layers = FileContent(str(data.content)), Layers(snapshots)
     layers.recover()
@@ -327,7 +328,7 @@ def assemble(live: Live) -> Engine:
 def _builds(
     settings: Settings,
     state: SqliteState,
-    snapshots: OverlaySnapshots,
+    snapshots: OverlaySnapshots | plain.PlainSnapshots,
     layers: Layers,
     leases: Leases,
     registries: Registries,
@@ -472,6 +473,10 @@ def _counts(records: Records, images: Images, bus: EventBus) -> Counts:
         images=images.count(),
         listeners=bus.listeners,
     )
+
+
+def _storage_driver(settings: Settings) -> str:
+    return {"": "auto", "overlay": "overlay2"}.get(settings.storage_driver, settings.storage_driver)
 
 
 def _driver_status(root: str) -> list[list[str]]:

@@ -328,8 +328,8 @@ def _checked(asked: Settings) -> Settings:
             raise InvalidParameter(f"invalid {name.replace('_', ' ')}: {getattr(asked, name)}")
     if asked.default_runtime not in {"skiff", "runc", "io.containerd.runc.v2", *asked.runtimes}:
         raise InvalidParameter(f"specified default runtime '{asked.default_runtime}' does not exist")
-    if asked.storage_driver not in {"", "overlay2", "overlay"}:
-        raise InvalidParameter(f"unknown storage driver {asked.storage_driver}: expected overlay2")
+    if asked.storage_driver not in {"", "overlay2", "overlay", "vfs"}:
+        raise InvalidParameter(f"unknown storage driver {asked.storage_driver}: expected overlay2 or vfs")
     if (asked.builder.gc.keep_bytes or 0) < 0:
         raise InvalidParameter("invalid builder.gc.defaultKeepStorage: expected a size of 0 or more")
     trash = asked.trash

@@ -48,14 +48,16 @@ class Layering:
     ) -> LayerRow | None:
         """The layer above parent; None, and no snapshot, when nothing was changed."""
         try:
-            upper = self.snapshots.directory(key)
-            size = _clamp(upper, epoch_ns)
-            if size is None:
-                self.discard(key)
-                return None
+            size = _clamp(self.snapshots.directory(key), epoch_ns)
             digest = hashlib.sha256()
-            for chunk in diff.upper_layer(upper, self.stack(parent)):
-                digest.update(chunk)
+            with self.snapshots.change(key) as (upper, lowers):
+                if upper != self.snapshots.directory(key):
+                    size = _clamp(upper, epoch_ns)
+                if size is None:
+                    self.discard(key)
+                    return None
+                for chunk in diff.upper_layer(upper, lowers):
+                    digest.update(chunk)
             diff_id = DiffID(f"sha256:{digest.hexdigest()}")
             chain = above(parent, diff_id)
             lease.add(chain)

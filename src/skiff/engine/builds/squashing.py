@@ -46,8 +46,9 @@ class Squasher:
         def pour() -> None:
             with open(writer, "wb") as pipe:
                 try:
-                    for chunk in diff.upper_layer(snapshots.directory(chain), snapshots.lowers(chain)):
-                        pipe.write(chunk)
+                    with snapshots.change(chain) as (upper, lowers):
+                        for chunk in diff.upper_layer(upper, lowers):
+                            pipe.write(chunk)
                 except BrokenPipeError:
                     return  # the extraction has ended, and tells why
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from skiff.engine.storage.merging import merge
 from skiff.engine.storage.snapshots import SnapshotKey, Snapshotter
+from skiff.errors import NotImplementedHere
 
 PREFIX = "branch-"  # how the names of committed writable layers begin: no chain ID does
 
@@ -24,9 +25,12 @@ def changed(snapshots: Snapshotter, id: str, tmp: str) -> Iterator[tuple[str, Se
     while parent is not None and parent.startswith(PREFIX):
         own.append(snapshots.directory(parent))
         parent = snapshots.info(parent).parent
-    if len(own) == 1 or not lowers:
-        yield own[0], lowers
+    if len(own) == 1:
+        with snapshots.change(key) as found:
+            yield found
         return
+    if not lowers:
+        raise NotImplementedHere("what a container changed before a branching is told by overlayfs only")
     os.makedirs(tmp, mode=0o700, exist_ok=True)
     directory = tempfile.mkdtemp(prefix="merged-", dir=tmp)
     try:

@@ -16,11 +16,11 @@ PIECE = 1 << 20
 
 def rebuilt(layer: LayerRow, snapshots: Snapshotter) -> Iterator[bytes]:
     """The plain tar in large pieces. DigestMismatch, after the last, when it is not what it was."""
-    upper, lowers = snapshots.directory(layer.chain), snapshots.lowers(layer.chain)
     digest = hashlib.sha256()
-    for piece in collected(diff.upper_layer(upper, lowers)):
-        digest.update(piece)
-        yield piece
+    with snapshots.change(layer.chain) as (upper, lowers):
+        for piece in collected(diff.upper_layer(upper, lowers)):
+            digest.update(piece)
+            yield piece
     if f"sha256:{digest.hexdigest()}" != layer.diff_id:
         raise DigestMismatch(
             f"the bytes of layer {layer.diff_id} are not kept and cannot be made again: pull the image"

@@ -216,6 +216,39 @@ def tree_layer(new: str, old: str | None = None) -> Iterator[bytes]:
     yield tarwriter.END
 
 
+def tree_upper(new: str, old: str, target: str) -> None:
+    """Make target, which must not exist, the upper directory that on the tree old comes to new.
+
+    No byte is copied: files are hard links, so the result must lie on the same file system and is only to be
+    read.
+    """
+    wanted = {change.path: change.kind for change in tree_changes(new, old)}
+    parents = {path[:at] for path in wanted for at, letter in enumerate(path) if letter == "/"}
+    os.mkdir(target, 0o700)
+    _like(target, os.stat(new), new)
+    directories = [(target, os.stat(new))]
+    for node in _visit(new):
+        place = target + node.path
+        if node.is_directory and (node.path in wanted or node.path in parents):
+            os.mkdir(place, 0o700)
+            _like(place, node.status, node.where)
+            directories.append((place, node.status))
+        elif node.path in wanted:
+            os.link(node.where, place, follow_symlinks=False)
+    for path, kind in wanted.items():
+        if kind == "D" and os.path.isdir(os.path.dirname(target + path)):
+            os.mknod(target + path, stat.S_IFCHR, 0)
+    for place, status in directories:  # what was put into them has changed their times
+        os.utime(place, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _like(directory: str, status: os.stat_result, model: str) -> None:
+    os.chown(directory, status.st_uid, status.st_gid)
+    os.chmod(directory, stat.S_IMODE(status.st_mode))
+    for name in os.listxattr(model, follow_symlinks=False):
+        os.setxattr(directory, name, os.getxattr(model, name, follow_symlinks=False))
+
+
 def _visit(root: str) -> Iterator[_Node]:
     """Everything below root, parents first, siblings by name. No recursion: trees may be deep."""
     top = os.open(root, _STEP & ~os.O_NOFOLLOW)

@@ -11,7 +11,7 @@ import contextlib
 import os
 import shutil
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from skiff.engine.storage.numbered import NumberedSnapshots, Row, committed, new_row
 from skiff.engine.storage.snapshots import SnapshotKey
@@ -20,6 +20,7 @@ from skiff.errors import Conflict
 from skiff.oci.digest import ChainID, encoded
 from skiff.oci.runtime import Mount
 
+TABLE = "snapshot"
 _PARAMETERS = "/sys/module/overlay/parameters"
 # Each would leave in the upper directory what only this host's overlayfs can read; diffs must be plain files.
 _OPAQUE = "trusted.overlay.opaque"
@@ -34,7 +35,7 @@ class OverlaySnapshots(NumberedSnapshots):
 
     def __init__(self, root: str, state: StateStore, *, user_xattrs: bool = False) -> None:
         """user_xattrs: for an engine without privileges, whose overlay keeps its notes in user.overlay.*."""
-        super().__init__(root, state, "snapshot")
+        super().__init__(root, state, TABLE)
         self._fixed = tuple(f"{name}=off" for name in _UNWANTED if _is_on(name))
         if user_xattrs:
             self._fixed += ("userxattr",)
@@ -73,6 +74,10 @@ class OverlaySnapshots(NumberedSnapshots):
 
     def lowers(self, snapshot: SnapshotKey | ChainID) -> list[str]:
         return [self._absolute(lower) for lower in self._row(snapshot).lowers]
+
+    @contextlib.contextmanager
+    def change(self, snapshot: SnapshotKey | ChainID) -> Iterator[tuple[str, Sequence[str]]]:
+        yield self.directory(snapshot), self.lowers(snapshot)
 
     def register_external(
         self,

@@ -5,22 +5,30 @@ data.
 """
 
 import contextlib
+import logging
 import os
 import shutil
 import stat
+import tempfile
+from collections.abc import Iterator, Sequence
 
+from skiff.engine.storage import diff, overlay
 from skiff.engine.storage.copying import copy_tree
-from skiff.engine.storage.numbered import NumberedSnapshots, committed, new_row
+from skiff.engine.storage.numbered import NumberedSnapshots, Row, committed, new_row
 from skiff.engine.storage.overlay import OverlaySnapshots, escape
 from skiff.engine.storage.snapshots import SnapshotKey
 from skiff.engine.storage.state import StateStore
-from skiff.errors import Conflict, InvalidParameter, SkiffError
-from skiff.linux import libc
+from skiff.errors import Conflict, InvalidParameter, NotImplementedHere, SkiffError
+from skiff.linux import libc, syscalls, trees
 from skiff.oci.digest import ChainID
 from skiff.oci.runtime import Mount
 
 _CLONE_NEWNS = 0x00020000
 _MS_REC_PRIVATE = 0x4000 | 0x40000
+_TABLE = "plain_snapshot"
+_CHANGE = "change-"  # how the names of directories begin that show what a snapshot changes
+DRIVERS = ("overlay2", "vfs")
+log = logging.getLogger(__name__)
 
 
 class PlainSnapshots(NumberedSnapshots):
@@ -30,7 +38,10 @@ class PlainSnapshots(NumberedSnapshots):
     stacks_late = False
 
     def __init__(self, root: str, state: StateStore) -> None:
-        super().__init__(root, state, "plain_snapshot")
+        super().__init__(root, state, _TABLE)
+        for name in os.listdir(root):
+            if name.startswith(_CHANGE):  # of an engine that was killed
+                trees.remove(f"{root}/{name}")
 
     def prepare(self, key: SnapshotKey, parent: ChainID | None, *, volatile: bool = False) -> list[Mount]:
         # volatile needs nothing here: a bind mount never flushes by itself
@@ -75,23 +86,78 @@ class PlainSnapshots(NumberedSnapshots):
     def lowers(self, snapshot: SnapshotKey | ChainID) -> list[str]:
         return list(self._row(snapshot).lowers)
 
+    @contextlib.contextmanager
+    def change(self, snapshot: SnapshotKey | ChainID) -> Iterator[tuple[str, Sequence[str]]]:
+        own, below = self.directory(snapshot), self._parent(self._row(snapshot).parent)
+        if below is None:
+            yield own, []
+            return
+        before = f"{self.root}/{below.number}/fs"
+        place = tempfile.mkdtemp(prefix=_CHANGE, dir=self.root)
+        try:
+            diff.tree_upper(own, before, f"{place}/fs")
+            yield f"{place}/fs", [before]
+        finally:
+            trees.remove(place)
+
+    def register_external(
+        self,
+        name: ChainID,
+        directories: Sequence[str],
+        hidden: Sequence[str] = (),
+        *,
+        masks: str | None = None,
+    ) -> None:
+        """NotImplementedHere: a copy of this machine would be one that nobody wants to wait for."""
+        raise NotImplementedHere(
+            "the image host needs overlayfs, and this engine copies its snapshots: modprobe overlay, and "
+            "another data root"
+        )
+
 
 def choose(root: str, state: StateStore, driver: str = "auto") -> OverlaySnapshots | PlainSnapshots:
     """The snapshotter for root. driver: auto, overlay2 or vfs.
 
-    It forks: call it while the process has one thread. SkiffError when overlay2 is asked for and does not
-    work.
+    A root that holds snapshots stays with the driver that made them. It may fork: call it while the process
+    has one thread. SkiffError when overlay2 is asked for and does not work, and for another driver than that
+    of the snapshots.
     """
-    if driver not in ("auto", "overlay2", "vfs"):
+    if driver not in ("auto", *DRIVERS):
         raise InvalidParameter(f"unknown storage driver {driver}: expected auto, overlay2 or vfs")
-    if driver == "vfs":
-        return PlainSnapshots(root, state)
     os.makedirs(root, mode=0o710, exist_ok=True)
-    if overlay_works(root):
+    before = _driver_before(state)
+    if before and driver not in ("auto", before):
+        raise SkiffError(f"{root} holds snapshots of the storage driver {before}: {driver} cannot read them")
+    wanted = before or driver
+    if wanted == "vfs":
+        return PlainSnapshots(root, state)
+    if overlay_is_here() if before else overlay_works(root):
         return OverlaySnapshots(root, state)
-    if driver == "overlay2":
+    if before:
+        raise SkiffError(
+            f"{root} holds snapshots of the storage driver overlay2, and this kernel has no overlayfs: "
+            "modprobe overlay, or another --data-root"
+        )
+    if wanted == "overlay2":
         raise SkiffError(f"overlayfs does not work on the file system of {root}")
+    log.warning("overlayfs does not work on %s: every container copies its image; see skiff check", root)
     return PlainSnapshots(root, state)
+
+
+def _driver_before(state: StateStore) -> str:
+    """Whose snapshots the state knows; "" for none."""
+    for driver, table in (("overlay2", overlay.TABLE), ("vfs", _TABLE)):
+        if next(iter(state.table(table, Row).all()), None) is not None:
+            return driver
+    return ""
+
+
+def overlay_is_here() -> bool:
+    """Whether the kernel has overlayfs at all, its module loaded on demand."""
+    fd = libc.syscall(syscalls.number("fsopen"), b"overlay", 0)
+    if fd >= 0:
+        os.close(fd)
+    return fd >= 0
 
 
 def overlay_works(root: str) -> bool:

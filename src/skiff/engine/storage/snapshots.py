@@ -7,7 +7,8 @@
 are not async and safe from several threads.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Literal, NewType, Protocol
 
@@ -90,6 +91,12 @@ class Snapshotter(Protocol):
     def lowers(self, snapshot: SnapshotKey | ChainID) -> list[str]:
         """The directories it is stacked on, topmost first: its parents' (overlay), or none's (plain).
         NotFound.
+        """
+        ...
+
+    def change(self, snapshot: SnapshotKey | ChainID) -> AbstractContextManager[tuple[str, Sequence[str]]]:
+        """What it changes on its parent, to be read only, as overlayfs has it: (upper directory, lower ones,
+        topmost first). NotFound.
         """
         ...
 

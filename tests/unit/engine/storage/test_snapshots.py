@@ -1,17 +1,21 @@
+import io
 import os
+import shutil
 import stat
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
 from tests.contracts.snapshotter_contract import BASE, KEY, TOP, SnapshotterContract, write
 from tests.fakes.memory_snapshots import MemorySnapshots
 
+from skiff.engine.storage import diff, plain
 from skiff.engine.storage.overlay import OverlaySnapshots, escape
 from skiff.engine.storage.plain import PlainSnapshots, choose
 from skiff.engine.storage.snapshots import SnapshotKey, Snapshotter
 from skiff.engine.storage.state import MemoryState
-from skiff.errors import Conflict, InvalidParameter
+from skiff.errors import Conflict, InvalidParameter, SkiffError
 from skiff.linux.mounts import lower_directories
 from skiff.oci.digest import ChainID
 
@@ -143,6 +147,83 @@ def test_unknown_drivers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidParameter):
         choose(str(tmp_path), MemoryState(), "btrfs")
     assert choose(str(tmp_path), MemoryState(), "vfs").driver == "vfs"
+
+
+def test_what_a_copy_changes_is_shown_as_overlayfs_would(tmp_path: Path) -> None:
+    snapshots = PlainSnapshots(str(tmp_path), MemoryState())
+    snapshots.prepare(KEY, None)
+    root = Path(snapshots.directory(KEY))
+    for name in ("kept/same", "kept/gone", "gone/inner", "became/inner", "changed", "grew"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text(name)
+    with snapshots.change(KEY) as (upper, lowers):
+        assert (upper, lowers) == (str(root), [])
+    snapshots.commit(BASE, KEY)
+    snapshots.prepare(KEY, BASE)
+    root = Path(snapshots.directory(KEY))
+    (root / "kept/gone").unlink()
+    shutil.rmtree(root / "gone")
+    shutil.rmtree(root / "became")
+    (root / "became").write_text("a file")
+    (root / "grew").unlink()
+    (root / "grew").mkdir(mode=0o750)
+    (root / "grew/in").write_text("")
+    (root / "changed").write_text("other")
+    (root / "kept/new").write_text("new")
+    (root / "kept/link").symlink_to("new")
+    with snapshots.change(KEY) as (upper, lowers):
+        told = [(change.kind, change.path) for change in diff.changes(upper, lowers)]
+        entries = b"".join(diff.upper_layer(upper, lowers))
+        assert not Path(upper, "kept/same").exists()
+        assert stat.S_IMODE(Path(upper, "grew").stat().st_mode) == 0o750
+        assert Path(upper, "kept").stat().st_mtime_ns == (root / "kept").stat().st_mtime_ns
+    assert told == [
+        ("C", "/became"),
+        ("C", "/changed"),
+        ("D", "/gone"),
+        ("C", "/grew"),
+        ("A", "/grew/in"),
+        ("C", "/kept"),
+        ("D", "/kept/gone"),
+        ("A", "/kept/link"),
+        ("A", "/kept/new"),
+    ]
+    with tarfile.open(fileobj=io.BytesIO(entries), mode="r:") as layer:
+        names = set(layer.getnames())
+    wanted = {"became", "changed", ".wh.gone", "grew", "grew/in"}
+    assert names == wanted | {"kept", "kept/.wh.gone", "kept/link", "kept/new"}
+    assert not list(tmp_path.glob("change-*"))
+
+
+def test_a_root_stays_with_the_driver_of_its_snapshots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = MemoryState()
+    choose(str(tmp_path), state, "vfs").prepare(KEY, None)
+    assert choose(str(tmp_path), state).driver == "vfs"
+    with pytest.raises(SkiffError, match="holds snapshots of the storage driver vfs"):
+        choose(str(tmp_path), state, "overlay2")
+    stacked = MemoryState()
+    OverlaySnapshots(str(tmp_path / "o"), stacked).prepare(KEY, None)
+    monkeypatch.setattr(plain, "overlay_is_here", lambda: False)
+    with pytest.raises(SkiffError, match="this kernel has no overlayfs: modprobe overlay"):
+        choose(str(tmp_path / "o"), stacked)
+
+
+def test_where_overlayfs_does_not_work_copies_are_made_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(plain, "overlay_works", lambda root: False)
+    assert choose(str(tmp_path), MemoryState()).driver == "vfs"
+    assert "every container copies its image" in caplog.text
+    with pytest.raises(SkiffError, match="overlayfs does not work"):
+        choose(str(tmp_path), MemoryState(), "overlay2")
+
+
+def test_what_a_killed_engine_showed_of_a_change_goes(tmp_path: Path) -> None:
+    (tmp_path / "change-abc" / "fs").mkdir(parents=True)
+    PlainSnapshots(str(tmp_path), MemoryState())
+    assert not list(tmp_path.glob("change-*"))
 
 
 def mounted(script: str, options: tuple[str, ...], target: Path) -> str:
