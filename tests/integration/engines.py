@@ -18,11 +18,10 @@ from typing import Any
 
 from skiff.linux import trees
 from tests.integration.client import Client
-from tests.integration.own_network import Network
+from tests.integration.own_network import PATIENCE, Network
 
 SOURCE = Path(__file__).parents[2] / "src"
 SKIFF = (sys.executable, "-m", "skiff.cli")
-PATIENCE = int(os.environ.get("SKIFF_TEST_PATIENCE", "1"))  # for machines that are only emulated
 START_SECONDS = 20
 LEAVE_SECONDS = 10
 

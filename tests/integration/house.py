@@ -21,7 +21,7 @@ from skiff.engine.networks.vlan import SubLinkDriver
 from skiff.engine.storage.state import SqliteState
 from skiff.linux import links
 from skiff.linux.netlink import NetlinkSocket
-from tests.integration.own_network import Network, output_in, python_in
+from tests.integration.own_network import PATIENCE, Network, output_in, python_in
 
 SERVE = """
 import socket
@@ -32,10 +32,10 @@ while True:
     client.sendall(address[0].removeprefix("::ffff:").encode())
     client.close()
 """
-ASK = """
+ASK = f"""
 import socket, sys
 try:
-    print(socket.create_connection((sys.argv[1], int(sys.argv[2])), 0.7).recv(100).decode())
+    print(socket.create_connection((sys.argv[1], int(sys.argv[2])), {0.7 * PATIENCE}).recv(100).decode())
 except OSError:
     print("no")
 """

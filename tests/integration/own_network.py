@@ -11,6 +11,7 @@ from skiff.linux.links import up
 from skiff.linux.namespaces import CLONE_NEWNET, CLONE_NEWNS, unshare
 from skiff.linux.netlink import NetlinkSocket
 
+PATIENCE = int(os.environ.get("SKIFF_TEST_PATIENCE", "1"))  # for machines that are only emulated
 OUTSIDE = "192.0.2.1"  # an address of the namespace's own, as a host's
 HOLD = "ip link set lo up && ip addr add $0/32 dev lo && echo ready && cat"
 
@@ -44,7 +45,7 @@ def in_own_network(scenario: Callable[[], Coroutine[None, None, None]]) -> None:
             with NetlinkSocket() as netlink:
                 netlink.request(up(1))
             subprocess.run(["ip", "addr", "add", f"{OUTSIDE}/32", "dev", "lo"], check=True)
-            asyncio.run(asyncio.wait_for(scenario(), 60))
+            asyncio.run(asyncio.wait_for(scenario(), 60 * PATIENCE))
         except BaseException:
             os.write(write, traceback.format_exc().encode()[-60000:])
         finally:

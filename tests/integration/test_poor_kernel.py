@@ -41,7 +41,7 @@ def test_what_is_missing_what_it_costs_and_how_to_get_it(engine: Engine) -> None
         "cost: every container copies its image: slow, and much disk",
         "help: modprobe overlay (CONFIG_OVERLAY_FS)",
     ]
-    assert "user namespace    absent   No space left on device" in done.out
+    assert ["user", "namespace", "absent   No space left on device"] in lines
     assert "help: sysctl user.max_user_namespaces=15000" in done.out
     assert done.out.endswith("\nContainers can run here.\n")
 

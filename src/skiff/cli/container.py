@@ -97,7 +97,7 @@ def port(session: Session, asked: Parsed) -> int:
         key = f"{number}/{protocol or 'tcp'}"
         bindings = published.get(key)
         if not bindings:
-            raise InvalidParameter(f"Error: No public port '{key}' published for {name}")
+            raise InvalidParameter(f"Error: No public port '{wanted[0]}' published for {name}")
         for binding in bindings:
             print(_address(binding))
         return 0

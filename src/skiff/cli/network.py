@@ -89,7 +89,7 @@ def pools(
     subnets: Sequence[str], ranges: Sequence[str], gateways: Sequence[str], reserved: dict[str, str]
 ) -> list[Json]:
     """Each subnet with the range, gateway and addresses that lie in it. Raises InvalidParameter."""
-    if not subnets and (ranges or gateways or reserved):
+    if not subnets and (ranges or gateways):
         raise InvalidParameter("every ip-range or gateway must have a corresponding subnet")
     from ipaddress import ip_address, ip_network
 
@@ -106,7 +106,7 @@ def pools(
         try:
             address = ip_address(text.partition("/")[0])
         except ValueError:
-            raise InvalidParameter(f"invalid {what}: {text}") from None
+            raise InvalidParameter(f"no matching subnet for {what} {text}") from None
         for place, net in enumerate(nets):
             if address in net:
                 return made[place]
@@ -164,7 +164,7 @@ def prune(session: Session, asked: Parsed) -> int:
 def connect(session: Session, asked: Parsed) -> int:
     network, container = asked.args
     settings: Json = {
-        "Links": asked["link"],
+        "Links": asked["link"] or None,
         "Aliases": asked["alias"],
         "DriverOpts": pairs(asked["driver-opt"]),
         "GwPriority": asked["gw-priority"],
@@ -174,8 +174,7 @@ def connect(session: Session, asked: Parsed) -> int:
         "IPv6Address": asked["ip6"],
         "LinkLocalIPs": asked["link-local-ip"],
     }
-    if any(addresses.values()):
-        settings["IPAMConfig"] = {name: value for name, value in addresses.items() if value}
+    settings["IPAMConfig"] = {name: value for name, value in addresses.items() if value}
     session.engine().connect_network(network, {"Container": container, "EndpointConfig": settings})
     return 0
 

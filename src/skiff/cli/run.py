@@ -86,6 +86,9 @@ def run(session: Session, flags: Parsed) -> int:
 def create(session: Session, flags: Parsed) -> int:
     try:
         id = _create(session, flags, _asked(session, flags, detach=False))
+    except EngineError as error:
+        session.err(str(error))
+        return 1
     except SkiffError as error:
         return refused(flags.path, str(error))
     print(id)

@@ -28,6 +28,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "--env": run_values.parse_env,
     "--add-host": run_values.parse_host,
     "--dns": run_values.parse_ip,
+    "--dns-search": run_values.parse_domain,
     "--link": run_values.parse_link,
     "--sysctl": run_values.parse_sysctl,
     "--device-read-bps": run_values.parse_throttle_bytes,

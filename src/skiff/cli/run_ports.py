@@ -136,6 +136,9 @@ def exposed(specs: Sequence[str]) -> dict[str, Any]:
             if int(text) > 65535:
                 reason = f'strconv.ParseUint: parsing "{text}": value out of range'
                 raise ValueError(f"invalid range format for --expose: {spec}, error: {reason}")
+        if int(last) < int(first):
+            reason = f"invalid range specified for port: {ports}"
+            raise ValueError(f"invalid range format for --expose: {spec}, error: {reason}")
         if protocol.lower() not in ("", *PROTOCOLS):
             raise ValueError(f"invalid proto: {protocol}")
         for port in range(int(first), int(last) + 1):
@@ -180,7 +183,7 @@ def network(text: str) -> dict[str, Any]:
                 try:
                     wish["gw"] = int(value)
                 except ValueError:
-                    raise ValueError(f"invalid gw-priority: {value}") from None
+                    raise ValueError(f"invalid gw-priority ({value}): invalid syntax") from None
             case "driver-opt":
                 option, equals, chosen = value.partition("=")
                 if not equals:

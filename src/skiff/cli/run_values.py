@@ -84,6 +84,20 @@ def parse_host(text: str) -> str:
     return f"{name}:{ip}"
 
 
+def parse_domain(text: str) -> str:
+    """A search domain; `.` for none."""
+    name = text.strip()
+    if name == ".":
+        return name
+    labels = name.removesuffix(".").split(".")
+    if not all(0 < len(label) < 64 and not label.strip(_OF_DOMAINS) for label in labels):
+        raise ValueError(f"{text} is not a valid domain")
+    return name
+
+
+_OF_DOMAINS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
+
+
 def parse_ip(text: str) -> str:
     if not run_ports.is_ip(text.strip()):
         raise ValueError(f"IP address is not correctly formatted: {text}")

@@ -257,8 +257,15 @@ class Views:
             and self._on_network(container, filters.values("network"))
             and _has_volume(container, filters.values("volume"))
             and _has_port("expose", container.config.exposed_ports or {}, filters)
-            and _has_port("publish", container.host.port_bindings or {}, filters)
+            and _has_port("publish", self._public_ports(container, filters), filters)
         )
+
+    def _public_ports(self, container: Container, filters: Filters) -> tuple[str, ...]:
+        """The host's ports that lead to it now."""
+        if not filters.values("publish"):
+            return ()
+        ports = self.sandboxes.ports(container)
+        return tuple(f"{port.public_port}/{port.type}" for port in ports if port.public_port)
 
     def _on_network(self, container: Container, wanted: tuple[str, ...]) -> bool:
         if not wanted:

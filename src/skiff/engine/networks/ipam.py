@@ -100,6 +100,7 @@ def complete(subnet: str, gateway: str = "", ip_range: str = "", auxiliary: Iter
     within = net
     if ip_range:
         within = parse_subnet(ip_range)
+        check_host_bits(ip_range, "ip-range")
         if within.version != net.version or not _inside(within, net):
             raise _outside(f"ip-range {ip_range}", subnet, "ip-range")
     door = parse_address(gateway.partition("/")[0], "gateway") if gateway else first_host(net)
@@ -140,11 +141,11 @@ def parse_subnet(text: str) -> Network:
         ) from None
 
 
-def check_host_bits(text: str) -> None:
-    """InvalidParameter when a subnet names an address inside it."""
+def check_host_bits(text: str, what: str = "subnet") -> None:
+    """InvalidParameter when a subnet, or part of one, names an address inside it."""
     net = parse_subnet(text)
     if ip_address(text.partition("/")[0]) != net.network_address:
-        raise InvalidParameter(f"invalid network config:\ninvalid subnet {text}: it should be {net}")
+        raise InvalidParameter(f"invalid network config:\ninvalid {what} {text}: it should be {net}")
 
 
 def parse_address(text: str, what: str) -> Address:

@@ -237,6 +237,7 @@ class Sandboxes:
             found[version] = f"{address}/{scope.subnet.prefixlen}"
             if isinstance(address, IPv4Address):
                 mac = mac or mac_for(address)
+        mac = mac or "02:42:" + os.urandom(4).hex(":")  # without an IPv4 address
         check_link_local(endpoint.settings)
         interface = self._free_interface(network, endpoint)
         return replace(

@@ -48,15 +48,14 @@ def _address_problems(network: Network, settings: EndpointSettings) -> list[str]
     for version, text in wishes.items():
         scopes = [stored.range() for stored in network.ranges]
         subnets = [scope.subnet for scope in scopes if scope.subnet.version == version]
-        if not network.addressable or not subnets:
-            found.append(_OWN_SUBNETS_ONLY)
-            continue
         address = None
         try:
             address = ip_address(text)  # type: ignore[arg-type]
         except ValueError:
             found.append(f"invalid IPv{version} address: {text}")
-        if address is None or not any(address in subnet for subnet in subnets):
+        if not network.addressable or not subnets:
+            found.append(_OWN_SUBNETS_ONLY)
+        elif address is None or not any(address in subnet for subnet in subnets):
             found.append(f"no configured subnet or ip-range contain the IP address {text}")
     return found
 

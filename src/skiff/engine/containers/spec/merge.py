@@ -231,7 +231,7 @@ def _check_conflicts(config: ContainerConfig, host: HostConfig) -> None:
         if host.extra_hosts:
             raise InvalidParameter("conflicting options: custom host-to-IP mapping and the network mode")
     elif host.network_mode.startswith("container:"):
-        raise InvalidParameter("Invalid network mode: invalid container format container:<name|id>")
+        raise InvalidParameter("invalid network mode: invalid container format container:<name|id>")
     if host.network_mode == "host" and host.links:
         raise InvalidParameter(
             "conflicting options: host type networking can't be used with links. "
