@@ -8,7 +8,7 @@ import time
 from skiff.cli import human
 from skiff.cli.filters import FILTER, KINDS, wire
 from skiff.cli.flags import Command
-from skiff.cli.table import FORMAT, Listing, render
+from skiff.cli.table import FORMAT, Listing, render, tried
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +20,16 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
 
 COLUMNS = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
+NOBODY: Json = {
+    "Id": "",
+    "Image": "",
+    "ImageID": "",
+    "Command": "",
+    "Created": 0,
+    "Status": "",
+    "State": "",
+    "Names": (),
+}
 RAW = (
     ("container_id", "ID"),
     ("image", "Image"),
@@ -36,11 +46,17 @@ RAW = (
 def ps(session: Session, asked: Parsed) -> int:
     form = asked["format"] or session.config().format("ps")
     with_size = asked["size"] or ".Size" in form or "json ." in form
+    shown = listing(truncate=not asked["no-trunc"], size=asked["size"], now=time.time())
+    if asked["format"] and "{{" in form:  # Docker tells a mistake before it asks the engine
+        tried(shown, form)
+    if asked["quiet"]:
+        if asked["format"]:
+            session.err("WARNING: Ignoring custom format, because both --format and --quiet are set.")
+        form = "raw" if form == "raw" else ""
     limit = asked["last"] if asked["last"] != -1 else 1 if asked["latest"] else None
     items = session.engine().containers(
         all=asked["all"], limit=limit, size=with_size, filters=wire(asked["filter"])
     )
-    shown = listing(truncate=not asked["no-trunc"], size=asked["size"], now=time.time())
     sys.stdout.write(render(shown, items, form=form, quiet=asked["quiet"]))
     return 0
 
@@ -76,7 +92,7 @@ def listing(*, truncate: bool, size: bool, now: float) -> Listing:
     }
     columns = (*COLUMNS, "Size") if size else COLUMNS
     raw = (*RAW, ("size", "Size")) if size else RAW
-    return Listing("*formatter.ContainerContext", fields, columns, raw=raw)
+    return Listing("*formatter.ContainerContext", fields, columns, raw=raw, nobody=NOBODY)
 
 
 def image(container: Json, *, truncate: bool) -> str:

@@ -212,7 +212,8 @@ def inspect(session: Session, asked: Parsed) -> int:
             },
         }
 
-    return show(session, asked.args or [_active(session)], asked["format"], find)
+    names = asked.args or [_active(session)]
+    return show(session, names, asked["format"], find, kind="context.contextWithTLSListing")
 
 
 def ls(session: Session, asked: Parsed) -> int:
@@ -231,7 +232,7 @@ def ls(session: Session, asked: Parsed) -> int:
         rows.append(row)
     form, quiet = asked["format"], asked["quiet"]
     is_table = form in ("", "table") and not quiet
-    sys.stdout.write(render(listing(is_table=is_table), rows, form=form, quiet=quiet))
+    sys.stdout.write(render(listing(is_table=is_table), rows, form="" if quiet else form, quiet=quiet))
     if not quiet and session.env("DOCKER_HOST"):
         session.err(OVERRIDDEN.format("a context"))
     return 0
@@ -244,7 +245,7 @@ def listing(*, is_table: bool) -> Listing:
         return f"{row['Name']} *" if row["Current"] and is_table else str(row["Name"])
 
     fields = {
-        "Current": ("CURRENT", lambda row: row["Current"]),
+        "Current": ("", lambda row: row["Current"]),
         "Description": ("DESCRIPTION", lambda row: row["Description"]),
         "DockerEndpoint": ("DOCKER ENDPOINT", lambda row: row["Host"]),
         "Error": ("ERROR", lambda row: row["Error"]),

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
 
 
+EXTRAS: Json = {"ServerErrors": [], "ClientErrors": []}
+
+
 def info(session: Session, asked: Parsed) -> int:
     template = None
     if asked["format"]:
@@ -39,7 +42,7 @@ def info(session: Session, asked: Parsed) -> int:
         failure = error
     mine = client(session) | {"Debug": bool(session.top["debug"]), "Plugins": [], "Warnings": None}
     if template:
-        sys.stdout.write(filled(template, known | {"ClientInfo": mine}, "system.dockerInfo") + "\n")
+        sys.stdout.write(filled(template, known | EXTRAS | {"ClientInfo": mine}, "system.dockerInfo") + "\n")
     else:
         lines = ["Client:", f" Version:    {mine['Version']}", f" Context:    {context(session)}"]
         lines += [f" Debug Mode: {_word(mine['Debug'])}", "", "Server:"]

@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 BAD_TEMPLATE = 64
 
 
-def show(session: Session, names: list[str], form: str, find: Callable[[str], Any]) -> int:
-    """What was found first, then what was not; 1 when anything failed, 64 for a template that cannot be."""
+def show(session: Session, names: list[str], form: str, find: Callable[[str], Any], *, kind: str = "") -> int:
+    """What was found first, then what was not; 1 when anything failed, 64 for a template that cannot be.
+
+    kind: Go's name for the things, where a template has no second try over bare JSON.
+    """
     template = None
     if form and form != "json":
         from skiff.cli.template import Template, TemplateError
@@ -40,7 +43,7 @@ def show(session: Session, names: list[str], form: str, find: Callable[[str], An
         try:
             value = find(name)
             if template:
-                lines.append(filled(template, value) + "\n")
+                lines.append(filled(template, value, kind) + "\n")
             else:
                 found.append(value)
         except SkiffError as error:
@@ -51,7 +54,7 @@ def show(session: Session, names: list[str], form: str, find: Callable[[str], An
         from skiff.cli.shapes import shaped
         from skiff.cli.template_values import to_json
 
-        sys.stdout.write(to_json(shaped(found)) + "\n")
+        sys.stdout.write(to_json(shaped(found), escape_html=True) + "\n")
     else:
         sys.stdout.write(indented(found) + "\n")
     for message in errors:
@@ -59,7 +62,7 @@ def show(session: Session, names: list[str], form: str, find: Callable[[str], An
     return 1 if errors else 0
 
 
-def filled(template: Any, value: Any) -> str:
+def filled(template: Any, value: Any, kind: str = "") -> str:
     """The template over structs, where a wrong name is an error; else over bare JSON with the wire's names.
 
     Raises FormatError.
@@ -67,14 +70,33 @@ def filled(template: Any, value: Any) -> str:
     from skiff.cli.shapes import shaped
     from skiff.cli.template import TemplateError
 
+    known: Any = shaped(value)
+    if kind:
+        known.kind = kind
     try:
-        text: str = template.execute(shaped(value))
-    except TemplateError:
+        text: str = template.execute(known)
+    except TemplateError as mistake:
+        if kind:
+            raise FormatError(f"template parsing error: {mistake}") from None
         try:
-            text = template.execute(value, strict=True)
+            text = template.execute(numbers_apart(value), strict=True)
         except TemplateError as error:
             raise FormatError(f"template parsing error: {error}") from None
     return text
+
+
+def numbers_apart(value: object) -> object:
+    """JSON whose numbers are no integers to a template, but their digits."""
+    from skiff.cli.template_values import Verbatim
+
+    match value:
+        case dict():
+            return {key: numbers_apart(item) for key, item in value.items()}
+        case list():
+            return [numbers_apart(item) for item in value]
+        case int() | float() if not isinstance(value, bool):
+            return Verbatim(value)
+    return value
 
 
 def indented(value: object, indent: str = "") -> str:
@@ -146,7 +168,7 @@ def inspect_image(session: Session, asked: Parsed) -> int:
 
 
 def inspect_volume(session: Session, asked: Parsed) -> int:
-    return show(session, asked.args, asked["format"], session.engine().volume)
+    return show(session, asked.args, asked["format"], session.engine().volume, kind="volume.Volume")
 
 
 def inspect_network(session: Session, asked: Parsed) -> int:

@@ -79,7 +79,7 @@ def search(session: Session, asked: Parsed) -> int:
     filters = wire(asked["filter"])
     if "is-automated" in filters:
         session.err(NOT_AUTOMATED.format(filters["is-automated"][0]))
-    limit = asked["limit"] if "limit" in asked.changed else None
+    limit = asked["limit"] or None
     found = session.engine().search(
         term, filters=filters, limit=limit, auth=auth_header(session.config(), term) or "e30="
     )

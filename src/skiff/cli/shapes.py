@@ -3,7 +3,13 @@
 Pure data and one walk. Loaded only when inspect was given --format.
 """
 
+from __future__ import annotations
+
 from skiff.cli.template_values import NOTHING, Map, NilList, NilMap, Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # name of a field that holds a map → what a missing key of it gives
 MAPS: dict[str, object] = {
@@ -19,12 +25,16 @@ MAPS: dict[str, object] = {
     "Options": "",
     "PortBindings": NOTHING,
     "Ports": NOTHING,
+    "Runtimes": NOTHING,
     "Status": None,
     "StorageOpt": "",
     "Sysctls": "",
     "Tmpfs": "",
     "Volumes": None,
 }
+# name of a field that holds a map of lists → what its lists are called
+CONFIGS = {"LogConfig": "LogConfig.Config", "IPAM": "Config"}  # whose Config is which
+LISTS = {"Ports": "PortList", "PortBindings": "PortList"}
 POINTERS = frozenset(
     (
         "Health",
@@ -60,7 +70,8 @@ GO_NAMES = {
     "CpuPercent": "CPUPercent",
     "NanoCpus": "NanoCPUs",
 }
-# fields that the wire leaves out when they are empty, by the field that holds their struct ("" for the top)
+# fields that the wire leaves out when they are empty, by the field that holds their struct ("" for the top);
+# where all fields of a struct stand here, they stand in Go's order
 UNSAID: dict[str, dict[str, object]] = {
     "State": {"Health": None},
     "Config": {
@@ -89,16 +100,51 @@ UNSAID: dict[str, dict[str, object]] = {
         "VolumesFrom": NilList(),
     },
     "IPAM": {"Options": NilMap(), "Config": NilList()},
-    "": {"Peers": NilList(), "Status": NilMap(), "UsageData": None, "SizeRw": None, "SizeRootFs": None},
+    "": {
+        "Peers": NilList(),
+        "Services": NilMap(),
+        "Status": NilMap(),
+        "UsageData": None,
+        "ClusterVolume": None,
+        "SizeRw": None,
+        "SizeRootFs": None,
+        "Variant": "",
+        "OsVersion": "",
+    },
+    "ImageConfig": {
+        "User": "",
+        "ExposedPorts": NilMap(),
+        "Env": NilList(),
+        "Entrypoint": NilList(),
+        "Cmd": NilList(),
+        "Volumes": NilMap(),
+        "WorkingDir": "",
+        "Labels": NilMap(),
+        "StopSignal": "",
+        "ArgsEscaped": False,
+        "Healthcheck": None,
+        "OnBuild": NilList(),
+        "Shell": NilList(),
+    },
+    "Mounts[]": {
+        "Type": "",
+        "Name": "",
+        "Source": "",
+        "Destination": "",
+        "Driver": "",
+        "Mode": "",
+        "RW": False,
+        "Propagation": "",
+    },
     "Config[]": {"Subnet": "", "IPRange": "", "Gateway": "", "AuxAddress": NilMap()},
 }
 
 
 class GoRecord(Record):
-    """A struct of the API: its fields answer to their Go names as well."""
+    """A struct of the API: its fields answer to their Go names."""
 
     def get(self, name: str, default: object = None) -> object:
-        if name in self:
+        if name in self and name not in GO_NAMES:
             return self[name]
         for wire, go_name in GO_NAMES.items():
             if go_name == name and wire in self:
@@ -106,6 +152,16 @@ class GoRecord(Record):
         return self.unsaid.get(name, default)
 
     unsaid: dict[str, object] = {}  # noqa: RUF012
+
+    def shown(self) -> Iterable[tuple[str, object]]:
+        named = self.keys() | self.unsaid.keys()
+        names = self.unsaid if named == self.unsaid.keys() else (*self, *(self.unsaid.keys() - self.keys()))
+        return ((name, self[name] if name in self else self.unsaid[name]) for name in names)
+
+    def encoded(self) -> Iterable[tuple[str, object]]:
+        if self.unsaid is not UNSAID["ImageConfig"]:
+            return super().encoded()
+        return ((name, value) for name, value in self.shown() if value)
 
 
 def shaped(value: object, name: str = "") -> object:
@@ -116,12 +172,12 @@ def shaped(value: object, name: str = "") -> object:
             zero = MAPS.get(name, "")
             if not zero and any(isinstance(item, str) for item in value.values()):
                 zero = ""
-            made = Map((key, shaped(item, "[]")) for key, item in value.items())
+            made = Map((key, shaped(item, LISTS.get(name, "[]"))) for key, item in value.items())
             made.zero = zero
             return made
+        kind_of_config = CONFIGS.get(name) or ("ImageConfig" if "RootFS" in value else "Config")
         record = GoRecord(
-            (key, shaped(item, "LogConfig.Config" if name == "LogConfig" and key == "Config" else key))
-            for key, item in value.items()
+            (key, shaped(item, kind_of_config if key == "Config" else key)) for key, item in value.items()
         )
         record.unsaid = UNSAID.get(name, {})
         return record

@@ -17,6 +17,8 @@ def timestamp(text: str, now: float) -> str:
     Raises InvalidParameter.
     """
     try:
+        if text == "0":
+            raise ValueError  # no span: the beginning of time
         spent = parse_duration(text)
     except ValueError:
         pass

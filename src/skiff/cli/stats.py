@@ -142,7 +142,7 @@ def listing(*, truncate: bool) -> Listing:
         "BlockIO": ("BLOCK I/O", lambda r: " / ".join(human.size(count, 3) for count in r["blocks"])),
         "PIDs": ("PIDS", lambda r: str(r["tasks"])),
     }
-    return Listing("container.statsContext", fields, COLUMNS)
+    return Listing("*container.statsContext", fields, COLUMNS)
 
 
 COMMANDS = {

@@ -151,12 +151,15 @@ def _prune(
             else ()
         ),
         images,
-        lambda: gone(
-            "Deleted build cache objects",
-            "CachesDeleted",
-            engine.prune_build_cache(dry=dry, all=everything or None, filters=filters or None),
-        ),
     ]
+    if not filters.keys() & {"label", "label!"}:  # what builds keep has no labels
+        steps.append(
+            lambda: gone(
+                "Deleted build cache objects",
+                "CachesDeleted",
+                engine.prune_build_cache(dry=dry, all=everything or None, filters=filters or None),
+            )
+        )
     for step in steps:
         try:
             step()

@@ -54,9 +54,10 @@ class Listing:
     quiet:   the name that -q shows
     raw:     the lines of `raw`: (label, name)
     kind:    what Go calls it, for messages
+    nobody:  an item of which nothing is known
     """
 
-    __slots__ = ("columns", "fields", "kind", "quiet", "raw")
+    __slots__ = ("columns", "fields", "kind", "nobody", "quiet", "raw")
 
     def __init__(
         self,
@@ -66,20 +67,23 @@ class Listing:
         *,
         quiet: str = "ID",
         raw: Sequence[tuple[str, str]] = (),
+        nobody: object = None,
     ) -> None:
         self.kind = kind
         self.fields = fields
         self.columns = columns
         self.quiet = quiet
         self.raw = raw
+        self.nobody = nobody
 
 
 def render(listing: Listing, items: Iterable[Any], *, form: str = "", quiet: bool = False) -> str:
-    """The text, with its last newline. form: --format. Raises FormatError."""
+    """The text, with its last newline. form: --format, before which quiet gives way. Raises FormatError."""
     fields = listing.fields
-    if quiet:
+    if quiet and (form in ("", "table") or (form == "raw" and listing.raw)):
         _, act = fields[listing.quiet]
-        mark = f"{listing.raw[0][0]}: " if form == "raw" and listing.raw else ""
+        label = [label for label, name in listing.raw if name == listing.quiet]
+        mark = f"{label[0]}: " if form == "raw" else ""
         return "".join(f"{mark}{act(item)}\n" for item in items)
     if form in ("", "table"):
         chosen = [fields[name] for name in listing.columns]
@@ -95,6 +99,21 @@ def render(listing: Listing, items: Iterable[Any], *, form: str = "", quiet: boo
     if form == "json":
         return "".join(_json(listing, item) + "\n" for item in items)
     return _templated(listing, items, form)
+
+
+def tried(listing: Listing, form: str) -> None:
+    """Execute a --format on an item of which nothing is known. Raises FormatError."""
+    from skiff.cli.template import Template, TemplateError
+    from skiff.cli.template_rows import row
+
+    try:
+        template = Template(form)
+    except TemplateError as error:
+        raise FormatError(f"failed to parse template: {error}") from None
+    try:
+        template.execute(row(listing, listing.nobody))
+    except TemplateError as error:
+        raise FormatError(f"failed to execute template: {error}") from None
 
 
 def _json(listing: Listing, item: object) -> str:
@@ -114,12 +133,9 @@ def _templated(listing: Listing, items: Iterable[Any], form: str) -> str:
         source = source[len("table") :].strip(" ")
     try:
         template = Template(source)
-    except TemplateError as error:
-        raise FormatError(f"failed to parse template: {error}") from None
-    try:
         lines = [template.execute(row(listing, item)) for item in items]
     except TemplateError as error:
-        raise FormatError(f"failed to execute template: {error}") from None
+        raise FormatError(f"template parsing error: {error}") from None
     if not is_table:
         return "".join(line + "\n" for line in lines)
     lines.insert(0, header(listing, source))

@@ -115,7 +115,7 @@ class _Run:
         assert isinstance(pipe, Node)
         mark = len(self.variables)
         value = self.pipeline(pipe, dot)
-        self.node = node
+        reached, self.node = self.node, node
         pairs: list[tuple[object, object]]
         if isinstance(value, int) and not isinstance(value, bool):
             if len(pipe.names) > 1:
@@ -128,7 +128,7 @@ class _Run:
         elif value is None or value is NOTHING:
             pairs = []
         else:
-            self.node = pipe
+            self.node = reached
             raise self.fail(f"range can't iterate over {show(value)}")
         inner = len(self.variables)
         for key, element in pairs:
@@ -173,6 +173,7 @@ class _Run:
             if self.variables[index][0] == name:
                 self.variables[index] = (name, value)
                 return
+        raise self.fail(f"undefined variable: {name}")
 
     def pipeline(self, pipe: Node, dot: object) -> object:
         self.node = pipe
@@ -282,6 +283,9 @@ class _Run:
             if callable(value):
                 return self.method(value, name, dot, arguments, final)
             if value is not MISSING:
+                if has_arguments and receiver.has_methods:
+                    given = len(arguments) + (final is not MISSING)
+                    raise self.fail(f"wrong number of args for {name}: want 0 got {given}")
                 if has_arguments:
                     raise self.fail(f"{name} has arguments but cannot be invoked as function")
                 return value
@@ -302,12 +306,12 @@ class _Run:
 
     def method(self, method: object, name: str, dot: object, arguments: list[Node], final: object) -> object:
         assert callable(method)
-        values = [self.plain(argument, dot) for argument in arguments] + (
-            [final] if final is not MISSING else []
-        )
-        wanted = 0 if getattr(method, "bare", False) else 1
-        if len(values) != wanted:
-            raise self.fail(f"wrong number of args for {name}: want {wanted} got {len(values)}")
+        given = len(arguments) + (final is not MISSING)
+        if given != 1:
+            raise self.fail(f"wrong number of args for {name}: want 1 got {given}")
+        values = [self.argument("string", argument, dot) for argument in arguments]
+        if final is not MISSING:
+            values.append(self.checked("string", final))
         return method(*values)
 
     # functions
@@ -325,15 +329,17 @@ class _Run:
         values = [self.argument(function.kind(i), argument, dot) for i, argument in enumerate(arguments)]
         if final is not MISSING:
             values.append(self.checked(function.kind(len(arguments)), final))
-        self.node = node
         try:
             if name == "call":
                 shown = arguments[0] if arguments else node
                 raise CallError(
-                    "nil" if values[0] is None else f"non-function {shown} of type {type_name(values[0])}"
+                    "call of nil"
+                    if values[0] is None
+                    else f"non-function {shown} of type {type_name(values[0])}"
                 )
             return function.act(*values)
         except CallError as error:
+            self.node = node
             raise self.fail(f"error calling {name}: {error}") from None
 
     def logic(self, name: str, dot: object, arguments: list[Node], final: object) -> object:

@@ -32,7 +32,7 @@ class Function:
 
 def _length(value: object) -> int:
     if value is NOTHING or value is None:
-        raise CallError("len of nil pointer" if value is None else "len of untyped nil")
+        raise CallError("reflect: call of reflect.Value.Type on zero Value")
     if isinstance(value, str):
         return len(value.encode("utf-8", "surrogateescape"))
     if isinstance(value, (list, dict)) and not isinstance(value, Record):
@@ -52,7 +52,11 @@ def _index(value: object, *keys: object) -> object:
             value = value[key] if key in value else value.zero if isinstance(value, Map) else NOTHING
         elif isinstance(value, (list, str)):
             items = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
-            value = items[_position(key, len(items) - 1)]
+            at = _position(key, len(items))
+            if at == len(items):
+                kind = "string" if isinstance(value, str) else "slice"
+                raise CallError(f"reflect: {kind} index out of range")
+            value = items[at]
         elif value is NOTHING or value is None:
             raise CallError("index of nil pointer")
         else:
@@ -114,9 +118,8 @@ def _println(*values: object) -> str:
 
 
 def _joined(values: tuple[object, ...]) -> str:
-    if len(values) == 1 and values[0] is NOTHING:
-        return "<no value>"
-    return _print(*values)
+    """As Go prints what html, js and urlquery are given: all that is missing alike."""
+    return _print(*("<no value>" if value is None or value is NOTHING else value for value in values))
 
 
 def _html(*values: object) -> str:
@@ -163,13 +166,17 @@ def _basic(value: object) -> str:
     return "string" if isinstance(value, str) else ""
 
 
+def _incompatible(first: object, second: object) -> CallError:
+    return CallError(f"incompatible types for comparison: {type_name(first)} and {type_name(second)}")
+
+
 def _equals(first: object, second: object) -> bool:
     left, right = _basic(first), _basic(second)
     absent = (None, NOTHING)
     if first in absent or second in absent:
         return first in absent and second in absent
     if left != right:
-        raise CallError("incompatible types for comparison")
+        raise _incompatible(first, second)
     if not left:
         raise CallError(f"non-comparable type {show(first)}: {type_name(first)}")
     return first == second
@@ -192,7 +199,7 @@ def _less(first: object, second: object) -> bool:
     if not left or not right:
         raise CallError("invalid type for comparison")
     if left != right:
-        raise CallError("incompatible types for comparison")
+        raise _incompatible(first, second)
     if left == "bool":
         raise CallError("invalid type for comparison")
     return first < second  # type: ignore[operator, no-any-return]
@@ -212,7 +219,7 @@ def _title(text: str) -> str:
 
 
 def _pad(text: str, before: int, after: int) -> str:
-    return " " * before + text + " " * after
+    return " " * before + text + " " * after if text else ""
 
 
 def _truncate(text: str, length: int) -> str:

@@ -242,8 +242,11 @@ def _reads_as_number(text: str) -> bool:
     return number(text) is not None
 
 
-def number(text: str) -> int | float | None:
-    """A Go number constant: 12, 0x1F, 0b1, 0o7, 017, 1_000, 1.5e3. None when it is none."""
+def number(text: str) -> int | float | complex | None:
+    """A Go number constant: 12, 0x1F, 0b1, 0o7, 017, 1_000, 1.5e3, 2i. None when it is none."""
+    if text.endswith("i"):
+        part = number(text[:-1])
+        return None if part is None or isinstance(part, complex) else complex(0, part)
     sign = -1 if text.startswith("-") else 1
     digits = text.lstrip("+-") if text[1:2] not in ("+", "-") else ""
     if not digits or not digits.isascii():

@@ -2,9 +2,10 @@
 
 Pure.
 
-    verb = "%" { flag } [ width ] [ "." precision ] letter
+    verb = "%" { flag } [ width ] [ "." precision ] [ index ] letter
     flag = + - # space 0
-    width, precision = digits | *
+    width, precision = digits | [ index ] "*"
+    index = "[" number "]"      which argument is next, from 1
 """
 
 from skiff.cli.template_lexer import quoted
@@ -14,7 +15,8 @@ from skiff.cli.template_values import NOTHING, general, go_syntax, show, show_pl
 def sprintf(pattern: str, arguments: list[object]) -> str:
     """Never fails: what does not fit is written into the result, %!d(string=x), as Go does."""
     out: list[str] = []
-    at, used = 0, 0
+    at, used, count = 0, 0, len(arguments)
+    is_reordered = False
     while at < len(pattern):
         percent = pattern.find("%", at)
         if percent < 0:
@@ -29,6 +31,8 @@ def sprintf(pattern: str, arguments: list[object]) -> str:
         problem = ""
         width: int | None = None
         precision: int | None = None
+        used, at, is_good = _indexed(pattern, at, used, count)
+        is_reordered |= pattern[at - 1 : at] == "]"
         if pattern[at : at + 1] == "*":
             at += 1
             width, bad = _star(arguments, used)
@@ -40,6 +44,8 @@ def sprintf(pattern: str, arguments: list[object]) -> str:
             width, at = _digits(pattern, at)
         if pattern[at : at + 1] == ".":
             at += 1
+            used, at, fits = _indexed(pattern, at, used, count)
+            is_good &= fits
             if pattern[at : at + 1] == "*":
                 at += 1
                 precision, bad = _star(arguments, used)
@@ -49,6 +55,9 @@ def sprintf(pattern: str, arguments: list[object]) -> str:
                 precision, at = _digits(pattern, at)
                 precision = precision or 0
         out.append(problem)
+        used, at, fits = _indexed(pattern, at, used, count)
+        is_good &= fits
+        is_reordered |= pattern[at - 1 : at] == "]"
         if at >= len(pattern):
             out.append("%!(NOVERB)")
             break
@@ -56,15 +65,30 @@ def sprintf(pattern: str, arguments: list[object]) -> str:
         at += 1
         if verb == "%":
             out.append("%")
+        elif not is_good:
+            out.append(f"%!{verb}(BADINDEX)")
         elif used >= len(arguments):
             out.append(f"%!{verb}(MISSING)")
         else:
             out.append(_verb(verb, flags, width, precision, arguments[used]))
             used += 1
-    if used < len(arguments):
+    if used < count and not is_reordered:
         extra = ", ".join(_typed(argument) for argument in arguments[used:])
         out.append(f"%!(EXTRA {extra})")
     return "".join(out)
+
+
+def _indexed(pattern: str, at: int, used: int, count: int) -> tuple[int, int, bool]:
+    """`[n]`: (the argument that is next, where to read on, whether there is one)."""
+    if pattern[at : at + 1] != "[":
+        return used, at, True
+    end = pattern.find("]", at)
+    if end < 0:
+        return used, at + 1, False
+    number = pattern[at + 1 : end]
+    if number.isascii() and number.isdecimal() and 1 <= int(number) <= count:
+        return int(number) - 1, end + 1, True
+    return used, end + 1, False
 
 
 def _typed(value: object) -> str:
@@ -101,7 +125,7 @@ def _verb(verb: str, flags: str, width: int | None, precision: int | None, value
             return _pad(show_plus(value) if "+" in flags else show(value), flags, None)
         if isinstance(value, float) and precision is None:
             plus = "+" if "+" in flags and value > 0 else ""
-            return _number(plus + general(value, 21), flags, width)
+            return _number(plus + general(value), flags, width)
         verb = _natural_verb(value)
     if isinstance(value, list):
         return "[" + " ".join(_verb(verb, flags, width, precision, item) for item in value) + "]"
@@ -184,10 +208,10 @@ def _float(verb: str, flags: str, width: int | None, precision: int | None, valu
     if verb not in "eEfFgG":
         return f"%!{verb}(float64={show(value)})"
     if value != value or value in (float("inf"), float("-inf")):
-        text = general(value, 21)
+        text = general(value)
         return _pad(text if "+" in flags else text.lstrip("+"), flags.replace("0", ""), width)
     if verb in "gG" and precision is None:
-        text = general(value, 21)
+        text = general(value)
         text = text.upper() if verb == "G" else text
     elif verb in "gG":
         text = format(value, f".{max(precision or 0, 1)}{verb}")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from skiff.cli.template import Template
+from skiff.cli.template import Template, TemplateError
 from skiff.cli.template_functions import Function
-from skiff.cli.template_values import Record
+from skiff.cli.template_values import NOTHING, Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 class Row(Record):
-    """Computes a field when a template asks for it."""
+    """Computes a field when a template asks for it: to Go, its fields are methods."""
+
+    escapes_html = True
+    has_methods = True
 
     kind = ""
 
@@ -33,16 +36,28 @@ class Row(Record):
         return self.listing.fields[name][1](self.item)
 
 
+class Header(Record):
+    """The columns' names; what has none is <no value>."""
+
+    def get(self, name: str, default: object = None) -> object:
+        return super().get(name, NOTHING)
+
+
 def row(listing: Listing, item: object) -> Row:
     return Row(listing, item)
 
 
 def header(listing: Listing, source: str) -> str:
     """The template over the columns' names; functions that shape a value leave a header as it is."""
-    names = Record(
-        (name, _label if name == "Label" else title) for name, (title, _) in listing.fields.items()
+    names = Header(
+        (name, _label if name == "Label" else title)
+        for name, (title, _) in listing.fields.items()
+        if title or name == "Label"
     )
-    return Template(source, functions=_PLAIN).execute(names)
+    try:
+        return Template(source, functions=_PLAIN).execute(names)
+    except TemplateError as error:  # a mistake in a header is none in the rows
+        return error.written
 
 
 def _label(name: str) -> str:

@@ -11,11 +11,25 @@ the difference, because templates treat them differently:
 
 from skiff.cli.template_lexer import quoted
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 class Record(dict[str, object]):
     """kind: the Go type's name, for messages. A value may be a callable: a method."""
 
     kind = "struct"
+    escapes_html = False  # it makes its own JSON, with < > & escaped
+    has_methods = False  # its fields are called
+
+    def shown(self) -> "Iterable[tuple[str, object]]":
+        """What %v prints, in Go's order."""
+        return ((key, item) for key, item in self.items() if not callable(item))
+
+    def encoded(self) -> "Iterable[tuple[str, object]]":
+        """What JSON has."""
+        return ((key, self[key]) for key in self if not callable(self[key]))
 
 
 class Map(dict[str, object]):
@@ -54,6 +68,10 @@ def type_name(value: object) -> str:
             return "int"
         case float():
             return "float64"
+        case complex():
+            return "complex128"
+        case Verbatim():
+            return "json.Number"
         case str():
             return "string"
         case bytes():
@@ -97,14 +115,18 @@ def _show(value: object, named: bool, *, top: bool = False) -> str:
         case str():
             return value
         case float():
-            return general(value, 21)
+            return general(value)
+        case complex():
+            sign = "" if str(value.imag).startswith("-") else "+"
+            return f"({general(value.real)}{sign}{general(value.imag)}i)"
         case int():
             return str(value)
         case bytes():
             return "[" + " ".join(map(str, value)) + "]"
         case Record():
-            fields = ((key, item) for key, item in value.items() if not callable(item))
-            return "{" + " ".join((f"{k}:" if named else "") + _show(v, named) for k, v in fields) + "}"
+            return (
+                "{" + " ".join((f"{k}:" if named else "") + _show(v, named) for k, v in value.shown()) + "}"
+            )
         case dict():
             return "map[" + " ".join(f"{k}:{_show(v, named)}" for k, v in sorted(value.items())) + "]"
         case list():
@@ -116,7 +138,7 @@ def _show(value: object, named: bool, *, top: bool = False) -> str:
     return str(value)
 
 
-def general(value: float, threshold: int) -> str:
+def general(value: float, threshold: int = 6) -> str:
     """The shortest digits that read back the same; an exponent below 1e-4 and from 10**threshold on."""
     if value != value:
         return "NaN"
@@ -172,16 +194,12 @@ def to_json(value: object, *, escape_html: bool = False) -> str:
         case list():
             return "[" + ",".join([to_json(item, escape_html=escape_html) for item in value]) + "]"
         case dict():
-            keys = value if isinstance(value, Record) else sorted(value)
-            return (
-                "{"
-                + ",".join(
-                    f"{json_string(key, escape_html)}:{to_json(value[key], escape_html=escape_html)}"
-                    for key in keys
-                    if not callable(value[key])
-                )
-                + "}"
-            )
+            if isinstance(value, Record):
+                pairs, escape_html = value.encoded(), escape_html or value.escapes_html
+            else:
+                pairs = sorted(value.items())
+            inner = (f"{json_string(k, escape_html)}:{to_json(v, escape_html=escape_html)}" for k, v in pairs)
+            return "{" + ",".join(inner) + "}"
     return "null"
 
 

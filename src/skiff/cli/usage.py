@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 ACTIVE = ("running", "paused", "restarting")
 LISTING = Listing(
-    "*formatter.diskUsageContext",
+    "*formatter.diskUsageImagesContext",  # each row has its own; a mistake meets the first
     {
         "Type": ("TYPE", lambda row: row["Type"]),
         "TotalCount": ("TOTAL", lambda row: str(row["TotalCount"])),

@@ -151,6 +151,9 @@ def filled(template: Any, value: Json, kind: str) -> str:
 
     known: Any = shaped(value)
     known.kind = kind
+    if known.get("Server"):
+        known["Server"].kind = "*types.Version"
+        known["Server"].setdefault("Experimental", False)
     try:
         text: str = template.execute(known)
     except TemplateError as error:

@@ -76,7 +76,7 @@ def parse(text: str | None, accepted: Iterable[str]) -> Filters:
     fields: dict[str, tuple[str, ...]] = {}
     for name, values in raw.items():
         if name not in known:
-            raise InvalidParameter(f"invalid filter '{name}'")
+            raise InvalidParameter(f"invalid filter '{name}'" if name else "invalid filter")
         fields[name] = _values(name, values)
     return Filters({name: values for name, values in fields.items() if values})
 

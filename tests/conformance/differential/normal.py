@@ -20,6 +20,7 @@ RULES: Final = tuple(
         (r"\b172\.(?:1[6-9]|2\d|3[01])\.\d+\.\d+", "IP"),
         (r"\b192\.168\.\d+\.\d+", "IP"),
         (r"\b\d+(?:\.\d+)?(?:B|kB|MB|GB|KiB|MiB|GiB)(?![A-Za-z])", "SIZE"),
+        (r"unix:///[^ \"]+", "unix://SOCKET"),
         (r"/[^ ]*/volumes/([^ /]+)/_data", r"VOLUMES/\1"),
         (r"/[^ \"]*/\.docker(?=[/\"])", "HOME/.docker"),
         (r"[Ss]kiff(?=[ ':])", "docker"),

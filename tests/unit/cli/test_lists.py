@@ -70,10 +70,11 @@ def test_info() -> None:
     assert list(info.server(reply("info"))) == expected
 
 
-def test_quiet_is_ids_whatever_the_format() -> None:
+def test_quiet_gives_way_to_a_format() -> None:
     ids = [container["Id"][:12] for container in reply("ps")]
     assert render(containers(), reply("ps"), quiet=True).split() == ids
-    assert render(containers(), reply("ps"), quiet=True, form="{{.Names}}").split() == ids
+    assert render(containers(), reply("ps"), quiet=True, form="table").split() == ids
+    assert "f2-a\n" in render(containers(), reply("ps"), quiet=True, form="{{.Names}}")
 
 
 def test_a_template_with_headers() -> None:
@@ -89,9 +90,7 @@ def test_a_template_without() -> None:
 
 
 def test_wrong_templates() -> None:
-    with pytest.raises(
-        FormatError, match='failed to parse template: template: :1: function "foo" not defined'
-    ):
+    with pytest.raises(FormatError, match='template parsing error: template: :1: function "foo" not defined'):
         render(containers(), [], form="{{foo}}")
     with pytest.raises(FormatError, match=r"can't evaluate field Foo in type \*formatter.ContainerContext"):
         render(containers(), reply("ps"), form="{{.Foo}}")

@@ -48,6 +48,40 @@ upper pad /* */ x é"""
 FRAGMENTS = st.sampled_from([*WORDS.split(), "\n", "\t"])
 
 
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ('{{printf "%[2]s %[1]s" "a" "b"}}', "b a"),
+        ('{{printf "%[2]*[1]d|" 7 4}}', "   7|"),
+        ('{{printf "%[3]s" "a"}}', "%!s(BADINDEX)"),
+        ('{{printf "%[x]s" "a"}}', "%!s(BADINDEX)"),
+        ('{{printf "%g %v %G" 1e8 1e8 1e8}}', "1e+08 1e+08 1E+08"),
+        ("{{2i}} {{-1.5i}}", "(0+2i) (0-1.5i)"),
+        ('{{pad "" 2 2}}|', "|"),
+        ("{{urlquery nil}} {{html 1 2}}", "%3Cno+value%3E 1 2"),
+    ],
+)
+def test_functions_as_go_has_them(source: str, expected: str) -> None:
+    assert Template(source).execute({}) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("{{len nil}}", "<len nil>: error calling len: reflect: call of reflect.Value.Type on zero Value"),
+        ("{{call nil}}", "<call nil>: error calling call: call of nil"),
+        ('{{index "" 0}}', '<index "" 0>: error calling index: reflect: string index out of range'),
+        ('{{index "a" 2}}', '<index "a" 2>: error calling index: index out of range: 2'),
+        ("{{$x = 1}}", "<1>: undefined variable: $x"),
+        ('{{range split "a" "x" | len | print}}{{end}}', "<print>: range can't iterate over 1"),
+    ],
+)
+def test_mistakes_in_gos_words(source: str, message: str) -> None:
+    with pytest.raises(TemplateError) as raised:
+        Template(source).execute({})
+    assert str(raised.value).endswith(f'executing "" at {message}')
+
+
 @given(st.lists(FRAGMENTS, max_size=25).map(" ".join) | st.lists(FRAGMENTS, max_size=25).map("".join))
 def test_any_text_is_a_template_or_an_error(source: str) -> None:
     data = {"a": {"b": [1, "two", None, {"c": True}]}, "x": None}

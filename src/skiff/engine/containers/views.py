@@ -4,9 +4,8 @@ What does not change with time is encoded once per record and kept.
 """
 
 import asyncio
-import shlex
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -252,7 +251,6 @@ class Views:
             and filters.starts("id", container.id)
             and filters.labels(container.config.labels)
             and filters.exact("health", health)
-            and filters.exact("isolation", container.host.isolation or "default")
             and not filters.boolean("is-task", False)
             and self._on_network(container, filters.values("network"))
             and _has_volume(container, filters.values("volume"))
@@ -337,13 +335,8 @@ def _has_port(name: str, ports: Iterable[str], filters: Filters) -> bool:
 
 
 def command_text(container: Container) -> str:
-    """The command as one line, quoted where a word has blanks in it."""
-    words = [container.path, *(shlex.quote(word) if _has_blank(word) else word for word in container.args)]
-    return " ".join(words)
-
-
-def _has_blank(word: str) -> bool:
-    return any(c.isspace() for c in word)
+    """The command as one line; a word with a space in it stands between quotes, which are not escaped."""
+    return " ".join((container.path, *(f"'{word}'" if " " in word else word for word in container.args)))
 
 
 def status_text(state: ContainerState, now: int) -> str:

@@ -4,7 +4,6 @@ It owns the volume records. It does not know containers: it asks `users`.
 """
 
 import asyncio
-import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -188,8 +187,18 @@ class Volumes:
         with self.bin.act():
             return await self._prune(filters, named, dry_run)
 
+    @staticmethod
+    def _all(filters: Filters) -> bool:
+        """The filter `all`, whose mistakes have words of their own."""
+        for value in filters.values("all"):
+            if value.lower() not in ("1", "t", "true", "0", "f", "false"):
+                raise InvalidParameter(
+                    f"invalid filter 'all': strconv.ParseBool: parsing \"{value}\": invalid syntax"
+                )
+        return bool(filters.boolean("all", False))
+
     async def _prune(self, filters: Filters, named: bool, dry_run: bool) -> VolumesPruneReport:
-        everything = named or bool(filters.boolean("all", False))
+        everything = named or self._all(filters)
         deleted: list[str] = []
         freed = 0
         for volume in sorted(self._volumes.values(), key=lambda volume: volume.name):
@@ -280,11 +289,10 @@ class Volumes:
 
     def _matching(self, filters: Filters) -> Iterator[Volume]:
         dangling = filters.boolean("dangling")
-        names = [re.compile(re.escape(value)) for value in filters.values("name")]
         for volume in self._volumes.values():
             if dangling is not None and dangling == bool(self._users(volume.name)):
                 continue
-            if names and not any(name.search(volume.name) for name in names):
+            if not filters.matches("name", volume.name):
                 continue
             if filters.exact("driver", volume.driver) and filters.labels(volume.labels):
                 yield volume

@@ -112,7 +112,8 @@ async def test_list_filters(house: House) -> None:
     await house.volumes.ensure("other")
     house.users["data"] = ["abc"]
     assert house.names(name=("dat",)) == ["data"]
-    assert house.names(name=(".*",)) == []
+    assert house.names(name=("^o",)) == ["other"]
+    assert house.names(name=("[",)) == []
     assert house.names(label=("a=b",)) == ["data"]
     assert house.names(label=("a=c",)) == []
     assert house.names(dangling=("true",)) == ["other"]
