@@ -271,6 +271,7 @@ COMMANDS = {
         "List port mappings or a specific mapping for the container",
         port,
         least=1,
+        most=2,
         aliases=_names("port"),
     ),
     "update": Command(

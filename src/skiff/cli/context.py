@@ -6,6 +6,7 @@ import posix
 import sys
 
 from skiff.cli.flags import Command, parse_csv
+from skiff.cli.human import ellipsis
 from skiff.cli.inspect import show
 from skiff.cli.table import FORMAT, FORMAT_ONE, Listing, render
 from skiff.client.contexts import DEFAULT, LARGEST, TLS_FILES, Context, Store, exported, imported, made
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     Json = dict[str, Any]
 
+LONGEST_ERROR = 45
 CURRENT = "Current DOCKER_HOST based configuration"
 IN_MEMORY = "<IN MEMORY>"
 ENDPOINT_KEYS = ("from", "host", "ca", "cert", "key", "skip-tls-verify")
@@ -58,13 +60,12 @@ def _pem(path: str) -> bytes:
             data = file.read(LARGEST)
     except OSError as error:
         reason = f"open {path}: {(error.strerror or '').lower()}"
-    else:
-        if b"-----BEGIN " in data:
-            return data
-        reason = f"{path} seems invalid"
+        raise InvalidParameter(f"unable to create docker endpoint config: {reason}") from None
+    if b"-----BEGIN " in data:
+        return data
     raise InvalidParameter(
         "unable to create docker endpoint config: invalid docker endpoint options: "
-        f"failed to retrieve context tls info: {reason}"
+        f"failed to retrieve context tls info: {path} seems invalid"
     )
 
 
@@ -94,6 +95,10 @@ def _endpoint(session: Session, asked: dict[str, str], context: Context) -> None
         endpoints["docker"], context.tls = other.docker, other.tls
         return
     host = asked.get("host", "")
+    if host and "://" not in host:
+        raise InvalidParameter(
+            f"{wrong}unable to apply docker endpoint options: unable to parse docker host `{host}`"
+        )
     try:
         if not host:
             raise InvalidParameter("no host given")
@@ -102,10 +107,7 @@ def _endpoint(session: Session, asked: dict[str, str], context: Context) -> None
         raise InvalidParameter(f"{wrong}invalid docker endpoint options: {error}") from None
     skip = asked.get("skip-tls-verify", "false").lower()
     if skip not in ("true", "false", "1", "0", "t", "f"):
-        raise InvalidParameter(
-            f'{wrong}invalid docker endpoint options: skip-tls-verify: strconv.ParseBool: parsing "{skip}": '
-            "invalid syntax"
-        )
+        raise InvalidParameter(f'{wrong}skip-tls-verify: parsing "{skip}": invalid syntax')
     endpoints["docker"] = {"Host": host, "SkipTLSVerify": skip[0] in "t1"}
     context.tls = {file: _pem(asked[file[:-4]]) for file in TLS_FILES if file[:-4] in asked}
 
@@ -174,18 +176,18 @@ def show_current(session: Session, asked: Parsed) -> int:
 
 def rm(session: Session, asked: Parsed) -> int:
     store = _store(session)
-    current = session.config().current_context
+    configured, active = session.config().current_context, _active(session)
     failed = False
     for name in asked.args:
         if name == DEFAULT:
             trouble = 'context "default" cannot be removed'
         elif not store.has(name) and not asked["force"]:
             trouble = f'context "{name}" does not exist'
-        elif name == current and not asked["force"]:
+        elif name == active and not asked["force"]:
             trouble = f'context "{name}" is in use, set -f flag to force remove'
         else:
             store.remove(name)
-            if name == current:
+            if name == configured:
                 del session.config().values["currentContext"]
                 session.config().save()
             print(name)
@@ -233,7 +235,7 @@ def ls(session: Session, asked: Parsed) -> int:
     form, quiet = asked["format"], asked["quiet"]
     is_table = form in ("", "table") and not quiet
     sys.stdout.write(render(listing(is_table=is_table), rows, form="" if quiet else form, quiet=quiet))
-    if not quiet and session.env("DOCKER_HOST"):
+    if session.env("DOCKER_HOST"):
         session.err(OVERRIDDEN.format("a context"))
     return 0
 
@@ -248,7 +250,7 @@ def listing(*, is_table: bool) -> Listing:
         "Current": ("", lambda row: row["Current"]),
         "Description": ("DESCRIPTION", lambda row: row["Description"]),
         "DockerEndpoint": ("DOCKER ENDPOINT", lambda row: row["Host"]),
-        "Error": ("ERROR", lambda row: row["Error"]),
+        "Error": ("ERROR", lambda row: ellipsis(row["Error"], LONGEST_ERROR)),
         "Name": ("NAME", name),
     }
     columns = ("Name", "Description", "DockerEndpoint", "Error")

@@ -46,6 +46,7 @@ class Command:
     aliases: every full spelling ("container ls", "container list", "ps"), as help shows them
     long:    what its own page says instead of `about`, which is one sentence for lists
     forms:   (tail, about) of usages that Docker has not, for help alone
+    spare:   how an argument begins that may follow beyond the last
     exit_code: of errors that the command does not answer itself
     """
 
@@ -61,6 +62,7 @@ class Command:
         "least",
         "long",
         "most",
+        "spare",
         "tail",
     )
 
@@ -78,6 +80,7 @@ class Command:
         aliases: Sequence[str] = (),
         long: str = "",
         forms: Sequence[tuple[str, str]] = (),
+        spare: str = "",
         exit_code: int = 1,
     ) -> None:
         self.tail = tail
@@ -91,6 +94,7 @@ class Command:
         self.aliases = aliases
         self.long = long
         self.forms = forms
+        self.spare = spare
         self.exit_code = exit_code
 
 
@@ -116,7 +120,9 @@ def parse(command: Command, path: str, argv: Sequence[str]) -> Parsed:
     """Argv (without the command's own words) → Parsed. Raises FlagError, ArgumentError, HelpWanted."""
     parsed = parse_flags(command.flags, argv, interspersed=command.interspersed, kinds=command.kinds)
     parsed.path = path
-    check_count(command, path, len(parsed.args))
+    args = parsed.args
+    has_spare = command.spare and len(args) > 1 and args[-1].startswith(command.spare)
+    check_count(command, path, len(args) - bool(has_spare))
     return parsed
 
 

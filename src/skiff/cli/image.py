@@ -394,7 +394,8 @@ COMMANDS = {
             ("quiet", "q", "bool", False, "Suppress verbose output"),
         ),
         least=1,
-        most=2,
+        most=1,
+        spare="ssh://",
         aliases=("image push", "push"),
         forms=(("NAME[:TAG] ssh://HOST", "Bring the image to the skiff of another machine"),),
     ),
@@ -458,7 +459,6 @@ COMMANDS = {
             ("platform", "", "string", "", "Set platform if server is multi-platform capable"),
         ),
         least=1,
-        most=2,
         aliases=("image import", "import"),
     ),
     "image prune": Command(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
-    from skiff.cli.flags import Flag
+    from skiff.cli.flags import Flag, Parsed
 
 GLOBAL_FLAGS: tuple[Flag, ...] = (
     ("config", "", "string", "", "Location of client config files"),
@@ -48,6 +48,7 @@ GLOBAL_FLAGS: tuple[Flag, ...] = (
     ("version", "v", "bool", False, "Print version information and quit"),
 )
 
+LOG_LEVELS = ("panic", "fatal", "error", "warn", "warning", "info", "debug", "trace")
 # canonical command → (module in skiff.cli, every spelling). The key is what the module's COMMANDS holds.
 CANONICAL: dict[str, tuple[str, tuple[str, ...]]] = {
     "run": ("run", ("run", "container run")),
@@ -190,6 +191,8 @@ def _main(argv: list[str]) -> int:
         return _help("")
     except FlagError as error:
         return _usage_error(str(error), "skiff [OPTIONS] COMMAND [ARG...]", "skiff", code=125)
+    if wrong := _wrong_globals(top):
+        return wrong
     words = top.args
     if top["version"]:
         from skiff import __version__
@@ -208,6 +211,17 @@ def _main(argv: list[str]) -> int:
     except SkiffError as error:
         print(error, file=sys.stderr)
         return 1
+
+
+def _wrong_globals(top: Parsed) -> int:
+    """The exit code of a global flag that cannot be, 0 for none."""
+    if len(top["host"]) > 1:
+        message = f'invalid argument "{top["host"][1]}" for "-H, --host" flag: specify only one -H'
+        return _usage_error(message, "skiff [OPTIONS] COMMAND [ARG...]", "skiff", code=125)
+    if top["log-level"].lower() not in LOG_LEVELS:
+        print(f"Unable to parse logging level: {top['log-level']}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def run_command(session: Session, words: list[str]) -> int:
@@ -251,7 +265,7 @@ def dispatch(session: Session, path: str, argv: Sequence[str]) -> int:
     except FlagError as error:
         return _usage_error(str(error), usage(command, path), f"skiff {path}", code=125)
     except ArgumentError as error:
-        word = "See" if "at least" in str(error) else "Run"
+        word = "See" if "at least" in str(error) and "at most" not in str(error) else "Run"
         return _usage_error(f"skiff: {error}", usage(command, path), f"skiff {path}", code=1, word=word)
     try:
         return command.act(session, parsed)
@@ -291,10 +305,13 @@ def _unknown(words: list[str]) -> int:
 
             sys.stderr.write(group(first))
             return 0
-        if words[1].startswith("-"):
-            kind = "unknown flag" if words[1].startswith("--") else "unknown shorthand flag"
-            shown = words[1] if words[1].startswith("--") else f"{words[1][1]!r} in {words[1]}"
-            return _usage_error(f"{kind}: {shown}", f"skiff {first}", f"skiff {first}", code=125)
+        group_usage = "skiff volume COMMAND" if first == "volume" else f"skiff {first}"  # as Docker has it
+        for word in words[1:]:
+            if word in ("-", "--") or not word.startswith("-"):
+                continue
+            kind = "unknown flag" if word.startswith("--") else "unknown shorthand flag"
+            shown = word if word.startswith("--") else f"{word[1]!r} in {word}"
+            return _usage_error(f"{kind}: {shown}", group_usage, f"skiff {first}", code=125)
         unknown = f"{first} {words[1]}"
     else:
         unknown = first
@@ -304,7 +321,7 @@ def _unknown(words: list[str]) -> int:
     if near:
         message += f"Did you mean this?{hint}\n\n"
     if first in GROUPS:
-        message += f"Usage:  skiff {first}\n\nRun 'skiff {first} --help' for more information"
+        message += f"Usage:  {group_usage}\n\nRun 'skiff {first} --help' for more information"
     else:
         message += "Run 'skiff --help' for more information"
     print(message, file=sys.stderr)

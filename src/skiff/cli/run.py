@@ -44,13 +44,13 @@ def run(session: Session, flags: Parsed) -> int:
         session.err(str(error))
         return 1
     except SkiffError as error:
-        return refused(flags.path, str(error))
+        return refused("run", str(error))
     engine = session.engine()
     if detach:
         try:
             engine.start_container(id)
         except EngineError as error:
-            return refused(flags.path, str(error), code=start_code(error.message))
+            return refused("run", str(error), code=start_code(error.message))
         print(id)
         return 0
     attached = any(body[f"Attach{stream}"] for stream in ("Stdin", "Stdout", "Stderr"))
@@ -75,7 +75,7 @@ def run(session: Session, flags: Parsed) -> int:
             attachment.close()
             if flags["rm"]:
                 waiting.read()  # the engine removes what never ran; leave nothing behind that is still going
-            return refused(flags.path, str(error), code=start_code(error.message))
+            return refused("run", str(error), code=start_code(error.message))
         attachment.resize()
         if attachment.pump() == terminal.DETACHED:
             waiting.close()
@@ -85,13 +85,10 @@ def run(session: Session, flags: Parsed) -> int:
 
 def create(session: Session, flags: Parsed) -> int:
     try:
-        id = _create(session, flags, _asked(session, flags, detach=False))
-    except EngineError as error:
-        session.err(str(error))
-        return 1
+        asked = _asked(session, flags, detach=False)
     except SkiffError as error:
-        return refused(flags.path, str(error))
-    print(id)
+        return refused("create", str(error))
+    print(_create(session, flags, asked))
     return 0
 
 
@@ -229,7 +226,6 @@ COMMANDS = {
         interspersed=False,
         kinds=PARSERS,
         aliases=("container create", "create"),
-        exit_code=125,
     ),
     "start": Command(
         "[OPTIONS] CONTAINER [CONTAINER...]",

@@ -170,8 +170,8 @@ def exported(context: Context) -> bytes:
             tar.addfile(entry, io.BytesIO(data))
 
         add("meta.json", json_text.encode(context.meta), PUBLIC)
+        add("tls", b"", 0o700, tarfile.DIRTYPE)
         if context.tls:
-            add("tls", b"", 0o700, tarfile.DIRTYPE)
             add("tls/docker", b"", 0o700, tarfile.DIRTYPE)
         for file, data in context.tls.items():
             add(f"tls/docker/{file}", data, PRIVATE)

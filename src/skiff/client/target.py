@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 def target(flags: Flags, env: Callable[[str], str], config: Callable[[], ConfigFile]) -> Endpoint:
     """Raises InvalidParameter, NotFound."""
     hosts, context = flags["host"], flags["context"]
-    if len(hosts) > 1:
-        raise InvalidParameter("specify only one -H")
     if hosts and context:
         raise InvalidParameter("conflicting options: cannot specify both --host and --context")
     if hosts:
@@ -57,8 +55,14 @@ def tls_files(flags: Flags, env: Callable[[str], str], config: Callable[[], Conf
         path = f"{folder}/{name}"
         return str(flags[flag]) or (path if _exists(path) else "")
 
+    authority = chosen("tlscacert", "ca.pem")
+    if env("DOCKER_CERT_PATH") and not authority:
+        authority = f"{folder}/ca.pem"
+    if authority and not _exists(authority):
+        reason = f"open {authority}: no such file or directory"
+        raise NotFound(f"Failed to initialize: unable to resolve docker endpoint: {reason}")
     return TlsFiles(
-        chosen("tlscacert", "ca.pem"),
+        authority,
         chosen("tlscert", "cert.pem"),
         chosen("tlskey", "key.pem"),
         verify=verify,

@@ -166,3 +166,11 @@ def test_csv() -> None:
     assert parse_csv('a,"b,c","d""e",') == ["a", "b,c", 'd"e', ""]
     with pytest.raises(ValueError, match="bare"):
         parse_csv('a,b"c')
+
+
+def test_a_spare_argument_is_not_counted() -> None:
+    command = Command("NAME", "", lambda *_: 0, least=1, most=1, spare="ssh://")
+    assert parse(command, "push", ["a", "ssh://h"]).args == ["a", "ssh://h"]
+    for words in (["ssh://h", "b"], [], ["a", "b"], ["a", "b", "ssh://h"]):
+        with pytest.raises(ArgumentError, match="'skiff push' requires 1 argument"):
+            parse(command, "push", words)

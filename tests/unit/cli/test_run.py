@@ -193,7 +193,7 @@ def test_create_prints_the_id_and_writes_it(world: World, tmp_path: Path) -> Non
     done = world.run("create", "--cidfile", str(tmp_path / "cid"), "busybox")
     assert done.stdout.decode().strip() == "c1" * 32 == (tmp_path / "cid").read_text()
     again = world.run("create", "--cidfile", str(tmp_path / "cid"), "busybox")
-    assert again.returncode == 125 and b"container ID file found" in again.stderr
+    assert again.returncode == 1 and again.stderr.startswith(b"container ID file found")
 
 
 def test_signals_go_to_the_container(world: World) -> None:

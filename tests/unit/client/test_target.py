@@ -68,6 +68,15 @@ def test_tls_by_flag_and_environment(folder: Path) -> None:
     assert chosen(folder, "--tlsverify=false", DOCKER_HOST="tcp://x", DOCKER_TLS_VERIFY="1").tls is None
 
 
+def test_an_authority_that_was_named_must_be_there(folder: Path) -> None:
+    named = ("--tlsverify", "-H", "tcp://h:1", "--tlscacert", "/nosuch")
+    with pytest.raises(NotFound, match="open /nosuch: no such file or directory"):
+        chosen(folder, *named)
+    with pytest.raises(NotFound, match=r"open /nosuch/ca\.pem"):
+        chosen(folder, "-H", "tcp://h:1", DOCKER_TLS_VERIFY="1", DOCKER_CERT_PATH="/nosuch")
+    assert chosen(folder, "--tlsverify", "-H", "tcp://h:1").tls is not None  # the system's own serve
+
+
 def test_a_config_file(tmp_path: Path) -> None:
     assert ConfigFile.load(str(tmp_path)).values == {}
     values = {"proxies": {"default": {"httpProxy": "http://p"}}, "detachKeys": "ctrl-a", "psFormat": "x"}
