@@ -1,5 +1,7 @@
 """People at a terminal, with either command line: sizes, signals, detaching."""
 
+import signal
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
@@ -64,6 +66,12 @@ def test_detaching_and_coming_back(at: Sit, engine: Engine) -> None:
         screen.expect(b"# ")
         screen.type(b"\x10\x11")
         assert screen.end() == 0
+    assert b"escape" not in screen.shown
+    with at("exec", "-it", "web", "sh") as screen:
+        screen.expect(b"# ")
+        screen.type(b"\x10\x11")
+        screen.expect(b"read escape sequence")
+        assert screen.end() == 1
     assert engine.docker("inspect", "-f", "{{.State.Status}}", "web").ok() == "running"
     with at("attach", "--detach-keys", "ctrl-a,d", "web") as screen:
         screen.type(b"echo still-$((40+2))\r")
@@ -72,6 +80,18 @@ def test_detaching_and_coming_back(at: Sit, engine: Engine) -> None:
         screen.expect(b"read escape sequence")
         assert screen.end() == 1
     assert engine.docker("inspect", "-f", "{{.State.Status}}", "web").ok() == "running"
+
+
+def test_three_interrupts_end_the_command_line(at: Sit, engine: Engine) -> None:
+    with at("run", "--name", "web", "busybox", "sleep", "600") as screen:
+        running = ("inspect", "-f", "{{.State.Running}}", "web")
+        wait_for(lambda: engine.docker(*running).out == "true\n", 15, lambda: "it does not start")
+        for _ in range(3):
+            screen.process.send_signal(signal.SIGINT)
+            time.sleep(1)  # two at once would be one signal
+        screen.expect(b"got 3 SIGTERM/SIGINTs, forcefully exiting")
+        assert screen.end() == 1
+    assert engine.docker(*running).out == "true\n"
 
 
 @pytest.mark.parametrize("verb", ["run", "exec"])

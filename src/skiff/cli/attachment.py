@@ -25,6 +25,10 @@ SIGNAL_NAMES = {
 }
 
 
+LEFT = "read escape sequence"
+MOST_URGES = 3  # of SIGINT and SIGTERM: whoever sends that many wants us gone, too
+
+
 class Attachment:
     """`with` it: raw mode and signals are set up by `open` and undone at the end, whatever happened.
 
@@ -54,6 +58,7 @@ class Attachment:
         self._keys = keys
         self._stream: Stream | None = None
         self._raw: terminal.RawMode | None = None
+        self._urges = 0
         numbers = list(terminal.PROXIED) if proxy_signals else []
         if tty and terminal.is_terminal(1):
             numbers.append(_signal.SIGWINCH)
@@ -98,7 +103,11 @@ class Attachment:
             pass  # it may have ended already; its size matters to nobody then
 
     def pump(self) -> str:
-        """terminal.ENDED or terminal.DETACHED. ENDED at once without a stream."""
+        """terminal.ENDED or terminal.DETACHED. ENDED at once without a stream.
+
+        Who is told that one has left, and with what exit code, differs: `attach` and `exec` say LEFT and give
+        1; `run` and `start` have done what they were asked for.
+        """
         if self._stream is None:
             return terminal.ENDED
         sink: Raw | Demultiplexer | None = None
@@ -114,8 +123,6 @@ class Attachment:
             on_signal=self._on_signal,
         )
         self.close()
-        if how == terminal.DETACHED:
-            self._session.err("read escape sequence")
         return how
 
     def exit_code(self, waiting: Response) -> int:
@@ -138,6 +145,11 @@ class Attachment:
             self._session.engine().kill_container(self._id, signal=name)
         except EngineError:
             pass  # it ended while the signal was on its way
+        self._urges += number in (_signal.SIGINT, _signal.SIGTERM)
+        if self._urges == MOST_URGES:
+            self.close()
+            self._session.err(f"\ngot {MOST_URGES} SIGTERM/SIGINTs, forcefully exiting")
+            raise SystemExit(1)
 
     def close(self) -> None:
         raw, self._raw = self._raw, None

@@ -6,7 +6,7 @@ import sys
 import time
 
 from skiff.cli import terminal
-from skiff.cli.attachment import Attachment, refuse_without_terminal
+from skiff.cli.attachment import LEFT, Attachment, refuse_without_terminal
 from skiff.cli.flags import Command
 from skiff.client.connection import EngineError
 from skiff.client.streams import Demultiplexer, Raw
@@ -50,6 +50,7 @@ def attach(session: Session, flags: Parsed) -> int:
         attachment.resize(nudge=True)
         if attachment.pump() == terminal.DETACHED:
             waiting.close()
+            session.err(LEFT)
             return 1  # as Docker: whoever left does not know how it ends
         return attachment.exit_code(waiting)
 

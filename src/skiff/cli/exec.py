@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from skiff.cli import terminal
-from skiff.cli.attachment import Attachment, refuse_without_terminal
+from skiff.cli.attachment import LEFT, Attachment, refuse_without_terminal
 from skiff.cli.flags import Command
 from skiff.cli.outcome import REFUSED, start_code
 from skiff.cli.run_values import Surroundings, environment, parse_env
@@ -60,7 +60,8 @@ def execute(session: Session, flags: Parsed) -> int:
             attachment.open()
             attachment.resize()
             if attachment.pump() == terminal.DETACHED:
-                return 0
+                session.err(LEFT)
+                return 1
         return int(engine.exec(id).get("ExitCode") or 0)
     except EngineError as error:
         session.err(str(error))
