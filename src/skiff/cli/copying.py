@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _IS_DIRECTORY = 1 << 31  # bits of Go's fs.FileMode
 _IS_LINK = 1 << 27
-_SPECIAL = 1 << 26 | 1 << 25 | 1 << 24 | 1 << 21 | 1 << 19
+_SPECIAL = 1 << 26 | 1 << 21 | 1 << 19  # devices, and what is nothing known
 _PIECE = 1 << 20
 
 
@@ -97,7 +97,7 @@ class Place:
 
     @property
     def asserts_directory(self) -> bool:
-        return self.path.endswith(("/", "/."))
+        return self.path.endswith(("/", "/.")) or not self.path
 
     @property
     def means_content(self) -> bool:
@@ -191,7 +191,9 @@ def _in(session: Session, asked: Parsed, path: str, container: str, target: str,
             where = _real(where)
             status = posix.stat(where)
     except OSError as error:
-        raise SkiffError(f"lstat {where}: {_reason(error)}") from None
+        if isinstance(error, NotADirectoryError) and _status(where.rstrip("/")) is not None:
+            raise InvalidParameter("not a directory") from None
+        raise SkiffError(f"lstat {where.rstrip('/')}: {_reason(error)}") from None
     is_directory = stat.S_ISDIR(status.st_mode)
     whence = Place(where, exists=True, is_directory=is_directory)
     directory, name = arranged(whence, "" if title == "." else title, to)

@@ -150,7 +150,12 @@ def rmi(session: Session, asked: Parsed) -> int:
 
 def tag(session: Session, asked: Parsed) -> int:
     source, target = asked.args
-    repository, name = repository_and_tag(target)
+    try:
+        repository, name = repository_and_tag(target)
+    except InvalidParameter as error:
+        raise InvalidParameter(
+            f'Error parsing reference: "{target}" is not a valid repository/tag: {error}'
+        ) from None
     session.engine().tag_image(source, repository, name)
     return 0
 
@@ -175,12 +180,7 @@ def _is_plain(name: str) -> bool:
 def _parsed(text: str) -> tuple[str, str]:
     from skiff.oci.reference import parse
 
-    try:
-        name = parse(text)
-    except InvalidParameter as error:
-        raise InvalidParameter(
-            f'Error parsing reference: "{text}" is not a valid repository/tag: {error}'
-        ) from None
+    name = parse(text)
     if name.digest:
         raise InvalidParameter("refusing to create a tag with a digest reference")
     return name.familiar_name, name.tag or ""
@@ -217,6 +217,8 @@ def write_stream(chunks: Iterator[bytes], path: str, wrong: str, *, doing: str) 
     except OSError as error:
         why = "no such file or directory" if isinstance(error, FileNotFoundError) else str(error.strerror)
         raise InvalidParameter(f"{wrong}: invalid output path: stat {folder}: {why}") from None
+    if path.endswith("/") or _is_directory(path):
+        raise InvalidParameter(f"{wrong}: cannot write to a directory")
     part = f"{path}.{posix.getpid()}.part"
     try:
         with open(part, "wb") as file:
@@ -230,6 +232,13 @@ def write_stream(chunks: Iterator[bytes], path: str, wrong: str, *, doing: str) 
             posix.unlink(part)
         except FileNotFoundError:
             pass
+
+
+def _is_directory(path: str) -> bool:
+    try:
+        return stat.S_ISDIR(posix.stat(path).st_mode)
+    except OSError:
+        return False
 
 
 def read_pieces(path: str) -> Pieces:
@@ -281,10 +290,6 @@ def load(session: Session, asked: Parsed) -> int:
 
 def import_image(session: Session, asked: Parsed) -> int:
     source = asked.args[0]
-    if len(asked.args) > 1:
-        from skiff.oci.reference import parse
-
-        parse(asked.args[1])  # Docker's words here are the bare ones
     repository, name = repository_and_tag(asked.args[1]) if len(asked.args) > 1 else ("", "")
     query = {
         "fromSrc": "-",

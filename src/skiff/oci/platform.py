@@ -27,7 +27,16 @@ _ARCHITECTURES = {
 }
 _IMPLIED_VARIANT = {"arm64": "v8", "amd64": "v1"}  # said or unsaid, the same platform
 _PART = re.compile(r"[A-Za-z0-9_.-]+")
-_OPERATING_SYSTEMS = {"linux", "windows", "darwin", "freebsd", "netbsd", "openbsd", "solaris", "plan9"}
+# What Go can compile for, and so what one word alone can mean.
+_OPERATING_SYSTEMS = {
+    *("aix", "android", "darwin", "dragonfly", "freebsd", "hurd", "illumos", "ios", "js", "linux", "nacl"),
+    *("netbsd", "openbsd", "plan9", "solaris", "windows", "zos"),
+}
+_PROCESSORS = {
+    *("386", "amd64", "amd64p32", "arm", "armbe", "arm64", "arm64be", "loong64", "mips", "mipsle", "mips64"),
+    *("mips64le", "mips64p32", "mips64p32le", "ppc", "ppc64", "ppc64le", "riscv", "riscv64", "s390"),
+    *("s390x", "sparc", "sparc64", "wasm"),
+}
 
 
 class Platform(Struct, frozen=True, omit_defaults=True):
@@ -79,8 +88,10 @@ def parse(text: str, host: Platform) -> Platform:
     match parts:
         case [one] if one.lower() in _OPERATING_SYSTEMS or one.lower() == "macos":
             return normalise(Platform(architecture=host.architecture, os=one, variant=host.variant))
-        case [one]:
+        case [one] if normalise(Platform(architecture=one, os=host.os)).architecture in _PROCESSORS:
             return normalise(Platform(architecture=one, os=host.os))
+        case [_]:
+            raise InvalidParameter(f'"{text}": unknown operating system or architecture: invalid argument')
         case [os, architecture]:
             return normalise(Platform(architecture=architecture, os=os))
         case _:

@@ -13,6 +13,7 @@ HOST = Platform(architecture="amd64", os="linux")
     [
         ("linux", "linux/amd64"),
         ("arm64", "linux/arm64"),
+        ("armhf", "linux/arm/v7"),
         ("linux/aarch64", "linux/arm64"),
         ("linux/arm64/v8", "linux/arm64"),
         ("linux/arm", "linux/arm/v7"),
@@ -26,7 +27,7 @@ def test_parse(text: str, expected: str) -> None:
     assert str(parse(text, HOST)) == expected
 
 
-@pytest.mark.parametrize("text", ["", "a/b/c/d", "linux/", "a b", "linux/amd64\n"])
+@pytest.mark.parametrize("text", ["", "a/b/c/d", "linux/", "a b", "linux/amd64\n", "nonsense"])
 def test_refuses(text: str) -> None:
     with pytest.raises(InvalidParameter):
         parse(text, HOST)

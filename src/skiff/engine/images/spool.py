@@ -182,8 +182,6 @@ def _whole(feed: Feed | DirectFeed, content: ContentStore, add: Add) -> Digest:
     try:
         while chunk := feed.read(1 << 20):
             ingest.write(chunk)
-        if not ingest.offset:
-            raise InvalidParameter("the archive is empty")
         digest = ingest.commit()
     except BaseException:
         ingest.abort()

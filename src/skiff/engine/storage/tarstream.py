@@ -19,6 +19,7 @@ LARGEST_HEADER = (
     1 << 20
 )  # bytes of a long name or of pax records; Go's reader, thus Docker, has the same bound
 LARGEST_OWNER = (1 << 32) - 2  # the one above means "unchanged" to chown(2)
+NO_HEADER = "archive/tar: invalid tar header"  # clients know these words
 LARGEST_TIME = 1 << 40  # seconds
 
 REGULAR, LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO = b"0123456"
@@ -215,11 +216,11 @@ def number(field: bytes) -> int:
     if not digits:
         return 0
     if not digits.isdigit():  # int() alone would take a sign and underscores
-        raise HostileArchive(f"the archive holds a malformed number: {field!r}")
+        raise HostileArchive(NO_HEADER)
     try:
         return int(digits, 8)
     except ValueError:
-        raise HostileArchive(f"the archive holds a malformed number: {field!r}") from None
+        raise HostileArchive(NO_HEADER) from None
 
 
 _again = lru_cache(1024)(number)  # most entries repeat the owner, the mode and the time of others
@@ -256,7 +257,7 @@ def _verify(header: bytes, field: bytes) -> None:
     if (
         sum(blanked) - 256 * sum(byte > 127 for byte in blanked) != expected
     ):  # some old writers add signed bytes
-        raise HostileArchive("this is not a tar archive, or it is damaged: wrong header checksum")
+        raise HostileArchive(NO_HEADER)
 
 
 def _override(entry: Entry, records: dict[bytes, bytes]) -> None:

@@ -107,7 +107,7 @@ def test_hostile_headers() -> None:
     for data, words in [
         (good[:700], "unexpected EOF"),
         (good[:300], "unexpected EOF"),
-        (b"x" * 2048, "checksum|malformed"),
+        (b"x" * 2048, "invalid tar header"),
         (_patched(good, 124, b"\xff" * 12), "bytes"),
         (_patched(good, 156, b"S"), "sparse"),
         (_patched(good, 156, b"Z"), "type"),
