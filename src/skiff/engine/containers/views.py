@@ -5,7 +5,7 @@ What does not change with time is encoded once per record and kept.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
