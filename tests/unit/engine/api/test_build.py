@@ -40,7 +40,7 @@ def asked(target: str, **headers: str) -> BuildRequest:
         (asked('/build?cachefrom=["a"]'), BuildRequest(cache_from=(CacheSource(ref="a"),))),
         (asked("/build?pull=1"), BuildRequest(pull=True)),
         (asked("/build?rm=0"), BuildRequest(remove=False)),
-        (asked("/build?rm=0&forcerm=1"), BuildRequest(remove=True)),
+        (asked("/build?rm=0&forcerm=1"), BuildRequest(remove=True, force_remove=True)),
         (asked("/build?memory=5&memswap=-1"), BuildRequest(limits=Limits(memory=5, memory_swap=-1))),
         (
             asked("/build?cpushares=1&cpuperiod=2&cpuquota=3"),
