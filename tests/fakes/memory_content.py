@@ -36,6 +36,9 @@ class MemoryContent:
             raise Conflict(f"ingest {ref} is in progress already")
         return MemoryIngest(self, ref)
 
+    def scratch(self) -> BinaryIO:
+        return io.BytesIO()
+
     def delete(self, digest: Digest) -> None:
         self._get(digest)
         del self.blobs[digest]

@@ -463,7 +463,7 @@ def test_carrying_images_to_another_skiff(engine: Engine, own_engine: Engine, tm
     for words, reason in (
         (("push", "nope", "ssh://far"), "manifest unknown: nope has no latest"),
         (("pull", "ssh://far/nope:1"), "manifest unknown: nope has no 1"),
-        (("push", name, "far"), "invalid target 'far': expected ssh://[USER@]HOST[:PORT]"),
+        (("push", name, "far"), "'skiff push' requires 1 argument"),
         (("pull", "ssh://far"), "invalid source 'ssh://far': expected ssh://[USER@]HOST[:PORT]/IMAGE"),
         (("push", "--platform", "linux/arm64", name, "ssh://far"), "--platform cannot be used with ssh://"),
     ):

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 def push(session: Session, asked: Parsed) -> int:
     image, host = asked.args
-    if not host.startswith("ssh://"):
-        raise InvalidParameter(f"invalid target {host!r}: expected ssh://[USER@]HOST[:PORT]")
     name = _name(image, asked)
     return _between(session, asked, name, host, pushes=True)
 

@@ -52,9 +52,14 @@ async def receive(extractor: Extractor, body: AsyncIterator[bytes], directory: s
             finished(extractor.run, Job(directory, "none", digests=True), reader)
         )
         try:
-            await _pour(body, writer, extraction)
-        finally:
-            os.close(writer)
+            try:
+                await _pour(body, writer, extraction)
+            finally:
+                os.close(writer)
+        except BaseException:
+            await asyncio.wait({extraction})
+            extraction.exception()  # it was cut short: that is not the reason
+            raise
         result = await extraction
     finally:
         os.close(reader)

@@ -98,8 +98,9 @@ class Deriver:
         self._snapshots.prepare(key, row.chain)
         try:
             digest = hashlib.sha256()
-            with closing(Replica(self._snapshots.directory(key))) as replica:
-                lowers = self._snapshots.lowers(key)
+            lowers = self._snapshots.lowers(key)
+            is_copy = bool(row.chain) and not lowers
+            with closing(Replica(self._snapshots.directory(key), over=is_copy)) as replica:
                 for piece in collected(diff.upper_layer(upper, lowers, without=without, replica=replica)):
                     digest.update(piece)
                 replica.finish()

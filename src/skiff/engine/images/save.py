@@ -5,9 +5,10 @@ kept; one whose blob is gone is made again from its snapshot and must come to th
 """
 
 import asyncio
-import secrets
+import os
 from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import Any
+from contextlib import ExitStack
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -53,14 +54,18 @@ class Saver:
         images = self._images(wanted)
         if platform:
             self._must_serve(platform, images)
-        with self._leases.hold(*images) as lease:
+        with self._leases.hold(*images) as lease, ExitStack() as scratch:
             documents: dict[str, bytes] = {}
             blobs: dict[Digest, int] = {}
+            again: dict[Digest, BinaryIO] = {}
             found = []
             for id, references in images.items():
                 row = self._names.image(id)
                 references = references if called is None else list(called)
-                layers = [await asyncio.to_thread(self._layer, row, i, lease) for i in range(len(row.layers))]
+                layers = []
+                for layer in row.layers:
+                    kept = await asyncio.to_thread(self._kept, layer, lease)
+                    layers.append(kept or await asyncio.to_thread(self._rebuilt, layer, again, scratch))
                 blobs |= {layer.digest: layer.size for layer in layers}
                 found.append(self._describe(row, layers, references, documents))
             documents |= _tables(found)
@@ -72,7 +77,7 @@ class Saver:
                     yield _file(name, documents[name])
                     continue
                 digest = Digest(f"sha256:{name.rpartition('/')[2]}")
-                async for chunk in self._blob(name, digest, blobs[digest]):
+                async for chunk in self._blob(name, digest, blobs[digest], again.get(digest)):
                     yield chunk
             for name in sorted(documents.keys() - inner):
                 yield _file(name, documents[name])
@@ -115,33 +120,28 @@ class Saver:
             if one.tag and one.name == reference.name
         ]
 
-    def _layer(self, row: ImageRow, number: int, lease: HeldLease) -> Descriptor:
-        """Where a layer's bytes are; made anew if they are not."""
-        layer = row.layers[number]
-        if layer.blob is not None:
-            lease.add(layer.blob)
-            try:
-                size = self._content.info(layer.blob).size
-            except NotFound:
-                pass
-            else:
-                with self._content.open(layer.blob) as blob:
-                    kind = compression.detect(blob.read(_HEAD))
-                return Descriptor(_TYPES.get(kind, manifests.OCI_LAYER), layer.blob, size)
-        lease.add(layer.diff_id)  # before it is there: the collector may pass at any time
-        digest = self._rebuilt(layer)
-        return Descriptor(manifests.OCI_LAYER, digest, self._content.info(digest).size)
-
-    def _rebuilt(self, layer: LayerRow) -> Digest:
-        """The layer's tar from its snapshot. DigestMismatch when it cannot be had to the byte."""
-        ingest = self._content.ingest(f"layer {secrets.token_hex(16)}")
+    def _kept(self, layer: LayerRow, lease: HeldLease) -> Descriptor | None:
+        """Where a layer's bytes are, if they are."""
+        if layer.blob is None:
+            return None
+        lease.add(layer.blob)
         try:
+            size = self._content.info(layer.blob).size
+        except NotFound:
+            return None
+        with self._content.open(layer.blob) as blob:
+            kind = compression.detect(blob.read(_HEAD))
+        return Descriptor(_TYPES.get(kind, manifests.OCI_LAYER), layer.blob, size)
+
+    def _rebuilt(self, layer: LayerRow, again: dict[Digest, BinaryIO], scratch: ExitStack) -> Descriptor:
+        """The layer's tar from its snapshot. DigestMismatch when it cannot be had to the byte."""
+        digest = Digest(layer.diff_id)
+        if digest not in again:
+            file = scratch.enter_context(self._content.scratch())
             for piece in rebuilt(layer, self._snapshots):
-                ingest.write(piece)
-            return ingest.commit(Digest(layer.diff_id))
-        except BaseException:
-            ingest.abort()
-            raise
+                file.write(piece)
+            again[digest] = file
+        return Descriptor(manifests.OCI_LAYER, digest, again[digest].seek(0, os.SEEK_END))
 
     def _describe(
         self,
@@ -165,9 +165,12 @@ class Saver:
         documents[f"blobs/sha256/{encoded(digest)}"] = document
         return row, layers, references, Descriptor(manifests.OCI_MANIFEST, digest, len(document))
 
-    async def _blob(self, name: str, digest: Digest, size: int) -> AsyncIterator[bytes]:
+    async def _blob(
+        self, name: str, digest: Digest, size: int, made: BinaryIO | None
+    ) -> AsyncIterator[bytes]:
         yield tarwriter.header(b"0", name.encode(), mode=0o644, size=size)
-        with self._content.open(digest) as blob:
+        with made or self._content.open(digest) as blob:
+            blob.seek(0)
             while chunk := await asyncio.to_thread(blob.read, PIECE):
                 yield chunk
         if padding := tarwriter.padding(size):

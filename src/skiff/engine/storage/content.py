@@ -12,8 +12,9 @@ it with `info`.
 import fcntl
 import hashlib
 import os
+import tempfile
 from collections.abc import Iterator
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, cast
 
 from msgspec import Struct
 
@@ -76,6 +77,10 @@ class ContentStore(Protocol):
         """The same ref resumes at `.offset`, also after a restart. Conflict while another holds it."""
         ...
 
+    def scratch(self) -> BinaryIO:
+        """A file without a name, beside the blobs; gone when it is closed."""
+        ...
+
     def delete(self, digest: Digest) -> None:
         """NotFound."""
         ...
@@ -126,6 +131,9 @@ class FileContent:
 
     def ingest(self, ref: str) -> "FileIngest":
         return FileIngest(f"{self._ingest}/{hashlib.sha256(ref.encode()).hexdigest()}", self._blobs, ref)
+
+    def scratch(self) -> BinaryIO:
+        return cast(BinaryIO, tempfile.TemporaryFile(dir=self._ingest))
 
     def delete(self, digest: Digest) -> None:
         try:

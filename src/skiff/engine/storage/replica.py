@@ -1,12 +1,14 @@
 """A layer's tree made anew while its tar is packed (diff.py): what is read once serves both.
 
-The directory is empty and ours alone, and every directory in it is of our making: no name leads elsewhere.
+The directory is ours alone. It is empty, and every directory in it is of our making; or it is a copy of what
+the layer lies on, and what the layer changes there gives way. No name leads elsewhere: parents come first.
 """
 
 import os
 import stat
 
 from skiff.engine.storage import copying
+from skiff.linux import trees
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -16,17 +18,20 @@ Xattrs = tuple[tuple[bytes, bytes], ...]
 class Replica:
     """Paths are absolute inside the tree, parents come first, `finish` comes last.
 
-    size: bytes of files and of the targets of symbolic links so far.
+    over: the directory is a copy of the tree below. size: bytes of files and of the targets of symbolic
+    links so far.
     """
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, *, over: bool = False) -> None:
         self._top = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._over = over
         self._is_root = os.geteuid() == 0
         self._directories: list[tuple[str, int]] = []
         self.size = 0
 
     def small(self, path: str, status: os.stat_result, xattrs: Xattrs, data: bytes) -> None:
         """A regular file with that content."""
+        self._give_way(path)
         fd = os.open(path[1:], _NEW, 0o600, dir_fd=self._top)
         try:
             while data:
@@ -37,6 +42,7 @@ class Replica:
 
     def large(self, path: str, status: os.stat_result, xattrs: Xattrs, source: int) -> int:
         """A regular file with the content of source; a descriptor to read it from, the caller's to close."""
+        self._give_way(path)
         fd = os.open(path[1:], _NEW, 0o600, dir_fd=self._top)
         try:
             copying.copy_data(source, fd, status.st_size)
@@ -48,27 +54,37 @@ class Replica:
         return fd
 
     def directory(self, path: str, status: os.stat_result, xattrs: Xattrs) -> None:
-        os.mkdir(path[1:], 0o700, dir_fd=self._top)
+        if self._over and self._is_directory(path):
+            for name in os.listxattr(self._where(path), follow_symlinks=False):
+                os.removexattr(self._where(path), name, follow_symlinks=False)
+        else:
+            self._give_way(path)
+            os.mkdir(path[1:], 0o700, dir_fd=self._top)
         self._dress(path, status, xattrs)
         self._directories.append((path, status.st_mtime_ns))
 
     def symlink(self, path: str, status: os.stat_result, xattrs: Xattrs, target: bytes) -> None:
+        self._give_way(path)
         os.symlink(target, os.fsencode(path[1:]), dir_fd=self._top)
         self.size += len(target)
         self._dress(path, status, xattrs)
 
     def device(self, path: str, status: os.stat_result, xattrs: Xattrs) -> None:
         """A device or a FIFO."""
+        self._give_way(path)
         os.mknod(path[1:], stat.S_IFMT(status.st_mode) | 0o600, status.st_rdev, dir_fd=self._top)
         self._dress(path, status, xattrs)
 
     def link(self, path: str, first: bytes) -> None:
         """Another name of a file; first: the one it has, without the leading slash."""
+        self._give_way(path)
         name, top = os.fsencode(path[1:]), self._top
         os.link(first, name, src_dir_fd=top, dst_dir_fd=top, follow_symlinks=False)
 
     def whiteout(self, path: str) -> None:
-        os.mknod(path[1:], stat.S_IFCHR, 0, dir_fd=self._top)
+        self._give_way(path)
+        if not self._over:
+            os.mknod(path[1:], stat.S_IFCHR, 0, dir_fd=self._top)
 
     def opaque(self, path: str, mark: str) -> None:
         """mark: the attribute by which overlayfs knows."""
@@ -105,6 +121,24 @@ class Replica:
             os.setxattr(self._where(path), key, value, follow_symlinks=False)
         times = (status.st_mtime_ns, status.st_mtime_ns)
         os.utime(name, ns=times, dir_fd=self._top, follow_symlinks=False)
+
+    def _give_way(self, path: str) -> None:
+        """What a copy has there goes."""
+        if not self._over:
+            return
+        try:
+            os.unlink(path[1:], dir_fd=self._top)
+        except IsADirectoryError:
+            trees.remove(self._where(path))
+        except FileNotFoundError:
+            pass
+
+    def _is_directory(self, path: str) -> bool:
+        try:
+            found = os.stat(path[1:], dir_fd=self._top, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return stat.S_ISDIR(found.st_mode)
 
     def _where(self, path: str) -> str:
         """A path for calls that take no directory descriptor."""

@@ -10,6 +10,7 @@ import pytest
 from tests.unit.engine.storage.test_diff import described, grow
 
 from skiff.engine.storage import diff
+from skiff.engine.storage.copying import copy_tree
 from skiff.engine.storage.replica import Replica
 
 CAPABILITY = struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0)  # net_bind_service; capabilities(7)
@@ -80,3 +81,29 @@ def test_what_only_root_can_make(tmp_path: Path) -> None:
     os.removexattr(source / "opaque", "trusted.overlay.origin")
     assert described(tmp_path / "copy") == described(source)
     assert tar == b"".join(diff.upper_layer(str(tmp_path / "copy"), [str(lower)]))
+
+
+def test_over_a_copy_of_what_is_below(tmp_path: Path) -> None:
+    """Files, directories and links take each other's places; what is gone goes."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    for place in (old, new):
+        place.mkdir()
+        grow(place)
+    for name in ("gone", "becomes a file", "stays"):
+        (old / name / "deep").mkdir(parents=True)
+        (old / name / "deep/file").write_text("old")
+    (old / "becomes a directory").write_text("old")
+    (old / "changes").write_text("old")
+    (new / "becomes a file").write_text("new")
+    (new / "becomes a directory").mkdir(mode=0o711)
+    (new / "changes").symlink_to("elsewhere")
+    (new / "stays/deep").mkdir(parents=True)
+    (new / "stays/deep/file").write_text("new")
+    wanted = described(new)
+    diff.tree_upper(str(new), str(old), str(tmp_path / "upper"))
+    copy_tree(str(old), str(tmp_path / "copy"))
+    with closing(Replica(str(tmp_path / "copy"), over=True)) as replica:
+        for _ in diff.upper_layer(str(tmp_path / "upper"), [str(old)], replica=replica):
+            pass
+        replica.finish()
+    assert described(tmp_path / "copy") == wanted
