@@ -62,10 +62,9 @@ class Saver:
             for id, references in images.items():
                 row = self._names.image(id)
                 references = references if called is None else list(called)
-                layers = []
-                for layer in row.layers:
-                    kept = await asyncio.to_thread(self._kept, layer, lease)
-                    layers.append(kept or await asyncio.to_thread(self._rebuilt, layer, again, scratch))
+                layers = [
+                    await asyncio.to_thread(self._layer, layer, again, scratch, lease) for layer in row.layers
+                ]
                 blobs |= {layer.digest: layer.size for layer in layers}
                 found.append(self._describe(row, layers, references, documents))
             documents |= _tables(found)
@@ -119,6 +118,12 @@ class Saver:
             for one in self._names.references(row.id)
             if one.tag and one.name == reference.name
         ]
+
+    def _layer(
+        self, layer: LayerRow, again: dict[Digest, BinaryIO], scratch: ExitStack, lease: HeldLease
+    ) -> Descriptor:
+        """As it is kept, or made again into a file of `again`."""
+        return self._kept(layer, lease) or self._rebuilt(layer, again, scratch)
 
     def _kept(self, layer: LayerRow, lease: HeldLease) -> Descriptor | None:
         """Where a layer's bytes are, if they are."""
