@@ -8,6 +8,7 @@ zygote ──fork──► monitor ◄──Draft, program── drafter        
 import os
 import socket
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final, NoReturn
@@ -15,23 +16,23 @@ from typing import Final, NoReturn
 from msgspec import DecodeError, structs
 
 from skiff.errors import SkiffError
-from skiff.linux import cgroups, fds, processes, spawn, syscalls
+from skiff.linux import cgroups, fds, processes, spawn, syscalls, trees
+from skiff.linux.calls import Program
 from skiff.linux.spawn import Spawner
 from skiff.runtime import builder, drafter
 from skiff.runtime.builder import Built
 from skiff.runtime.drafter import Draft
-from skiff.runtime.isolation import config, create, handshake, rootfs
+from skiff.runtime.isolation import becoming, config, create, handshake, rootfs
 from skiff.runtime.isolation.create import Container, Streams
 from skiff.runtime.isolation.handshake import StepFailed
 from skiff.runtime.monitor.loop import Monitor
 from skiff.runtime.protocol import (
     MAX_PACKET,
     Create,
+    Delete,
     Failed,
-    Reply,
     Start,
     StepError,
-    decode_for_monitor,
     decode_for_zygote,
     encode,
 )
@@ -69,15 +70,15 @@ class Workshop:
 
     # -- the monitor -------------------------------------------------------------------------------------
 
-    def live(self, wishes: socket.socket, *, rehearse: bool) -> NoReturn:
-        """Sleep until there is something to make; then watch over it. rehearse: there is time."""
+    def live(self, wishes: socket.socket, *, ahead: bool) -> NoReturn:
+        """Sleep until there is something to make; then watch over it. ahead: it will be long."""
         code = 1
         try:
             self.lessons.close()
             processes.expect_children()
             os.setsid()
-            if rehearse:
-                self._rehearse()
+            if ahead:
+                processes.set_own_name(READY)
             packet, riders = fds.recv_packet(wishes, MAX_PACKET)
             if packet:
                 processes.set_own_name("skiff-monitor")
@@ -148,22 +149,56 @@ class Workshop:
         built = builder.decode(packet)
         return built, dict(zip(built.riders, riders, strict=True))
 
-    def _rehearse(self) -> None:
-        """In a monitor that sleeps: a container that could not be built.
+    def rehearse(self) -> None:
+        """The whole life of a container that does nothing, by what would make and watch a real one.
 
-        A forked process copies each page of the heap when it first writes there; now nobody waits for it.
+        In the zygote, a few times: then the interpreter has adapted its code, and no child of it writes there
+        again (PEP 659).
         """
-        processes.set_own_name(READY)
-        ours, theirs = handshake.pair()
-        nothing = Built(
-            wish=Create(id="rehearsal", bundle="/proc/self"), error=StepError("create", text="rehearsal")
-        )
-        built = builder.decode(builder.encode(nothing))
-        with ours:
-            monitor = self._watch(built, {"control": theirs.detach()})
-            monitor.run()
-            monitor.close()
-        encode(Reply(seq=decode_for_monitor(encode(Start(seq=1))).seq))
+        if self.spawner is None:
+            return
+        bundle = tempfile.mkdtemp(prefix="skiff-rehearsal-")
+        engine, control = handshake.pair()
+        try:
+            draft, image = rehearsal(self.spawner.base, bundle)
+            self.spawner.room[: len(image)] = image
+            nothing = [os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC) for _ in range(6)]
+            event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            riders = dict(zip(draft.riders, [control.detach(), event, *nothing], strict=True))
+            draft = drafter.decode(drafter.encode(draft))
+            attempt = Attempt(self, self.spawner, draft, riders)
+            built = attempt.made(self.spawner.room[: len(image)])
+            if built is not None:
+                engine.send(encode(Start(seq=1)))
+                engine.send(encode(Delete(seq=2, force=True)))
+                monitor = self._watch(built, riders, attempt)
+                monitor.run()
+                monitor.close()
+        finally:
+            engine.close()
+            trees.remove(bundle)
+
+
+def rehearsal(base: int, bundle: str) -> tuple[Draft, bytes]:
+    """A container whose init waits at its gate, and then for its end."""
+    program = Program(syscalls.numbers(syscalls.architecture()), base)
+    program.call("close", becoming.OURS)
+    ready = handshake.READY + b"0"
+    program.call("sendto", becoming.SYNC, ready, len(ready), socket.MSG_NOSIGNAL, None, 0)
+    program.call("recvfrom", becoming.SYNC, bytes(8), 1, 0, None, None)
+    gate = program.call("exit_group", 1)
+    program.call("close", becoming.SYNC)
+    end = program.call("ppoll", None, 0, None, None, 0)
+    image = program.image()
+    draft = Draft(
+        Create(id="rehearsal", bundle=bundle),
+        "/skiff-rehearsal",
+        becoming.Init(0, 0, gate, (end,)),
+        image.start,
+        image.places,
+        ("control", "oom", "in", "out", "err", "stdin", "stdout", "stderr"),
+    )
+    return draft, image.data
 
 
 class Attempt:

@@ -3,9 +3,9 @@
     engine ── SEQPACKET pair, inherited ──► zygote ──Create + control channel, a monitor's socket──► drafter
                                               └── fork ──► monitor, asleep ◄──────────────────────────┘
 
-A monitor for the next container is forked ahead, and what it will touch is touched. Everything a monitor or
-an init will ever need is imported before the first fork, compiled seccomp filters are kept by content, the
-heap is frozen: monitors share it. When the engine is gone the zygote sees the end of its socket and leaves;
+A monitor for the next container is forked ahead. Everything a monitor or an init will ever need is imported
+before the first fork, and its code has run; compiled seccomp filters are kept by content, the heap is frozen:
+monitors share it. When the engine is gone the zygote sees the end of its socket and leaves;
 monitors stay.
 
 It runs from a read-only, detached copy of the interpreter: /proc/PID/exe of a container's init leads there
@@ -26,6 +26,7 @@ from skiff.runtime.protocol import MAX_PACKET
 from skiff.runtime.workshop import Workshop
 
 SEALED = "--sealed"
+ADAPTED = 20  # after so many calls the interpreter has adapted its code, and writes no more into it
 QUIET = 0.004  # seconds: the next request of a burst is there by then, and this start is in its init
 _CREATE = b'{"t":"Create",'
 
@@ -56,14 +57,17 @@ def serve(channel_fd: int) -> NoReturn:
     os.umask(0o022)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # a terminal's or a service manager's; the socket's end is ours
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # monitors reap themselves
     processes.default_hidden_signals()
     processes.set_dumpable(False)
     processes.set_name("skiff-zygote")
+    workshop = Workshop()
+    for _ in range(ADAPTED):
+        workshop.rehearse()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # monitors reap themselves
     gc.collect()
     gc.freeze()
     gc.disable()
-    _Zygote(channel).run()
+    _Zygote(channel, workshop).run()
 
 
 class _Zygote:
@@ -76,9 +80,9 @@ class _Zygote:
     It decodes nothing: what it writes to, every monitor that lives has a copy of.
     """
 
-    def __init__(self, channel: socket.socket) -> None:
+    def __init__(self, channel: socket.socket, workshop: Workshop) -> None:
         self.channel = channel
-        self.workshop = Workshop()
+        self.workshop = workshop
         self.asleep: socket.socket | None = None  # the one that waits is sent its wish there
         self.drafter: socket.socket | None = None
         self._fork_drafter()
@@ -93,7 +97,7 @@ class _Zygote:
             elif lessons in readable:
                 self.workshop.learn()
             else:
-                self.asleep = self._fork(rehearse=True)
+                self.asleep = self._fork(ahead=True)
 
     def _serve(self) -> None:
         try:
@@ -104,7 +108,7 @@ class _Zygote:
             os._exit(0)
         monitor, self.asleep = self.asleep, None
         if monitor is None or _has_ended(monitor):
-            monitor = self._fork(rehearse=False)
+            monitor = self._fork(ahead=False)
         with monitor:
             if not self._drafted(packet, [*riders, monitor.fileno()]):
                 self._sent(monitor, packet, riders)
@@ -136,12 +140,12 @@ class _Zygote:
         theirs.close()
         self.drafter = ours
 
-    def _fork(self, *, rehearse: bool) -> socket.socket:
+    def _fork(self, *, ahead: bool) -> socket.socket:
         """A monitor: where it is sent its wish, and leaves at the end."""
         ours, theirs = handshake.pair()
         if os.fork() == 0:
             self._leave(ours)
-            self.workshop.live(theirs, rehearse=rehearse)
+            self.workshop.live(theirs, ahead=ahead)
         theirs.close()
         return ours
 

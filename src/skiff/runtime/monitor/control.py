@@ -131,6 +131,10 @@ class Control:
     def close(self) -> None:
         """Serve nobody any more."""
         self._drop()
+        if self.listener is not None:
+            self.poller.forget(self.listener.fileno())
+            self.listener.close()
+            self.listener = None
 
     def _drop(self) -> None:
         if self.channel is not None:
