@@ -8,7 +8,6 @@ zygote ──fork──► monitor ◄──Draft, program── drafter        
 import os
 import socket
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final, NoReturn
@@ -16,7 +15,7 @@ from typing import Final, NoReturn
 from msgspec import DecodeError, structs
 
 from skiff.errors import SkiffError
-from skiff.linux import cgroups, fds, processes, spawn, syscalls, trees
+from skiff.linux import cgroups, fds, processes, spawn, syscalls
 from skiff.linux.calls import Program
 from skiff.linux.spawn import Spawner
 from skiff.runtime import builder, drafter
@@ -153,11 +152,12 @@ class Workshop:
         """The whole life of a container that does nothing, by what would make and watch a real one.
 
         In the zygote, a few times: then the interpreter has adapted its code, and no child of it writes there
-        again (PEP 659).
+        again (PEP 659). OSError, StepFailed.
         """
         if self.spawner is None:
             return
-        bundle = tempfile.mkdtemp(prefix="skiff-rehearsal-")
+        bundle = f"/tmp/skiff-rehearsal-{os.getpid()}"
+        os.mkdir(bundle, 0o700)
         engine, control = handshake.pair()
         try:
             draft, image = rehearsal(self.spawner.base, bundle)
@@ -176,7 +176,7 @@ class Workshop:
                 monitor.close()
         finally:
             engine.close()
-            trees.remove(bundle)
+            os.rmdir(bundle)
 
 
 def rehearsal(base: int, bundle: str) -> tuple[Draft, bytes]:

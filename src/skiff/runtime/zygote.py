@@ -12,6 +12,7 @@ It runs from a read-only, detached copy of the interpreter: /proc/PID/exe of a c
 until its execve, and must not be a way to write the host's python (CVE-2019-5736).
 """
 
+import contextlib
 import gc
 import os
 import select
@@ -61,8 +62,9 @@ def serve(channel_fd: int) -> NoReturn:
     processes.set_dumpable(False)
     processes.set_name("skiff-zygote")
     workshop = Workshop()
-    for _ in range(ADAPTED):
-        workshop.rehearse()
+    with contextlib.suppress(OSError, handshake.StepFailed):  # it can be done without
+        for _ in range(ADAPTED):
+            workshop.rehearse()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # monitors reap themselves
     gc.collect()
     gc.freeze()
