@@ -15,7 +15,7 @@ from skiff.engine.images.names import ImageRow, LayerRow, Names
 from skiff.engine.images.rebuilding import rebuilt
 from skiff.engine.storage import compression
 from skiff.engine.storage.content import ContentStore
-from skiff.engine.storage.leases import HeldLease
+from skiff.engine.storage.leases import HeldLease, Leases
 from skiff.engine.storage.snapshots import Snapshotter
 from skiff.engine.storage.state import StateStore
 from skiff.errors import NotFound
@@ -46,6 +46,7 @@ class Packer:
         names: Names,
         content: ContentStore,
         snapshots: Snapshotter,
+        leases: Leases,
         others: Callable[[], Iterable[ImageRow]],
         needed: Callable[[], Set[str]],
     ) -> None:
@@ -53,6 +54,7 @@ class Packer:
         self._names = names
         self._content = content
         self._snapshots = snapshots
+        self._leases = leases
         self._others = others
         self._needed = needed
         self._works: dict[DiffID, asyncio.Task[LayerRow]] = {}
@@ -124,9 +126,12 @@ class Packer:
         try:
             plain = rebuilt(layer, self._snapshots) if blob is None else self._plain(blob)
             ref = f"gzip {layer.diff_id}"
-            digest, size = await asyncio.to_thread(self._compress, plain, ref, compression.gzipped)
-            packed = LayerRow(layer.chain, layer.diff_id, layer.size, digest, manifests.OCI_LAYER_GZIP, size)
-            self._names.with_blob(layer.blob, packed)
+            with self._leases.hold() as lease:  # ours: whoever asked may leave before it is there
+                digest, size = await asyncio.to_thread(self._compress, plain, ref, compression.gzipped, lease)
+                packed = LayerRow(
+                    layer.chain, layer.diff_id, layer.size, digest, manifests.OCI_LAYER_GZIP, size
+                )
+                self._names.with_blob(layer.blob, packed)
             if blob and self._is_idle(blob):
                 self._content.delete(blob)
             return packed
@@ -142,7 +147,7 @@ class Packer:
             yield from compression.decompressed(kept.read)
 
     def _compress(
-        self, plain: Iterator[bytes], ref: str, compressor: Compressor, lease: HeldLease | None = None
+        self, plain: Iterator[bytes], ref: str, compressor: Compressor, lease: HeldLease
     ) -> tuple[Digest, int]:
         ingest = self._content.ingest(ref)
         try:
@@ -152,11 +157,9 @@ class Packer:
             made = hashlib.sha256()
             for piece in compressor(plain):
                 ingest.write(piece)
-                if lease is not None:
-                    made.update(piece)
+                made.update(piece)
             size = ingest.offset
-            if lease is not None:  # before it is there: nothing else leads to it
-                lease.add(f"sha256:{made.hexdigest()}")
+            lease.add(f"sha256:{made.hexdigest()}")  # before it is there: nothing else leads to it
             return ingest.commit(), size
         except BaseException:
             ingest.abort()

@@ -105,7 +105,7 @@ class Images:
         self.saver = Saver(self._names, content, snapshots, leases)
         self._shelf = shelf = Shelf(state)
         shelf.settle(blob.digest for blob in content.walk())
-        packer = Packer(state, self._names, content, snapshots, self.kept.images, shelf.needed)
+        packer = Packer(state, self._names, content, snapshots, leases, self.kept.images, shelf.needed)
         self._loader = Loader(
             self._names, content, leases, self._unpacker, self.assembler, platform, shelf.needed
         )

@@ -47,7 +47,7 @@ def hosting() -> Hosting:
         names=names,
         content=content,
         leases=leases,
-        packer=Packer(state, names, content, MemorySnapshots(), lambda: [], kept.needed),
+        packer=Packer(state, names, content, MemorySnapshots(), leases, lambda: [], kept.needed),
         assembler=None,  # type: ignore[arg-type]  # nothing that is sent here is an image
         kept=kept,
         platform=Platform(architecture="amd64", os="linux"),
