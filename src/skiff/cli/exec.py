@@ -6,7 +6,6 @@ from skiff.cli import terminal
 from skiff.cli.attachment import LEFT, Attachment, refuse_without_terminal
 from skiff.cli.flags import Command
 from skiff.cli.outcome import REFUSED, start_code
-from skiff.cli.run_values import Surroundings, environment, parse_env
 from skiff.client.config_file import home
 from skiff.client.connection import EngineError
 from skiff.errors import InvalidParameter
@@ -70,7 +69,17 @@ def execute(session: Session, flags: Parsed) -> int:
         return 1 if code == REFUSED else code
 
 
+def _parse_env(text: str) -> str:
+    from skiff.cli.run_values import parse_env
+
+    return parse_env(text)
+
+
 def _environment(session: Session, flags: Parsed) -> list[str]:
+    if not flags["env-file"] and not flags["env"]:
+        return []
+    from skiff.cli.run_values import Surroundings, environment
+
     own = {
         name.decode("utf-8", "surrogateescape"): value.decode("utf-8", "surrogateescape")
         for name, value in session.environment.items()
@@ -105,7 +114,7 @@ COMMANDS = {
         ),
         least=2,
         interspersed=False,
-        kinds={"--env": parse_env},
+        kinds={"--env": _parse_env},
         aliases=("container exec", "exec"),
     )
 }

@@ -6,7 +6,6 @@ Also what comes from files: variables and labels, one NAME=value per line.
 
 from __future__ import annotations
 
-from skiff.cli import run_ports
 from skiff.cli.flags import parse_bytes
 
 TYPE_CHECKING = False
@@ -32,6 +31,12 @@ class Surroundings:
         self.home = home
         self.environment = environment
         self.read = read
+
+
+def _is_ip(text: str) -> bool:
+    from skiff.cli.run_ports import is_ip
+
+    return is_ip(text)
 
 
 def parse_cpus(text: str) -> int:
@@ -79,7 +84,7 @@ def parse_host(text: str) -> str:
     if not found or not name:
         raise ValueError(f'bad format for add-host: "{text}"')
     ip = ip[1:-1] if ip[:1] == "[" and ip[-1:] == "]" else ip
-    if ip != "host-gateway" and not run_ports.is_ip(ip):
+    if ip != "host-gateway" and not _is_ip(ip):
         raise ValueError(f'invalid IP address in add-host: "{ip}"')
     return f"{name}:{ip}"
 
@@ -99,7 +104,7 @@ _OF_DOMAINS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 
 
 def parse_ip(text: str) -> str:
-    if not run_ports.is_ip(text.strip()):
+    if not _is_ip(text.strip()):
         raise ValueError(f"IP address is not correctly formatted: {text}")
     return text.strip()
 
