@@ -76,7 +76,7 @@ echo == mounts
 cut -d' ' -f4- /proc/self/mountinfo | sed -E 's/(master|shared):[0-9]+/\\1/; s/[^,= ]*layers[^, ]*//g' | sort
 echo == dev; ls -lR /dev | sed -E 's/ [A-Z][a-z]{2} [ 0-9:]+ / /'
 echo == names; hostname; cat /proc/sys/kernel/domainname /proc/sys/kernel/msgmax
-echo == masked; cat /proc/kcore /proc/keys 2>&1 | wc -c; ls -a /proc/acpi /sys/firmware
+echo == masked; head -c 9 /proc/kcore 2>&1; ls -a /proc/acpi /sys/firmware
 cat /etc/passwd; ls /bin | wc -l
 echo x > /proc/sys/kernel/msgmax; touch /tmp/x; touch /x
 echo == network; grep -c : /proc/net/dev; cat /sys/class/net/lo/operstate; echo == groups; ls /sys/fs/cgroup
