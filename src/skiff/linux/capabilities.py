@@ -24,11 +24,12 @@ NAMES: Final = tuple(
 NUMBERS: Final = {name: number for number, name in enumerate(NAMES)}
 
 _VERSION_3: Final = 0x20080522
-_PR_CAPBSET_DROP: Final = 24
-_PR_SET_KEEPCAPS: Final = 8
-_PR_CAP_AMBIENT: Final = 47
-_AMBIENT_RAISE, _AMBIENT_CLEAR_ALL = 2, 4
-_HEADER: Final = struct.pack("Ii", _VERSION_3, 0)
+PR_CAPBSET_DROP: Final = 24
+PR_SET_KEEPCAPS: Final = 8
+PR_CAP_AMBIENT: Final = 47
+AMBIENT_RAISE: Final = 2
+AMBIENT_CLEAR_ALL: Final = 4
+HEADER: Final = struct.pack("Ii", _VERSION_3, 0)
 
 
 def _last() -> int:
@@ -61,13 +62,18 @@ def drop_bounding(keep: int) -> None:
     prctl = libc.prctl
     for number in range(LAST + 1):
         if not keep >> number & 1:
-            check(prctl(_PR_CAPBSET_DROP, number, 0, 0, 0), f"drop capability {number}")
+            check(prctl(PR_CAPBSET_DROP, number, 0, 0, 0), f"drop capability {number}")
 
 
 def set_sets(effective: int, permitted: int, inheritable: int) -> None:
     """capset(2) of the calling thread; OSError(EPERM) when a set would grow beyond what is permitted."""
+    check(libc.capset(HEADER, pack(effective, permitted, inheritable)), "capset")
+
+
+def pack(effective: int, permitted: int, inheritable: int) -> bytes:
+    """The sets as capset(2) takes them after HEADER."""
     low, high = 0xFFFFFFFF, 32
-    data = struct.pack(
+    return struct.pack(
         "6I",
         effective & low,
         permitted & low,
@@ -76,13 +82,12 @@ def set_sets(effective: int, permitted: int, inheritable: int) -> None:
         permitted >> high,
         inheritable >> high,
     )
-    check(libc.capset(_HEADER, data), "capset")
 
 
 def get_sets() -> tuple[int, int, int]:
     """(effective, permitted, inheritable) of the calling thread."""
     data = ctypes.create_string_buffer(24)
-    check(libc.capget(_HEADER, data), "capget")
+    check(libc.capget(HEADER, data), "capget")
     a, b, c, d, e, f = struct.unpack("6I", data.raw)
     return a | d << 32, b | e << 32, c | f << 32
 
@@ -90,12 +95,12 @@ def get_sets() -> tuple[int, int, int]:
 def set_ambient(bits: int) -> None:
     """Exactly these ambient capabilities; each must be permitted and inheritable (else EPERM)."""
     prctl = libc.prctl
-    check(prctl(_PR_CAP_AMBIENT, _AMBIENT_CLEAR_ALL, 0, 0, 0), "clear ambient capabilities")
+    check(prctl(PR_CAP_AMBIENT, AMBIENT_CLEAR_ALL, 0, 0, 0), "clear ambient capabilities")
     for number in range(LAST + 1):
         if bits >> number & 1:
-            check(prctl(_PR_CAP_AMBIENT, _AMBIENT_RAISE, number, 0, 0), f"raise ambient {NAMES[number]}")
+            check(prctl(PR_CAP_AMBIENT, AMBIENT_RAISE, number, 0, 0), f"raise ambient {NAMES[number]}")
 
 
 def keep_over_setuid(keep: bool) -> None:
     """Whether the permitted set survives setuid(2) to a user other than root; until the next execve."""
-    check(libc.prctl(_PR_SET_KEEPCAPS, int(keep), 0, 0, 0), "keep capabilities")
+    check(libc.prctl(PR_SET_KEEPCAPS, int(keep), 0, 0, 0), "keep capabilities")

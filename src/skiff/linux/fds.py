@@ -15,6 +15,11 @@ from typing import Final
 from skiff.linux.libc import check, libc
 
 CLOSE_RANGE_CLOEXEC: Final = 4
+# Of open(2) on this machine, for those who only plan calls.
+O_CLOEXEC: Final = os.O_CLOEXEC
+O_DIRECTORY: Final = os.O_DIRECTORY
+O_PATH: Final = os.O_PATH
+O_WRONLY: Final = os.O_WRONLY
 MAX_FDS: Final = 16
 F_SETPIPE_SZ: Final = 1031
 

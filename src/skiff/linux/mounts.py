@@ -253,9 +253,19 @@ def set_attributes(
     fd: int, set: int = 0, clear: int = 0, *, propagation: int = 0, userns: int = 0, recursive: bool = False
 ) -> None:
     """Change the attributes of a mount given by descriptor. mount_setattr(2)."""
-    attributes = struct.pack("=4Q", set, clear, propagation, userns)
+    attributes = changes(set, clear, propagation, userns)
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
     check(syscall(SYS_MOUNT_SETATTR, fd, b"", flags, attributes, len(attributes)), "mount_setattr")
+
+
+def changes(set: int, clear: int, propagation: int, userns: int = 0) -> bytes:
+    """What mount_setattr(2) is to do: struct mount_attr."""
+    return struct.pack("=4Q", set, clear, propagation, userns)
+
+
+def clearing(on: int, off: int) -> int:
+    """Access-time modes are one field of the kernel's: to set one, all of it is cleared."""
+    return off | MOUNT_ATTR_ATIME if (on | off) & MOUNT_ATTR_ATIME else off
 
 
 def attach(tree: int, target: int | str) -> None:

@@ -25,6 +25,8 @@ SIOCSIFFLAGS: Final = 0x8914
 IFF_UP: Final = 0x1
 IFF_RUNNING: Final = 0x40
 
+LOOPBACK_UP: Final = struct.pack("16sh22x", b"lo", IFF_UP | IFF_RUNNING)  # struct ifreq
+
 # name in the runtime specification → (flag, name below /proc/PID/ns)
 KINDS: Final = {
     "user": (CLONE_NEWUSER, "user"),
@@ -46,9 +48,8 @@ def unshare(flags: int) -> None:
 
 def raise_loopback() -> None:
     """In a network namespace that is new the loopback is down. netdevice(7), SIOCSIFFLAGS."""
-    request = struct.pack("16sh22x", b"lo", IFF_UP | IFF_RUNNING)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as any_socket:
-        fcntl.ioctl(any_socket, SIOCSIFFLAGS, request)
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, LOOPBACK_UP)
 
 
 def setns(fd: int, flags: int = 0) -> None:

@@ -21,13 +21,13 @@ PR_SET_NAME: Final = 15
 PR_SET_CHILD_SUBREAPER: Final = 36
 
 _ARGS: Final = struct.Struct("=11Q")
-_DEFAULT_ACTION: Final = bytes(32)  # the kernel's struct sigaction
+DEFAULT_ACTION: Final = bytes(32)  # the kernel's struct sigaction
 OFTEN_IGNORED: Final = tuple(
     int(getattr(signal, f"SIG{name}"))
     for name in "PIPE XFSZ INT CHLD TERM HUP QUIT TTIN TTOU TSTP USR1 USR2 WINCH".split()  # noqa: SIM905
 )
 _SIG_DFL: Final = ctypes.c_void_p(0)
-_SIG_SETMASK: Final = 2
+SIG_SETMASK: Final = 2
 _NO_SIGNALS: Final = bytes(128)
 
 
@@ -119,7 +119,7 @@ def default_hidden_signals() -> None:
     """SIG_DFL for the two signals that libc keeps to itself: somebody before us may have ignored them."""
     number = syscalls.number("rt_sigaction")
     for hidden in (32, 33):
-        check(syscall(number, hidden, _DEFAULT_ACTION, 0, 8), "rt_sigaction")
+        check(syscall(number, hidden, DEFAULT_ACTION, 0, 8), "rt_sigaction")
 
 
 def default_signals() -> None:
@@ -129,4 +129,4 @@ def default_signals() -> None:
     # By the library itself: the interpreter's own calls make an enum of each answer, in a page of its own.
     for number in OFTEN_IGNORED:
         libc.signal(number, _SIG_DFL)
-    libc.pthread_sigmask(_SIG_SETMASK, _NO_SIGNALS, None)
+    libc.pthread_sigmask(SIG_SETMASK, _NO_SIGNALS, None)

@@ -47,15 +47,20 @@ def open_below(directory: int, path: str | bytes, flags: int = os.O_PATH) -> int
 
 def _open(root: int, path: str | bytes, flags: int, mode: int, resolve: int) -> int:
     name = os.fsencode(path) or b"."
-    how = _HOW.pack(flags | os.O_CLOEXEC, mode, resolve)
+    way = how(flags, resolve, mode)
     for _ in range(_TRIES):
-        fd = syscall(SYS_OPENAT2, root, name, how, len(how))
+        fd = syscall(SYS_OPENAT2, root, name, way, len(way))
         if fd >= 0:
             return fd
         number = ctypes.get_errno()
         if number not in (errno.EAGAIN, errno.EINTR):
             break
     raise OSError(number, os.strerror(number), os.fsdecode(path))
+
+
+def how(flags: int, resolve: int, mode: int = 0) -> bytes:
+    """What openat2(2) is to do, close-on-exec: struct open_how."""
+    return _HOW.pack(flags | os.O_CLOEXEC, mode, resolve)
 
 
 def make_directories(root: int, path: str | bytes, mode: int = 0o755, links: int = _LINKS) -> int:

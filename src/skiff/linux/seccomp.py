@@ -1,6 +1,6 @@
 """Load a compiled seccomp filter into the calling task. What it says is made in runtime/isolation.
 
-seccomp(2), SECCOMP_SET_MODE_FILTER.
+seccomp(2), SECCOMPSET_MODE_FILTER.
 """
 
 import ctypes
@@ -17,9 +17,9 @@ FLAGS: Final = {
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4,
 }
 
-_SET_MODE_FILTER: Final = 1
+SET_MODE_FILTER: Final = 1
 _GET_ACTION_AVAIL: Final = 2
-_PR_SET_NO_NEW_PRIVS: Final = 38
+PR_SET_NO_NEW_PRIVS: Final = 38
 # Looked up now: after the pivot the table of numbers is out of reach.
 _SECCOMP: Final = syscalls.number("seccomp") if syscalls.architecture() in syscalls.ARCHITECTURES else -1
 
@@ -48,12 +48,12 @@ def load(filter: Filter) -> None:
     """
     code = ctypes.create_string_buffer(filter.program, len(filter.program))
     header = struct.pack("HxxxxxxP", len(filter.program) // 8, ctypes.addressof(code))
-    check(syscall(_SECCOMP, _SET_MODE_FILTER, filter.flags, header), "seccomp")
+    check(syscall(_SECCOMP, SET_MODE_FILTER, filter.flags, header), "seccomp")
 
 
 def set_no_new_privileges() -> None:
     """No execve will grant more than the task has; irrevocable. PR_SET_NO_NEW_PRIVS."""
-    prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
 
 
 def is_available() -> bool:

@@ -112,7 +112,12 @@ class Spawner:
         self._records = _PROGRAM_AT
         walk = ctypes.PYFUNCTYPE(ctypes.c_long, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
         self._walk = walk(executable)
+        self._numbers = syscalls.numbers(syscalls.architecture())
         self.base = self._start + _PROGRAM_AT
+
+    def program(self) -> calls.Program:
+        """An empty one, for our memory or that of a child of ours."""
+        return calls.Program(self._numbers, self.base)
 
     def spawn(
         self,

@@ -38,6 +38,11 @@ class Capabilities(Value, frozen=True):
     permitted: tuple[str, ...] = ()
     ambient: tuple[str, ...] = ()
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Those of any set."""
+        return frozenset((*self.bounding, *self.effective, *self.inheritable, *self.permitted, *self.ambient))
+
 
 class Rlimit(Value, frozen=True):
     """type: `RLIMIT_NOFILE`. soft and hard: -1 or 2**64-1 for unlimited."""

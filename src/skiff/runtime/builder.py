@@ -10,13 +10,14 @@ monitor may stay for years.
 
 import os
 import socket
+from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct, json, structs
 
 from skiff.linux import cgroups, fds, processes, watching
 from skiff.runtime.isolation import config, create
-from skiff.runtime.isolation.create import Container, Streams
+from skiff.runtime.isolation.create import Streams
 from skiff.runtime.isolation.handshake import StepFailed, step_failed
 from skiff.runtime.monitor.control import listening
 from skiff.runtime.monitor.streams import pipes
@@ -41,6 +42,7 @@ class Built(Struct, frozen=True, omit_defaults=True, kw_only=True):
     error: StepError | None = None
 
 
+STREAMS: Final = ("stdin", "stdout", "stderr")
 encode: Final = json.Encoder().encode
 decode: Final = json.Decoder(Built).decode
 
@@ -74,9 +76,8 @@ class Builder:
     def _native(self, wish: Create, riders: dict[str, int]) -> Built:
         terminal = wish.stdio.terminal
         theirs, ours = ((-1,) * 3, (-1,) * 3) if terminal else pipes(stdin=wish.stdio.stdin)
-        built = self._made(wish, Streams(stdin=theirs[0], stdout=theirs[1], stderr=theirs[2]), riders)
-        names = ("stdin", "stdout", "stderr")
-        riders.update((name, fd) for name, fd in zip(names, ours, strict=True) if fd >= 0)
+        built = self._made(wish, Streams.of(theirs), riders)
+        riders |= our_ends(ours)
         return built
 
     def _made(self, wish: Create, streams: Streams, riders: dict[str, int]) -> Built:
@@ -94,7 +95,7 @@ class Builder:
         )
         try:
             if "control" in riders:
-                self._equip(wish, container, riders)
+                riders |= equipment(wish.bundle, container.group)
         except BaseException:
             create.kill(container)
             container.group.destroy()
@@ -113,12 +114,23 @@ class Builder:
             has_hooks=spec.hooks is not None,
         )
 
-    def _equip(self, wish: Create, container: Container, riders: dict[str, int]) -> None:
-        """What the monitor will need beside."""
-        with step_failed("monitor"):
-            riders["listener"] = listening(wish.bundle).detach()
-            if (oom := container.group.oom_event()) >= 0:
-                riders["oom"] = oom
+
+def equipment(bundle: str, group: cgroups.Group) -> dict[str, int]:
+    """What a monitor needs beside its container: listener and oom, if there is that. StepFailed."""
+    with step_failed("monitor"):
+        found = {"listener": listening(bundle).detach()}
+        try:
+            if (oom := group.oom_event()) >= 0:
+                found["oom"] = oom
+        except BaseException:
+            fds.close_all(found.values())
+            raise
+        return found
+
+
+def our_ends(numbers: Sequence[int]) -> dict[str, int]:
+    """The other ends of init's streams, as riders; those that are there."""
+    return {name: fd for name, fd in zip(STREAMS, numbers, strict=True) if fd >= 0}
 
 
 def _tell(monitor: socket.socket, built: Built, riders: dict[str, int]) -> None:

@@ -16,17 +16,19 @@ from typing import Final, NoReturn
 from msgspec import DecodeError, Struct, json
 
 from skiff.errors import SkiffError
-from skiff.linux import capabilities, cgroups, fds, processes, syscalls
-from skiff.linux.calls import Program
+from skiff.linux import capabilities, cgroups, fds, processes
+from skiff.linux.spawn import Spawner
 from skiff.oci.runtime import Linux
+from skiff.runtime.builder import equipment, our_ends
 from skiff.runtime.isolation import becoming, config, create, rootfs
 from skiff.runtime.isolation.create import Streams
 from skiff.runtime.isolation.entering import Unplanned
-from skiff.runtime.isolation.handshake import StepFailed, step_failed
-from skiff.runtime.monitor.control import SOCKET, listening
+from skiff.runtime.isolation.handshake import StepFailed
+from skiff.runtime.monitor.control import SOCKET
 from skiff.runtime.monitor.streams import pipes
 from skiff.runtime.protocol import MAX_PACKET, Create, decode_for_zygote
 
+THEIR_ENDS: Final = tuple(rider.name for rider in becoming.STREAMS)
 LONGEST: Final = 128 * 1024  # bytes of a program, which travels in one packet
 
 
@@ -52,13 +54,12 @@ decode: Final = json.Decoder(Draft).decode
 
 
 class Drafter:
-    """base: where in a monitor the programs will lie."""
+    """spawner: of the zygote, so that its programs lie in the memory of each monitor."""
 
-    def __init__(self, here: cgroups.Layout, reader: config.Reader, base: int) -> None:
+    def __init__(self, here: cgroups.Layout, reader: config.Reader, spawner: Spawner) -> None:
         self.here = here
         self.reader = reader
-        self.base = base
-        self.numbers = syscalls.numbers(syscalls.architecture())
+        self.spawner = spawner
         _, self.have, _ = capabilities.get_sets()
 
     def run(self, orders: socket.socket) -> NoReturn:
@@ -79,30 +80,31 @@ class Drafter:
                     os.close(control)
 
     def _draft(self, packet: bytes, control: int, monitor: socket.socket) -> None:
-        riders = {"control": control}
         try:
-            draft, program = self._drafted(packet, riders)
+            draft, program, riders = self._drafted(packet)
         except (Unplanned, StepFailed, SkiffError, DecodeError):
             fds.send_packet(monitor, packet, [control])  # an interpreter does it, or says what is wrong
             return
         try:
-            fds.send_packet(monitor, encode(draft), riders.values())
+            fds.send_packet(monitor, encode(draft), [control, *riders])
             monitor.send(program, socket.MSG_NOSIGNAL)
         except OSError:
             discard(cgroups.existing(self.here, draft.group), draft.wish)
             raise
         finally:
-            fds.close_all(fd for name, fd in riders.items() if name != "control")
+            fds.close_all(riders)
 
-    def _drafted(self, packet: bytes, riders: dict[str, int]) -> tuple[Draft, bytes]:
-        """Unplanned or StepFailed, and nothing is there then."""
+    def _drafted(self, packet: bytes) -> tuple[Draft, bytes, list[int]]:
+        """With the program, and the riders but for the control channel. Unplanned or StepFailed, and nothing
+        is there then.
+        """
         wish = decode_for_zygote(packet)
         if not isinstance(wish, Create) or wish.runtime or wish.init or wish.trace or wish.stdio.terminal:
             raise Unplanned("more than a program does")
         spec, filter = self.reader.spec(wish)
         linux = spec.linux or Linux()
         group = cgroups.existing(self.here, linux.cgroups_path or f"/skiff/{wish.id}")
-        program = Program(self.numbers, self.base)
+        program = self.spawner.program()
         init = becoming.become(
             program, spec, group, rootfs=wish.rootfs, at=wish.bundle, filter=filter, have=self.have
         )
@@ -110,29 +112,23 @@ class Drafter:
         if len(image.data) > LONGEST:
             raise Unplanned("too long")
         create.make_group(self.here, group.path)
+        riders: dict[str, int] = {}
         try:
             create.limit(group, linux)
             theirs, ours = pipes(stdin=wish.stdio.stdin)
-            riders.update(zip(("in", "out", "err"), theirs, strict=True))
-            riders.update(
-                (name, fd) for name, fd in zip(("stdin", "stdout", "stderr"), ours, strict=True) if fd >= 0
-            )
+            riders |= zip(THEIR_ENDS, theirs, strict=True)
+            riders |= our_ends(ours)
             assert spec.process
-            create.own_streams(Streams(stdin=theirs[0], stdout=theirs[1], stderr=theirs[2]), spec.process, ())
-            self._equip(wish, group, riders)
-        except BaseException:
-            fds.close_all(fd for name, fd in riders.items() if name != "control")
-            discard(group, wish)
-            raise
-        return Draft(wish, group.path, init, image.start, image.places, tuple(riders)), image.data
-
-    def _equip(self, wish: Create, group: cgroups.Group, riders: dict[str, int]) -> None:
-        with step_failed("monitor"):
-            riders["listener"] = listening(wish.bundle).detach()
-            if (oom := group.oom_event()) >= 0:
-                riders["oom"] = oom
+            create.own_streams(Streams.of(theirs), spec.process, ())
+            riders |= equipment(wish.bundle, group)
             if group.v2 is not None:
                 riders["group"] = os.open(group.v2.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except BaseException:
+            fds.close_all(riders.values())
+            discard(group, wish)
+            raise
+        draft = Draft(wish, group.path, init, image.start, image.places, ("control", *riders))
+        return draft, image.data, list(riders.values())
 
 
 def discard(group: cgroups.Group, wish: Create) -> None:

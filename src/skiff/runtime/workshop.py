@@ -1,8 +1,10 @@
 """What a monitor does before it watches: it sleeps, spawns an init by a draft or has one built by a fork.
 
-zygote ──fork──► monitor ◄──Draft, program── drafter          spawn ──► init, waits at its gate
-                    ◄──a Create── drafter, or zygote          fork ──► builder ──clone──► init
-                    └───────── a seccomp profile it did not know ──► zygote
+    zygote ──fork──► monitor ◄──Draft, program── drafter          spawn ──► init, waits at its gate
+                        ◄──a Create── drafter, or zygote          fork ──► builder ──clone──► init
+                        └───────── a seccomp profile it did not know ──► zygote
+
+Before the zygote is frozen it rehearses all of this.
 """
 
 import os
@@ -16,7 +18,6 @@ from msgspec import DecodeError, structs
 
 from skiff.errors import SkiffError
 from skiff.linux import cgroups, fds, processes, spawn, syscalls
-from skiff.linux.calls import Program
 from skiff.linux.spawn import Spawner
 from skiff.runtime import builder, drafter
 from skiff.runtime.builder import Built
@@ -65,7 +66,7 @@ class Workshop:
         """In the drafter."""
         assert self.spawner is not None
         self.lessons.close()
-        drafter.Drafter(self.here, self.reader, self.spawner.base).run(orders)
+        drafter.Drafter(self.here, self.reader, self.spawner).run(orders)
 
     # -- the monitor -------------------------------------------------------------------------------------
 
@@ -91,7 +92,7 @@ class Workshop:
     def _make(self, packet: bytes, riders: list[int], wishes: socket.socket) -> Monitor:
         if not packet.startswith(_DRAFT):
             wishes.close()
-            return self._watch(*self._built(packet, riders))
+            return self._watch(*self._built(_wish(packet, riders), riders[0]))
         draft = drafter.decode(packet)
         named = dict(zip(draft.riders, riders, strict=True))
         assert self.spawner is not None
@@ -100,7 +101,7 @@ class Workshop:
         attempt = Attempt(self, self.spawner, draft, named)
         built = attempt.made(image)
         if built is None:
-            return self._watch(*self._built(encode(draft.wish), [named["control"]]))
+            return self._watch(*self._built(draft.wish, named["control"]))
         return self._watch(built, named, attempt)
 
     def _watch(self, built: Built, riders: dict[str, int], attempt: "Attempt | None" = None) -> Monitor:
@@ -113,15 +114,8 @@ class Workshop:
             starter=attempt.start if attempt else create.start,
         )
 
-    def _built(self, packet: bytes, riders: Sequence[int]) -> tuple[Built, dict[str, int]]:
-        """By a builder, which keeps the descriptors. StepFailed when it leaves nothing."""
-        try:
-            wish = decode_for_zygote(packet)
-        except DecodeError as error:
-            _refuse(riders, str(error))
-            raise StepFailed("create", text=str(error)) from error
-        assert isinstance(wish, Create)
-        control = riders[0]
+    def _built(self, wish: Create, control: int) -> tuple[Built, dict[str, int]]:
+        """By a builder, which keeps the channel. StepFailed when it leaves nothing."""
         return self.forked(lambda made, monitor: made.build(wish, control, monitor), (control,))
 
     def forked(
@@ -160,7 +154,7 @@ class Workshop:
         os.mkdir(bundle, 0o700)
         engine, control = handshake.pair()
         try:
-            draft, image = rehearsal(self.spawner.base, bundle)
+            draft, image = rehearsal(self.spawner, bundle)
             self.spawner.room[: len(image)] = image
             nothing = [os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC) for _ in range(6)]
             event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -179,9 +173,9 @@ class Workshop:
             os.rmdir(bundle)
 
 
-def rehearsal(base: int, bundle: str) -> tuple[Draft, bytes]:
+def rehearsal(spawner: Spawner, bundle: str) -> tuple[Draft, bytes]:
     """A container whose init waits at its gate, and then for its end."""
-    program = Program(syscalls.numbers(syscalls.architecture()), base)
+    program = spawner.program()
     program.call("close", becoming.OURS)
     ready = handshake.READY + b"0"
     program.call("sendto", becoming.SYNC, ready, len(ready), socket.MSG_NOSIGNAL, None, 0)
@@ -196,7 +190,7 @@ def rehearsal(base: int, bundle: str) -> tuple[Draft, bytes]:
         becoming.Init(0, 0, gate, (end,)),
         image.start,
         image.places,
-        ("control", "oom", "in", "out", "err", "stdin", "stdout", "stderr"),
+        ("control", "oom", *drafter.THEIR_ENDS, *builder.STREAMS),
     )
     return draft, image.data
 
@@ -212,14 +206,14 @@ class Attempt:
         self.spawner = spawner
         self.draft = draft
         self.riders = riders
-        self.streams = Streams(stdin=riders.pop("in"), stdout=riders.pop("out"), stderr=riders.pop("err"))
+        self.streams = Streams.of([riders.pop(name) for name in drafter.THEIR_ENDS])
 
     def made(self, image: memoryview) -> Built | None:
         """Init waits at its gate; or None, and all is gone but the control channel."""
         draft, riders = self.draft, self.riders
         ours, theirs = handshake.pair()
-        numbers = dict(zip(("in", "out", "err"), structs.astuple(self.streams)[:3], strict=True))
-        numbers |= {"ours": ours.fileno(), "sync": theirs.fileno()}
+        numbers = dict(zip(drafter.THEIR_ENDS, self.streams.numbers, strict=True))
+        numbers |= {becoming.OURS.name: ours.fileno(), becoming.SYNC.name: theirs.fileno()}
         group = riders.pop("group", -1)
         try:
             init = self.spawner.spawn(
@@ -230,13 +224,13 @@ class Attempt:
         finally:
             theirs.close()
             fds.close_all((group,))
-        letter, body, _ = handshake.hear(ours) if init else (b"", b"", [])
+        letter, _, _ = handshake.hear(ours) if init else (b"", b"", [])
         if init is not None and letter == handshake.READY:
             riders |= {"pidfd": init.pidfd, "sync": ours.detach()}
             return Built(
                 wish=draft.wish,
                 pid=init.pid,
-                namespaces=int(body),
+                namespaces=draft.init.apart,
                 owns_pids=True,
                 group=draft.group,
                 riders=tuple(riders),
@@ -245,7 +239,7 @@ class Attempt:
         if init is not None:
             processes.reap(init.pid)
             os.close(init.pidfd)
-        fds.close_all(structs.astuple(self.streams)[:3])
+        fds.close_all(self.streams.numbers)
         fds.close_all(fd for name, fd in riders.items() if name != "control")
         drafter.discard(cgroups.existing(self.workshop.here, draft.group), draft.wish)
         return None
@@ -257,7 +251,7 @@ class Attempt:
         if not self.spawner.executes(self.draft.init.execves):
             self._start_another(container)
         self.spawner.forget()
-        fds.close_all(structs.astuple(self.streams)[:3])
+        fds.close_all(self.streams.numbers)
 
     def _start_another(self, container: Container) -> None:
         """A fork finds the words for what was wrong, or that it is not (a file of an unknown format)."""
@@ -272,6 +266,17 @@ class Attempt:
         container.pid, container.pidfd = built.pid, riders["pidfd"]
         container.sync = socket.socket(fileno=riders["sync"])
         create.start(container)
+
+
+def _wish(packet: bytes, riders: Sequence[int]) -> Create:
+    """StepFailed, and the engine has been told."""
+    try:
+        wish = decode_for_zygote(packet)
+    except DecodeError as error:
+        _refuse(riders, str(error))
+        raise StepFailed("create", text=str(error)) from error
+    assert isinstance(wish, Create)
+    return wish
 
 
 def _refuse(riders: Sequence[int], text: str) -> None:

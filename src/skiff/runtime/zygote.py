@@ -113,23 +113,19 @@ class _Zygote:
             monitor = self._fork(ahead=False)
         with monitor:
             if not self._drafted(packet, [*riders, monitor.fileno()]):
-                self._sent(monitor, packet, riders)
+                _sent(monitor, packet, riders)
         fds.close_all(riders)
 
     def _drafted(self, packet: bytes, riders: Sequence[int]) -> bool:
         """Whether the drafter has it. One that has been killed is replaced."""
-        if self.drafter is None or self._sent(self.drafter, packet, riders):
-            return self.drafter is not None
-        self.drafter.close()
-        self._fork_drafter()
-        return self.drafter is not None and self._sent(self.drafter, packet, riders)
-
-    def _sent(self, to: socket.socket, packet: bytes, riders: Sequence[int]) -> bool:
-        try:
-            fds.send_packet(to, packet, riders)
-        except OSError:
-            return False  # it has gone
-        return True
+        for _ in range(2):
+            if self.drafter is None:
+                return False
+            if _sent(self.drafter, packet, riders):
+                return True
+            self.drafter.close()
+            self._fork_drafter()
+        return False
 
     def _fork_drafter(self) -> None:
         self.drafter = None
@@ -161,3 +157,11 @@ class _Zygote:
 def _has_ended(monitor: socket.socket) -> bool:
     """It says nothing while it sleeps: what can be read is its end."""
     return bool(select.select((monitor,), (), (), 0)[0])
+
+
+def _sent(to: socket.socket, packet: bytes, riders: Sequence[int]) -> bool:
+    try:
+        fds.send_packet(to, packet, riders)
+    except OSError:
+        return False  # it has gone
+    return True

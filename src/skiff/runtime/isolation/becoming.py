@@ -1,27 +1,27 @@
 """What an init does, from its birth to its program, as calls. Pure; init.py does the same in an interpreter.
 
-cgroup → namespaces → root → host names → pivot → READY … START → identity → execve
+    cgroup → namespaces → root → host names → pivot → READY … START → identity → execve
+
+A container with hooks, a terminal or a user namespace takes an interpreter.
 """
 
-import struct
 from typing import Final
 
 from msgspec import Struct
 
 from skiff.linux import cgroups, namespaces
 from skiff.linux.calls import Program, Result, Rider
+from skiff.linux.fds import O_CLOEXEC, O_WRONLY
+from skiff.linux.libc import AT_FDCWD
 from skiff.linux.seccomp import Filter
 from skiff.oci.runtime import Mount, Spec
-from skiff.runtime.isolation import entering, root_calls, root_plan
+from skiff.runtime.isolation import entering, handshake, root_calls, root_plan
 from skiff.runtime.isolation.entering import Unplanned
 
 OURS: Final = Rider("ours")  # the monitor's end of the handshake, which the child must not keep
 SYNC: Final = Rider("sync")  # its own
 STREAMS: Final = (Rider("in"), Rider("out"), Rider("err"))
 
-_AT_FDCWD: Final = -100
-_O_WRONLY: Final = 1
-_O_CLOEXEC: Final = 0o2000000
 _MSG_NOSIGNAL: Final = 0x4000
 _AF_INET: Final = 2
 _SOCK_DGRAM: Final = 2
@@ -63,7 +63,7 @@ def become(
     cloned, unshared, joined = _namespaces(spec)
     call("close", OURS)
     tasks = [
-        call("openat", _AT_FDCWD, entering.text(f"{directory}/tasks"), _O_WRONLY | _O_CLOEXEC, 0)
+        call("openat", AT_FDCWD, entering.text(f"{directory}/tasks"), O_WRONLY | O_CLOEXEC, 0)
         for directory in (group.v1.directories if group.v1 else ())
     ]
     entering.settle(program, tuple(tasks))
@@ -80,7 +80,7 @@ def become(
     )
     entering.take_streams(program, STREAMS)
     apart = cloned | unshared | entered
-    ready = b"R%d" % apart
+    ready = handshake.READY + b"%d" % apart
     call("sendto", SYNC, ready, len(ready), _MSG_NOSIGNAL, None, 0)
     call("recvfrom", SYNC, bytes(8), 1, 0, None, None)
     # Whatever woke it, the end of its parent too: it goes on when this has become another call.
@@ -113,14 +113,13 @@ def _namespaces(spec: Spec) -> tuple[int, int, list[tuple[str, int]]]:
 def _join(program: Program, unshared: int, joined: list[tuple[str, int]]) -> int:
     entered = 0
     for path, flag in joined:
-        namespace = program.call("openat", _AT_FDCWD, entering.text(path), _O_CLOEXEC, 0)
+        namespace = program.call("openat", AT_FDCWD, entering.text(path), O_CLOEXEC, 0)
         program.call("setns", namespace, flag)
         entered |= flag
     program.call("unshare", unshared)
     if unshared & namespaces.CLONE_NEWNET:
-        up = struct.pack("16sh22x", b"lo", namespaces.IFF_UP | namespaces.IFF_RUNNING)
-        any_socket = program.call("socket", _AF_INET, _SOCK_DGRAM | _O_CLOEXEC, 0)
-        program.call("ioctl", any_socket, namespaces.SIOCSIFFLAGS, up)
+        any_socket = program.call("socket", _AF_INET, _SOCK_DGRAM | O_CLOEXEC, 0)
+        program.call("ioctl", any_socket, namespaces.SIOCSIFFLAGS, namespaces.LOOPBACK_UP)
     return entered
 
 
@@ -134,6 +133,6 @@ def _names(program: Program, spec: Spec) -> None:
         program.call("setdomainname", name, len(name))
     for key, written in (spec.linux.sysctl if spec.linux else {}).items():
         path = entering.text(f"/proc/sys/{key.replace('.', '/')}")
-        file = program.call("openat", _AT_FDCWD, path, _O_WRONLY | _O_CLOEXEC, 0)
+        file = program.call("openat", AT_FDCWD, path, O_WRONLY | O_CLOEXEC, 0)
         value = entering.text(written)
         program.call("write", file, value, len(value))

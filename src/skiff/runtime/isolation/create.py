@@ -38,6 +38,15 @@ class Streams(Struct, frozen=True, kw_only=True):
     stderr: int = 2
     console: int = -1
 
+    @classmethod
+    def of(cls, numbers: Sequence[int]) -> "Streams":
+        """Of stdin, stdout and stderr, in this order."""
+        return cls(stdin=numbers[0], stdout=numbers[1], stderr=numbers[2])
+
+    @property
+    def numbers(self) -> tuple[int, int, int]:
+        return self.stdin, self.stdout, self.stderr
+
 
 class Container(Struct, kw_only=True):
     """A created container: init is set up and waits at the gate.
@@ -179,7 +188,7 @@ def charge(
         cloned=plan.clone,
         entered=plan.entered,
         new_user=bool(plan.clone & namespaces.CLONE_NEWUSER),
-        streams=(streams.stdin, streams.stdout, streams.stderr),
+        streams=streams.numbers,
         console=streams.console,
         gate=gate,
         report=report,
@@ -311,7 +320,7 @@ def own_streams(streams: Streams, process: Process, mappings: Sequence[IdMapping
     owner = _on_host(process.user.uid, mappings)
     if not owner or process.terminal:
         return
-    for fd in (streams.stdin, streams.stdout, streams.stderr):
+    for fd in streams.numbers:
         if stat.S_ISFIFO(os.fstat(fd).st_mode):
             os.fchown(fd, owner, -1)
 

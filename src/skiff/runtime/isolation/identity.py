@@ -13,7 +13,7 @@ matter of this file:
 import errno
 import os
 import resource
-from typing import Final
+from typing import Final, NamedTuple
 
 from skiff.linux import capabilities, keyring, mounts, seccomp, syscalls
 from skiff.linux.libc import check, syscall
@@ -67,9 +67,9 @@ def apply_identity(process: Process, filter: Filter | None = None) -> list[str]:
 
 def become(user: User, wanted: Capabilities) -> None:
     """Take on user, groups and capabilities. What we do not have cannot be given, and is left out."""
-    mask = capabilities.mask
     _, have, _ = capabilities.get_sets()
-    capabilities.drop_bounding(mask(wanted.bounding))
+    granted = grant(wanted, have)
+    capabilities.drop_bounding(granted.bounding)
     if user.uid:
         capabilities.keep_over_setuid(True)
     try:
@@ -80,11 +80,32 @@ def become(user: User, wanted: Capabilities) -> None:
         # A user namespace made without privilege denies setgroups(2); it has no groups to give up either.
     os.setresgid(user.gid, user.gid, user.gid)
     os.setresuid(user.uid, user.uid, user.uid)
+    capabilities.set_sets(granted.effective, granted.permitted, granted.inheritable)
+    capabilities.set_ambient(granted.ambient)
+
+
+class Granted(NamedTuple):
+    """Sets of capabilities, as masks."""
+
+    bounding: int
+    effective: int
+    permitted: int
+    inheritable: int
+    ambient: int
+
+
+def grant(wanted: Capabilities, have: int) -> Granted:
+    """What can be given by one who is permitted `have`. KeyError for no capability at all."""
+    mask = capabilities.mask
     permitted = mask(wanted.permitted) & have
     inheritable = mask(wanted.inheritable) & have
-    capabilities.set_sets(mask(wanted.effective) & permitted, permitted, inheritable)
-    ambient = mask(wanted.ambient) & permitted & inheritable
-    capabilities.set_ambient(ambient)
+    return Granted(
+        bounding=mask(wanted.bounding),
+        effective=mask(wanted.effective) & permitted,
+        permitted=permitted,
+        inheritable=inheritable,
+        ambient=mask(wanted.ambient) & permitted & inheritable,
+    )
 
 
 def set_rlimit(limit: Rlimit) -> list[str]:
@@ -95,7 +116,7 @@ def set_rlimit(limit: Rlimit) -> list[str]:
     if limit.type not in RLIMITS:
         raise ValueError(f"unknown rlimit {limit.type}")
     kind = RLIMITS[limit.type]
-    soft, hard = _number(limit.soft), _number(limit.hard)
+    soft, hard = limit_value(limit.soft), limit_value(limit.hard)
     try:
         resource.setrlimit(kind, (soft, hard))
         return []
@@ -109,7 +130,8 @@ def set_rlimit(limit: Rlimit) -> list[str]:
     ]
 
 
-def _number(value: int) -> int:
+def limit_value(value: int) -> int:
+    """As setrlimit takes it: RLIM_INFINITY is -1 there."""
     return resource.RLIM_INFINITY if value < 0 or value >= _INFINITY else value
 
 

@@ -15,9 +15,8 @@ from typing import Final, NoReturn
 
 from msgspec import Struct
 
-from skiff.linux import capabilities, cgroups, namespaces, processes, syscalls
+from skiff.linux import capabilities, cgroups, namespaces, processes
 from skiff.linux import fds as descriptors
-from skiff.linux.calls import Program
 from skiff.linux.seccomp import Filter
 from skiff.linux.spawn import Spawner
 from skiff.oci.runtime import IdMapping, Process
@@ -91,17 +90,16 @@ def _spawned(
     spawner: Spawner, container: Container, process: Process, streams: Streams, filter: Filter | None
 ) -> Joined | None:
     """The same by a spawned child, or None: then nothing has happened."""
-    ours = (streams.stdin, streams.stdout, streams.stderr)
-    if process.terminal or min(ours) < 3:
+    if process.terminal or min(streams.numbers) < 3:
         return None
     tickets = container.group.tickets()
     try:
-        program = Program(syscalls.numbers(syscalls.architecture()), spawner.base)
+        program = spawner.program()
         entering.settle(program, tickets.tasks)
         others = container.namespaces & ~namespaces.CLONE_NEWPID
         if others:
             program.call("setns", container.pidfd, others)
-        entering.take_streams(program, ours)
+        entering.take_streams(program, streams.numbers)
         _, have, _ = capabilities.get_sets()
         execves = entering.enter(program, process, filter, have=have)
         image = program.image()
@@ -167,7 +165,7 @@ def _become(
             handshake.say(sync, handshake.READY, b"", [master])
             os.close(master)
         with step_failed("stdio"):
-            last_steps.take_streams((streams.stdin, streams.stdout, streams.stderr), slave)
+            last_steps.take_streams(streams.numbers, slave)
         path, environment = last_steps.enter(process, filter)
         last_steps.execute(path, process, environment, sync)
     except StepFailed as failure:

@@ -15,6 +15,7 @@ from typing import NoReturn
 from skiff.linux import fds, processes, terminals
 from skiff.linux.seccomp import Filter
 from skiff.oci.runtime import Process
+from skiff.runtime.isolation.entering import candidates, environment
 from skiff.runtime.isolation.handshake import StepFailed, reason, step_failed
 from skiff.runtime.isolation.identity import apply_identity
 
@@ -52,7 +53,6 @@ def enter(process: Process, filter: Filter | None) -> tuple[str, dict[str, str]]
     if not process.args:
         raise StepFailed("exec", errno.EINVAL, "no command")
     fds.close_range(3, on_exec=True)
-    environment = dict(entry.partition("=")[::2] for entry in process.env if "=" in entry)
     entered = True
     try:
         os.chdir(process.cwd or "/")
@@ -71,9 +71,8 @@ def enter(process: Process, filter: Filter | None) -> tuple[str, dict[str, str]]
     except OSError as error:
         text = f'chdir to cwd ("{process.cwd}") set in config.json failed: {_words(error)}'
         raise StepFailed("chdir", error.errno or 0, text) from error
-    if "HOME" not in environment:
-        environment["HOME"] = "/"
-    return find(process.args[0], environment.get("PATH", "")), environment
+    environ = environment(process)
+    return find(process.args[0], environ.get("PATH", "")), environ
 
 
 def find(name: str, path: str) -> str:
@@ -92,8 +91,7 @@ def find(name: str, path: str) -> str:
         if not os.access(name, os.X_OK):
             raise StepFailed("exec", errno.EACCES, f'exec: "{name}": permission denied')
         return name
-    for directory in path.split(":") if path else ():
-        candidate = f"{directory or '.'}/{name}"
+    for candidate in candidates(name, path):
         try:
             is_file = not stat.S_ISDIR(os.stat(candidate).st_mode)
         except OSError:
@@ -103,14 +101,14 @@ def find(name: str, path: str) -> str:
     raise StepFailed("exec", errno.ENOENT, f'exec: "{name}": executable file not found in $PATH')
 
 
-def execute(path: str, process: Process, environment: dict[str, str], sync: socket.socket | None) -> NoReturn:
+def execute(path: str, process: Process, environ: dict[str, str], sync: socket.socket | None) -> NoReturn:
     """Become the program.
 
     The file was found, so the container counts as started: if the kernel will not run it (wrong format, no
     such interpreter), that is said on its own stderr and it ends with 255, as Docker does.
     """
     try:
-        os.execve(path, process.args, environment)
+        os.execve(path, process.args, environ)
     except OSError as error:
         if sync is not None:
             sync.close()
@@ -118,7 +116,7 @@ def execute(path: str, process: Process, environment: dict[str, str], sync: sock
     os._exit(255)
 
 
-def run_below_init(path: str, process: Process, environment: dict[str, str], sync: socket.socket) -> NoReturn:
+def run_below_init(path: str, process: Process, environ: dict[str, str], sync: socket.socket) -> NoReturn:
     """Stay as pid 1: start the program as a child, reap what dies, pass signals on, end with the child's
     code.
     """
@@ -130,7 +128,7 @@ def run_below_init(path: str, process: Process, environment: dict[str, str], syn
         if os.isatty(0):
             os.tcsetpgrp(0, os.getpgrp())  # SIGTTOU is still blocked
         processes.default_signals()
-        execute(path, process, environment, sync)
+        execute(path, process, environ, sync)
     processes.set_dumpable(False)
     processes.set_name("skiff-init")
     os.chdir("/")

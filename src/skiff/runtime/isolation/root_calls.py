@@ -7,14 +7,15 @@ those that stay inside), so that where a mount lies is known from its path.
 
 import errno
 import posixpath
-import struct
 from collections.abc import Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 from itertools import accumulate, count
 from typing import Final, assert_never
 
-from skiff.linux import mounts
+from skiff.linux import mounts, safepath
 from skiff.linux.calls import ANY_ERROR, Program, Result, errors
+from skiff.linux.fds import O_CLOEXEC, O_DIRECTORY, O_PATH
+from skiff.linux.libc import AT_EMPTY_PATH, AT_FDCWD, AT_RECURSIVE
 from skiff.linux.mounts import Options
 from skiff.oci.runtime import Mount
 from skiff.runtime.isolation.entering import Unplanned, text
@@ -26,15 +27,9 @@ _CONTEXT: Final = 201
 _BINDS: Final = 202
 _MOST_BINDS: Final = 400
 
-_AT_FDCWD: Final = -100
-_AT_EMPTY_PATH: Final = 0x1000
-_AT_RECURSIVE: Final = 0x8000
-_O_CLOEXEC: Final = 0o2000000
-_O_DIRECTORY: Final = 0o200000
-_O_PATH: Final = 0o10000000
-_NO_SYMLINKS: Final = 0x10 | 0x04  # RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS
-_NO_MAGICLINKS: Final = 0x10 | 0x02
-_OPEN_TREE: Final = mounts.OPEN_TREE_CLONE | _O_CLOEXEC
+_AT_SYMLINK_NOFOLLOW: Final = 0x100
+_DIRECTORY: Final = O_PATH | O_DIRECTORY
+_OPEN_TREE: Final = mounts.OPEN_TREE_CLONE | O_CLOEXEC
 _ONTO: Final = mounts.MOVE_MOUNT_F_EMPTY_PATH | mounts.MOVE_MOUNT_T_EMPTY_PATH
 _PATHS_KEPT: Final = 1024  # they are nearly the same in every container
 _FSOPEN_CLOEXEC: Final = 1
@@ -62,7 +57,7 @@ def open_all(program: Program, rootfs: Sequence[Mount], steps: Sequence[Step], a
     # Only now: until here mounts are peers of the host's, and binds that shall be shared stay so.
     program.call("mount", None, b"/", None, mounts.MS_SLAVE | mounts.MS_REC, None)
     if mounts.TAKES_LAYERS_ONE_BY_ONE:
-        program.call("move_mount", ROOT, b"", _AT_FDCWD, b"/", mounts.MOVE_MOUNT_F_EMPTY_PATH)
+        program.call("move_mount", ROOT, b"", AT_FDCWD, b"/", mounts.MOVE_MOUNT_F_EMPTY_PATH)
     else:
         _mount_root(program, options, at)
 
@@ -75,14 +70,14 @@ def _mount_root(program: Program, options: Options, at: str) -> None:
         raise Unplanned("the answer is an error") from error
     program.call("chdir", text(top))
     program.call("mount", b"overlay", text(at), b"overlay", options.flags, text(data))
-    root = program.call("openat", _AT_FDCWD, text(at), _O_PATH | _O_DIRECTORY | _O_CLOEXEC, 0)
-    program.call("dup3", root, ROOT, _O_CLOEXEC)
+    root = program.call("openat", AT_FDCWD, text(at), _DIRECTORY | O_CLOEXEC, 0)
+    program.call("dup3", root, ROOT, O_CLOEXEC)
 
 
 def _open_root(program: Program, options: Options) -> None:
     call = program.call
     fs = call("fsopen", b"overlay", _FSOPEN_CLOEXEC)
-    call("dup3", fs, _CONTEXT, _O_CLOEXEC)
+    call("dup3", fs, _CONTEXT, O_CLOEXEC)
     lowers, others = mounts.overlay_options(options.data)
     for option in ("source=overlay", *(f"lowerdir+={lower}" for lower in lowers), *others):
         key, equals, value = option.partition("=")
@@ -90,7 +85,7 @@ def _open_root(program: Program, options: Options) -> None:
         call("fsconfig", _CONTEXT, command, text(key), text(value) if equals else None, 0)
     call("fsconfig", _CONTEXT, mounts.FSCONFIG_CMD_CREATE, None, None, 0)
     root = call("fsmount", _CONTEXT, 1, mounts.attributes_of(options.flags))
-    call("dup3", root, ROOT, _O_CLOEXEC)
+    call("dup3", root, ROOT, O_CLOEXEC)
 
 
 def furnish(program: Program, steps: Sequence[Step]) -> None:
@@ -120,14 +115,14 @@ def furnish(program: Program, steps: Sequence[Step]) -> None:
 
 def make_directory(program: Program, path: str) -> None:
     """Mkdir -p inside the root, as far as it goes: for a working directory."""
-    clean = posixpath.normpath("/" + path.lstrip("/"))
+    clean = _clean(path)
     if clean == "/":
         return
-    there = _open(program, clean, _O_PATH | _O_DIRECTORY, links=True, may_fail=ANY_ERROR)
+    there = _open(program, clean, _DIRECTORY, links=True, may_fail=ANY_ERROR)
     jump = program.skip()
     program.resume(there)
     for above, name in _levels(clean):
-        parent = _open(program, above, _O_PATH | _O_DIRECTORY, links=True, may_fail=ANY_ERROR)
+        parent = _open(program, above, _DIRECTORY, links=True, may_fail=ANY_ERROR)
         program.call("mkdirat", parent, text(name), 0o755, may_fail=ANY_ERROR)
         program.resume(parent)
     program.resume(jump)
@@ -155,7 +150,7 @@ def _filesystem(program: Program, step: Filesystem, before: Sequence[Step], made
     if options.copy_up or options.propagation or options.set or options.clear or step.kind == "overlay":
         raise Unplanned("options")
     _make(program, target, made, directory=True)
-    program.call("fchdir", _open(program, target, _O_PATH | _O_DIRECTORY))
+    program.call("fchdir", _open(program, target, _DIRECTORY))
     data = text(",".join(options.data)) if options.data else None
     if data and len(data) > mounts.MAX_DATA:
         raise Unplanned("options")
@@ -170,30 +165,32 @@ def _open_bind(program: Program, step: Bind, number: int) -> None:
     if step.idmap is not None or step.source.startswith("/proc/"):
         raise Unplanned("an id-mapped bind, or of another namespace")
     call = program.call
-    recursive = _AT_RECURSIVE if options.flags & mounts.MS_REC else 0
-    tree = call("open_tree", _AT_FDCWD, text(step.source), _OPEN_TREE | recursive)
-    call("dup3", tree, number, _O_CLOEXEC)
+    recursive = AT_RECURSIVE if options.flags & mounts.MS_REC else 0
+    tree = call("open_tree", AT_FDCWD, text(step.source), _OPEN_TREE | recursive)
+    call("dup3", tree, number, O_CLOEXEC)
     if not any(kind & mounts.MS_SHARED for kind in options.propagation):
         _set_attributes(program, number, propagation=mounts.MS_SLAVE, recursive=True)
     on, off = mounts.attributes_of(options.flags), mounts.attributes_of(options.cleared)
     if on or off:
-        _set_attributes(program, number, on, _clearing(on, off))
+        _set_attributes(program, number, on, mounts.clearing(on, off))
     if options.set or options.clear:
-        _set_attributes(program, number, options.set, _clearing(options.set, options.clear), recursive=True)
+        _set_attributes(
+            program, number, options.set, mounts.clearing(options.set, options.clear), recursive=True
+        )
 
 
 def _bind(program: Program, step: Bind, number: int, before: Sequence[Step], made: set[str]) -> None:
     call = program.call
     target = _place(step.target, before)
-    is_file = call("openat", number, b".", _O_PATH | _O_DIRECTORY | _O_CLOEXEC, 0, may_fail=_A_FILE)
+    is_file = call("openat", number, b".", _DIRECTORY | O_CLOEXEC, 0, may_fail=_A_FILE)
     known = set(made)
     _make(program, target, made, directory=True)
-    place = _open(program, target, _O_PATH | _O_DIRECTORY)
+    place = _open(program, target, _DIRECTORY)
     call("move_mount", number, b"", place, b"", _ONTO)
     done = program.skip()
     program.resume(is_file)
     _make(program, target, known, directory=False)
-    call("move_mount", number, b"", _open(program, target, _O_PATH), b"", _ONTO)
+    call("move_mount", number, b"", _open(program, target, O_PATH), b"", _ONTO)
     program.resume(done)
     for kind in step.options.propagation:
         if not kind & mounts.MS_SLAVE:
@@ -210,20 +207,19 @@ def _node(program: Program, step: Node, made: set[str]) -> None:
     device = (step.major & 0xFFF) << 8 | (step.minor & 0xFF) | (step.minor & ~0xFF) << 12
     program.call("mknodat", parent, name, step.mode, device)
     if step.uid or step.gid:
-        again, _ = _parent(program, step.path, made)
-        program.call("fchownat", again, name, step.uid, step.gid, 0x100)  # AT_SYMLINK_NOFOLLOW
+        program.call("fchownat", parent, name, step.uid, step.gid, _AT_SYMLINK_NOFOLLOW)
 
 
 def _mask(program: Program, path: str) -> None:
     call = program.call
     target = _clean(path)
-    there = _open(program, target, _O_PATH, may_fail=_ABSENT)
-    directory = _open(program, target, _O_PATH | _O_DIRECTORY, may_fail=_A_FILE)
+    there = _open(program, target, O_PATH, may_fail=_ABSENT)
+    directory = _open(program, target, _DIRECTORY, may_fail=_A_FILE)
     call("fchdir", directory)
     call("mount", b"tmpfs", b".", b"tmpfs", mounts.MS_RDONLY, b"nr_blocks=1,nr_inodes=1")
     done = program.skip()
     program.resume(directory)
-    nothing = call("open_tree", _AT_FDCWD, b"/dev/null", _OPEN_TREE)
+    nothing = call("open_tree", AT_FDCWD, b"/dev/null", _OPEN_TREE)
     call("move_mount", nothing, b"", there, b"", _ONTO)
     program.resume(done)
     program.resume(there)
@@ -231,12 +227,12 @@ def _mask(program: Program, path: str) -> None:
 
 def _read_only(program: Program, step: ReadOnly) -> None:
     call = program.call
-    there = _open(program, _clean(step.path), _O_PATH, may_fail=_ABSENT)
+    there = _open(program, _clean(step.path), O_PATH, may_fail=_ABSENT)
     if not step.whole:
         _set_attributes(program, there, mounts.MOUNT_ATTR_RDONLY)
         program.resume(there)
         return
-    tree = call("open_tree", there, b"", _OPEN_TREE | _AT_EMPTY_PATH | _AT_RECURSIVE)
+    tree = call("open_tree", there, b"", _OPEN_TREE | AT_EMPTY_PATH | AT_RECURSIVE)
     _set_attributes(program, tree, mounts.MOUNT_ATTR_RDONLY, recursive=True)
     call("move_mount", tree, b"", there, b"", _ONTO)
     program.resume(there)
@@ -265,12 +261,12 @@ def _make(program: Program, target: str, made: set[str], *, directory: bool) -> 
     for above, name in levels if directory else levels[:-1]:
         path = posixpath.join(above, name)
         if path not in made:
-            parent = _open(program, above, _O_PATH | _O_DIRECTORY)
+            parent = _open(program, above, _DIRECTORY)
             program.call("mkdirat", parent, text(name), 0o755, may_fail=_THERE)
             made.add(path)
     if not directory:
         above, name = levels[-1]
-        parent = _open(program, above, _O_PATH | _O_DIRECTORY)
+        parent = _open(program, above, _DIRECTORY)
         program.call("mknodat", parent, text(name), 0o100755, 0, may_fail=_THERE)
 
 
@@ -278,17 +274,13 @@ def _parent(program: Program, path: str, made: set[str]) -> tuple[Result, bytes]
     above, name = posixpath.split(_clean(path))
     if above != "/":
         _make(program, above, made, directory=True)
-    return _open(program, above, _O_PATH | _O_DIRECTORY), text(name)
+    return _open(program, above, _DIRECTORY), text(name)
 
 
 def _open(program: Program, path: str, flags: int, *, links: bool = False, may_fail: int = 0) -> Result:
-    how = _how(flags, links)
+    resolve = safepath.RESOLVE_NO_MAGICLINKS if links else safepath.RESOLVE_NO_SYMLINKS
+    how = safepath.how(flags, safepath.RESOLVE_IN_ROOT | resolve)
     return program.call("openat2", ROOT, text(path), how, len(how), may_fail=may_fail)
-
-
-@cache
-def _how(flags: int, links: bool) -> bytes:
-    return struct.pack("<3Q", flags | _O_CLOEXEC, 0, _NO_MAGICLINKS if links else _NO_SYMLINKS)
 
 
 def _set_attributes(
@@ -300,14 +292,9 @@ def _set_attributes(
     propagation: int = 0,
     recursive: bool = False,
 ) -> None:
-    attributes = struct.pack("<4Q", on, off, propagation, 0)
-    flags = _AT_EMPTY_PATH | (_AT_RECURSIVE if recursive else 0)
+    attributes = mounts.changes(on, off, propagation)
+    flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
     program.call("mount_setattr", mount, b"", flags, attributes, len(attributes))
-
-
-def _clearing(on: int, off: int) -> int:
-    """Access-time modes are one field of the kernel's: to set one, all of it is cleared."""
-    return off | mounts.MOUNT_ATTR_ATIME if (on | off) & mounts.MOUNT_ATTR_ATIME else off
 
 
 @lru_cache(_PATHS_KEPT)

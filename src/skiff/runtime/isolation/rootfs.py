@@ -96,18 +96,15 @@ def _detached(source: str, options: Options) -> int:
         mounts_set = mounts.attributes_of(options.flags)
         mounts_cleared = mounts.attributes_of(options.cleared)
         if mounts_set or mounts_cleared:
-            mounts.set_attributes(tree, mounts_set, _clearing(mounts_set, mounts_cleared))
+            mounts.set_attributes(tree, mounts_set, mounts.clearing(mounts_set, mounts_cleared))
         if options.set or options.clear:
-            mounts.set_attributes(tree, options.set, _clearing(options.set, options.clear), recursive=True)
+            mounts.set_attributes(
+                tree, options.set, mounts.clearing(options.set, options.clear), recursive=True
+            )
     except BaseException:
         os.close(tree)
         raise
     return tree
-
-
-def _clearing(on: int, off: int) -> int:
-    """Access-time modes are one field of the kernel's: to set one, all of it is cleared."""
-    return off | mounts.MOUNT_ATTR_ATIME if (on | off) & mounts.MOUNT_ATTR_ATIME else off
 
 
 def _bind_tree(step: Bind) -> int:
@@ -276,7 +273,7 @@ def _attributes(top: int, options: Options) -> None:
     for kind in options.propagation:
         mounts.set_attributes(top, propagation=kind & ~mounts.MS_REC, recursive=bool(kind & mounts.MS_REC))
     if options.set or options.clear:
-        mounts.set_attributes(top, options.set, _clearing(options.set, options.clear), recursive=True)
+        mounts.set_attributes(top, options.set, mounts.clearing(options.set, options.clear), recursive=True)
 
 
 def _node(root: int, step: Node) -> None:

@@ -131,4 +131,4 @@ class Native:
 
 
 def _may_trace(process: Process | None) -> bool:
-    return bool(process and process.capabilities and TRACING in process.capabilities.bounding)
+    return bool(process and process.capabilities and TRACING in process.capabilities.names)

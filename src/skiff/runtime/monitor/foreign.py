@@ -215,10 +215,7 @@ class Foreign:
                 program,
                 [*arguments, *words],
                 os.environ,
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, fd, number)
-                    for number, fd in enumerate((streams.stdin, streams.stdout, streams.stderr))
-                ],
+                file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(streams.numbers)],
                 setsigmask=(),
                 setsigdef=(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ),
             )

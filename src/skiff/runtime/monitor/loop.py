@@ -169,7 +169,7 @@ class Monitor:
         self.poller.watch(heard, READ, lambda events: self._reap_strays(heard, foreign))
         theirs, ours = _channels(terminal=self.wish.stdio.terminal, stdin=self.wish.stdio.stdin)
         try:
-            foreign.create(create.Streams(stdin=theirs[0], stdout=theirs[1], stderr=theirs[2]))
+            foreign.create(create.Streams.of(theirs))
         except BaseException:
             fds.close_all(ours)
             raise
@@ -406,9 +406,7 @@ class Monitor:
         streams = Streams(self.poller, NoLog(), terminal=stdio.terminal, stdin_once=stdio.stdin_once)
         theirs, ours = _channels(terminal=stdio.terminal, stdin=stdio.stdin)
         try:
-            joined = self.driver.exec(
-                process, create.Streams(stdin=theirs[0], stdout=theirs[1], stderr=theirs[2])
-            )
+            joined = self.driver.exec(process, create.Streams.of(theirs))
         except BaseException:
             fds.close_all(ours)
             raise
