@@ -4,8 +4,10 @@ import asyncio
 import base64
 import contextlib
 
+from tests.fakes.local_server import LocalServer
 
-class ForwardProxy:
+
+class ForwardProxy(LocalServer):
     """user: `name:password`; empty: everybody may. names: where the hosts that only it knows really are.
 
     asked: the first line of each request. refused: how many came without the right password.
@@ -16,15 +18,6 @@ class ForwardProxy:
         self.names = names or {}
         self.asked: list[str] = []
         self.refused = 0
-        self.address = ""
-
-    async def __aenter__(self) -> "ForwardProxy":
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

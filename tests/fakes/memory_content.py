@@ -75,6 +75,9 @@ class MemoryIngest:
         self._data += chunk
         self.offset = len(self._data)
 
+    def digest(self) -> Digest:
+        return of(bytes(self._data))
+
     def commit(self, expected: Digest | None = None, size: int | None = None) -> Digest:
         data = bytes(self._data)
         self.abort()

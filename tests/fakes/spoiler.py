@@ -5,6 +5,8 @@ import re
 import socket
 import struct
 
+from tests.fakes.local_server import LocalServer
+
 KINDS = ("token", "manifests", "config", "blobs")
 FAULTS = (
     "nothing", "status", "headers", "body", "reset", "short", "long", "corrupt", "drip", "503", "429",
@@ -12,7 +14,7 @@ FAULTS = (
 )  # fmt: skip
 
 
-class Spoiler:
+class Spoiler(LocalServer):
     """faults: kind of answer → faults of the next ones, each used once. seen: every request, with its Range.
 
     Kinds: token, manifests, blobs, and config for the blobs in `configs`. targets: address of the registry,
@@ -24,15 +26,6 @@ class Spoiler:
         self.configs: set[str] = set()
         self.targets = ("", "")
         self.seen: list[tuple[str, str]] = []
-        self.address = ""
-
-    async def __aenter__(self) -> "Spoiler":
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
 
     def kind(self, path: str) -> str:
         if path.startswith("/token"):

@@ -13,6 +13,7 @@ import pytest
 from skiff.engine.images.progress import Progress
 from skiff.errors import InvalidParameter, NotFound, SkiffError
 from skiff.oci.platform import Platform
+from tests.fakes.local_server import LocalServer
 from tests.integration.image_store import MARKS, Engine, layer, layout, push, serving
 
 pytestmark = MARKS
@@ -169,7 +170,7 @@ async def test_two_pushes_share_the_compression(engine: Engine, registry: str, t
     assert manifest(registry, "one:1") == manifest(registry, "two:1")
 
 
-class CuttingProxy:
+class CuttingProxy(LocalServer):
     """Passes bytes on to a registry, and ends connections after so many of them, for each of `cuts` once."""
 
     def __init__(self, target: str, cuts: list[int]) -> None:
@@ -177,15 +178,6 @@ class CuttingProxy:
         self.port = int(port)
         self.cuts = cuts
         self.sent = 0
-        self.address = ""
-
-    async def __aenter__(self) -> "CuttingProxy":
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream, down = await asyncio.open_connection(self.host, self.port)

@@ -5,7 +5,6 @@ compressed when it is first pushed; from then on the compressed blob is the laye
 """
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Set
 from typing import Literal
 
@@ -154,12 +153,10 @@ class Packer:
             if ingest.offset:  # of a try that was cut off: the compressor begins anew
                 ingest.abort()
                 ingest = self._content.ingest(ref)
-            made = hashlib.sha256()
             for piece in compressor(plain):
                 ingest.write(piece)
-                made.update(piece)
             size = ingest.offset
-            lease.add(f"sha256:{made.hexdigest()}")  # before it is there: nothing else leads to it
+            lease.add(ingest.digest())  # before it is there: nothing else leads to it
             return ingest.commit(), size
         except BaseException:
             ingest.abort()

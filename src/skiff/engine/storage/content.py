@@ -41,6 +41,10 @@ class Ingest(Protocol):
 
     def write(self, chunk: bytes | memoryview) -> None: ...
 
+    def digest(self) -> Digest:
+        """Of what is held: the blob's, if it is committed now."""
+        ...
+
     def commit(self, expected: Digest | None = None, size: int | None = None) -> Digest:
         """Make the blob visible; DigestMismatch, and the held bytes are gone, when it is not the one
         expected.
@@ -204,8 +208,11 @@ class FileIngest:
         while rest.nbytes:
             rest = rest[os.write(self._fd, rest) :]
 
+    def digest(self) -> Digest:
+        return Digest(f"sha256:{self._hash.hexdigest()}")
+
     def commit(self, expected: Digest | None = None, size: int | None = None) -> Digest:
-        digest = Digest(f"sha256:{self._hash.hexdigest()}")
+        digest = self.digest()
         if size is not None and size != self.offset:
             held = self.offset
             self.abort()
