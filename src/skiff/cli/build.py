@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from skiff.cli.build_agents import Agents
     from skiff.cli.build_output import Wanted
+    from skiff.cli.build_sending import Body
     from skiff.cli.flags import Parsed
     from skiff.cli.session import Session
 
@@ -55,7 +56,7 @@ def _built(
     session: Session,
     asked: Parsed,
     query: Json,
-    body: Iterator[bytes] | None,
+    body: Body,
     headers: dict[str, str],
     wanted: list[Wanted],
     agents: Agents | None,

@@ -10,7 +10,7 @@ import sys
 from skiff.cli import human
 from skiff.cli.build_query import fields, progress_goes, read
 from skiff.cli.transfer import Transfer
-from skiff.client.build_context import BLOCK, Context, header
+from skiff.client.build_context import BLOCK, IGNORE, Context, header
 from skiff.client.connection import EngineError
 from skiff.errors import InvalidParameter, NotImplementedHere
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from skiff.client.connection import Connection
 
     Json = dict[str, Any]
+    Body = Iterator[bytes] | bytes | None  # of POST /build
 
 _ARCHIVES = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 _REMOTE = ("http://", "https://", "git://", "git@", "github.com/", "ssh://")
@@ -38,7 +39,7 @@ class Sending:
         self._query = query
         self._trees: dict[str, str] = {}
 
-    def body(self) -> Iterator[bytes] | None:
+    def body(self) -> Body:
         from skiff.client import json_text
 
         self._named()
@@ -77,7 +78,7 @@ class Sending:
         if contexts:
             self._query["contexts"] = json_text.encode(contexts).decode()
 
-    def _own(self) -> Iterator[bytes] | None:
+    def _own(self) -> Body:
         path, file = self._asked.args[0], self._asked["file"]
         if path.startswith(_REMOTE):
             self._query["remote"] = path
@@ -93,7 +94,7 @@ class Sending:
             raise InvalidParameter(f"unable to prepare context: path {path!r} not found")
         return self._directory(os.path.realpath(path), file)
 
-    def _directory(self, root: str, file: str) -> Iterator[bytes]:
+    def _directory(self, root: str, file: str) -> Body:
         if file == "-":
             return self._with_dockerfile(root, ".dockerfile.stdin", sys.stdin.buffer.read(), None)
         place = os.path.realpath(file or os.path.join(root, "Dockerfile"))
@@ -112,17 +113,17 @@ class Sending:
         self._query["dockerfile"] = relative
         token = self._sent(Context(root, "", own_ignore=context.ignore), root)
         if token:
-            return self._dockerfile_alone(relative, read(place), context.ignore, token)
+            return self._dockerfile_alone(read(place), context.ignore, token)
         return self._whole(context)
 
-    def _with_dockerfile(self, root: str, name: str, source: bytes, ignore: bytes | None) -> Iterator[bytes]:
+    def _with_dockerfile(self, root: str, name: str, source: bytes, ignore: bytes | None) -> Body:
         """The Dockerfile is not one of the context's files."""
         self._query["dockerfile"] = name
-        extra = {name: source} if ignore is None else {name: source, ".dockerignore": ignore}
+        extra = {name: source} if ignore is None else {name: source, IGNORE: ignore}
         context = Context(root, "", extra)
         token = self._sent(Context(root, "", own_ignore=context.ignore), root)
         if token:
-            return self._dockerfile_alone(name, source, context.ignore, token)
+            return self._dockerfile_alone(source, context.ignore, token)
         return self._whole(context)
 
     def _sent(self, context: Context, key: str) -> str:
@@ -141,12 +142,14 @@ class Sending:
         self._tell(sync.size)
         return token
 
-    def _dockerfile_alone(self, name: str, source: bytes, ignore: bytes, token: str) -> Iterator[bytes]:
+    def _dockerfile_alone(self, source: bytes, ignore: bytes, token: str) -> bytes:
+        from binascii import b2a_base64
+
+        from skiff.client import json_text
+
         self._trees[""] = token
-        body = _file(name, source)
-        if ignore:
-            body += _file(".dockerignore", ignore)
-        return iter([body + bytes(2 * BLOCK)])
+        sent = {"Dockerfile": source, "Ignore": ignore}
+        return json_text.encode({key: b2a_base64(data, newline=False).decode() for key, data in sent.items()})
 
     def _whole(self, context: Context) -> Iterator[bytes]:
         yield from self._transfer().through(context.tar())

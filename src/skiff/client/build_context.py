@@ -9,12 +9,13 @@ import os
 import stat
 from struct import Struct
 
-from skiff.docker import dockerignore
 from skiff.errors import InvalidParameter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from skiff.docker.dockerignore import Patterns
 
 BLOCK = 512
 PIECE = 1 << 18
@@ -42,7 +43,7 @@ class Context:
         self.extra = extra or {}
         self.size = 0  # bytes of the tar, once it was read
         self.ignore = self._ignore() if own_ignore is None else own_ignore
-        self._patterns = dockerignore.Patterns(dockerignore.parse(self.ignore))
+        self._patterns = _patterns(self.ignore)
         self._links: dict[tuple[int, int], bytes] = {}
 
     def _ignore(self) -> bytes:
@@ -86,27 +87,33 @@ class Context:
 
     def files(self) -> Iterator[tuple[str, str, os.stat_result]]:
         """(path, name in the context, lstat) of what goes in, directories before what is in them."""
-        return self._directory(self.root, "")
-
-    def _directory(self, path: str, prefix: str) -> Iterator[tuple[str, str, os.stat_result]]:
-        with os.scandir(path) as scan:
-            children = sorted(scan, key=lambda child: child.name)
-        for child in children:
-            name = prefix + child.name
-            if name in self.extra:
+        pending = [_children(self.root)]
+        prefixes = [""]
+        extra, patterns = self.extra, self._patterns
+        while pending:
+            if not pending[-1]:
+                pending.pop()
+                prefixes.pop()
+                continue
+            child = pending[-1].pop()
+            name = prefixes[-1] + child.name
+            if name in extra:
                 continue
             status = child.stat(follow_symlinks=False)
-            # the engine reads these two, and then takes them away
-            needed = bool(self.dockerfile) and name in (self.dockerfile, IGNORE)
-            if stat.S_ISDIR(status.st_mode):
-                left_out = self._patterns.excludes(name)
-                if left_out and self._patterns.excludes_all_of(name) and not self._leads_to_dockerfile(name):
-                    continue
-                if not left_out:
-                    yield child.path, name, status
-                yield from self._directory(child.path, f"{name}/")
-            elif needed or not self._patterns.excludes(name):
+            is_directory = stat.S_ISDIR(status.st_mode)
+            if patterns is None or not self._is_left_out(patterns, name, is_directory):
                 yield child.path, name, status
+            elif not is_directory or (patterns.excludes_all_of(name) and not self._leads_to_dockerfile(name)):
+                continue
+            if is_directory:
+                pending.append(_children(child.path))
+                prefixes.append(f"{name}/")
+
+    def _is_left_out(self, patterns: Patterns, name: str, is_directory: bool) -> bool:
+        # the engine reads these two, and then takes them away
+        if not is_directory and self.dockerfile and name in (self.dockerfile, IGNORE):
+            return False
+        return patterns.excludes(name)
 
     def _leads_to_dockerfile(self, name: str) -> bool:
         return bool(self.dockerfile) and self.dockerfile.startswith(f"{name}/")
@@ -125,6 +132,25 @@ class Context:
                     return
             yield header(b"0", name, mode, status.st_size, changed)
             yield from content(path, status.st_size)
+
+
+def _patterns(text: bytes) -> Patterns | None:
+    """Those of a .dockerignore; None when there are none: most contexts have none, and `re` loads slowly."""
+    if not text.strip():
+        return None
+    from skiff.docker import dockerignore
+
+    return dockerignore.Patterns(dockerignore.parse(text))
+
+
+def _children(path: str) -> list[os.DirEntry[str]]:
+    """The last name first."""
+    with os.scandir(path) as scan:
+        return sorted(scan, key=_name, reverse=True)
+
+
+def _name(entry: os.DirEntry[str]) -> str:
+    return entry.name
 
 
 def content(path: str, size: int) -> Iterator[bytes]:

@@ -22,44 +22,34 @@ if TYPE_CHECKING:
     from skiff.client.build_context import Context
     from skiff.client.connection import Connection
 
-_KINDS = {stat.S_IFDIR: b"d", stat.S_IFREG: b"f", stat.S_IFLNK: b"l", stat.S_IFIFO: b"p"}
+_KINDS = {stat.S_IFDIR: "d", stat.S_IFREG: "f", stat.S_IFLNK: "l", stat.S_IFIFO: "p"}
 
 
 class Sync:
     """One context on its way. manifest: what it is made of. size: bytes that were sent."""
 
     def __init__(self, context: Context) -> None:
-        self._entries: list[tuple[bytes, str, bytes, os.stat_result, bytes]] = []
+        self._entries: list[tuple[str, str, str, os.stat_result, str]] = []
         self.size = 0
         records = []
-        links: dict[tuple[int, int], bytes] = {}
-        for path, shown, status in context.files():
-            kind = _KINDS.get(stat.S_IFMT(status.st_mode))
+        links: dict[tuple[int, int], str] = {}
+        for path, name, status in context.files():
+            mode = status.st_mode
+            kind, target = _KINDS.get(stat.S_IFMT(mode)), ""
             if kind is None:
                 continue  # sockets and devices are no part of a context
-            name, target = os.fsencode(shown), b""
-            if kind == b"l":
-                target = os.fsencode(os.readlink(path))
-            elif kind == b"f" and status.st_nlink > 1:
+            if kind == "l":
+                target = os.readlink(path)
+            elif kind == "f" and status.st_nlink > 1:
                 first = links.setdefault((status.st_dev, status.st_ino), name)
                 if first is not name:
-                    kind, target = b"h", first
+                    kind, target = "h", first
             self._entries.append((kind, path, name, status, target))
-            records.append(
-                b"%b %o %d %d %d.%d %b\0"
-                % (
-                    kind,
-                    status.st_mode,
-                    status.st_size,
-                    status.st_mtime_ns,
-                    status.st_ino,
-                    status.st_ctime_ns,
-                    name,
-                )
-            )
-            if kind in b"lh":
-                records.append(target + b"\0")
-        self.manifest = b"".join(records)
+            identity = f"{status.st_ino}.{status.st_ctime_ns}"
+            records.append(f"{kind} {mode:o} {status.st_size} {status.st_mtime_ns} {identity} {name}")
+            if kind in "lh":
+                records.append(target)
+        self.manifest = os.fsencode("".join([f"{record}\0" for record in records]))
 
     def run(
         self, connection: Connection, key: str, through: Callable[[Iterator[bytes]], Iterator[bytes]] = iter
@@ -92,13 +82,14 @@ class Sync:
         yield b"".join([*held, bytes(2 * BLOCK)])
 
     def _blocks(self, missing: set[int]) -> Iterator[bytes]:
-        for number, (kind, path, name, status, target) in enumerate(self._entries):
+        for number, (kind, path, shown, status, target) in enumerate(self._entries):
+            name = os.fsencode(shown)
             changed = int(status.st_mtime)
-            if kind == b"d":
+            if kind == "d":
                 yield header(b"5", name + b"/", status.st_mode, 0, changed)
-            elif kind == b"l":
-                yield header(b"2", name, 0o777, 0, changed, target)
-            elif kind == b"p":
+            elif kind == "l":
+                yield header(b"2", name, 0o777, 0, changed, os.fsencode(target))
+            elif kind == "p":
                 yield header(b"6", name, status.st_mode, 0, changed)
             elif number in missing:
                 yield header(b"0", name, status.st_mode, status.st_size, changed)

@@ -2,11 +2,14 @@
 
 import io
 import os
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
 import pytest
 
+from skiff.client import build_context
 from skiff.client.build_context import Context
 
 
@@ -72,3 +75,18 @@ def test_long_names_links_and_files_from_elsewhere(root: Path) -> None:
 def test_the_same_directory_gives_the_same_bytes(root: Path) -> None:
     first = b"".join(Context(str(root), "Dockerfile").tar())
     assert b"".join(Context(str(root), "Dockerfile").tar()) == first
+
+
+def test_a_context_without_ignored_files_loads_no_regular_expressions(root: Path) -> None:
+    program = (
+        "import sys; sys.path.append(sys.argv[1])\n"
+        "from skiff.client.build_context import Context\n"
+        "from skiff.client.context_sync import Sync\n"
+        "assert Sync(Context(sys.argv[2], '')).manifest\n"
+        "print('re' in sys.modules)\n"
+    )
+    source = str(Path(build_context.__file__).parents[2])
+    asked = [sys.executable, "-IS", "-c", program, source, str(root)]
+    assert subprocess.run(asked, check=True, capture_output=True, text=True).stdout == "False\n"
+    (root / ".dockerignore").write_text("a\n")
+    assert subprocess.run(asked, check=True, capture_output=True, text=True).stdout == "True\n"

@@ -4,8 +4,8 @@ Beside Docker's parameters there are skiff's own:
 
     nocachefilter   repeated
     contexts        JSON, name → image or URL
-    trees           JSON, name → token of /skiff/build/contexts, "" the build's own context: the body then
-                    holds the Dockerfile alone
+    trees           JSON, name → token of /skiff/build/contexts, "" the build's own context: the body is then
+                    no archive but JSON, {"Dockerfile": …, "Ignore": …}, each in base64
     cachefrom       JSON, names of images as in Docker's, or CacheSource
     cacheto         JSON, as `outputs`
     ssh             JSON, ids of the client's ssh agents
@@ -179,13 +179,13 @@ class BuildRoutes:
         )
 
 
-async def _told(work: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
-    """Each event as a line; a failure after the first one is the last line, as Docker has it."""
+async def _told(work: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterator[bytes]:
+    """Each event as a line. A failure after the first one is the last line, as Docker has it."""
     begun = False
     try:
-        async for event in work:
+        async for events in work:
             begun = True
-            yield msgspec.json.encode(event) + b"\r\n"
+            yield b"".join([msgspec.json.encode(event) + b"\r\n" for event in events])
     except Exception as error:
         if not begun:
             raise

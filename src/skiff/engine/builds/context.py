@@ -17,6 +17,7 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import unquote, urlsplit
 
 import aiohttp
+import msgspec
 from msgspec import Struct
 
 from skiff.docker import dockerignore
@@ -266,18 +267,39 @@ def read_dockerfile(directory: str, name: str) -> tuple[bytes, tuple[str, ...]]:
         ignored = dockerignore.parse(tree.read(f"/{IGNORE}"))
         status = tree.status("/" + name)
         place = tree.canonical("/" + name)
-    if status is None:
-        raise InvalidParameter(f"Cannot locate specified Dockerfile: {name}")
-    if not source:
-        raise InvalidParameter(f"the Dockerfile ({name}) cannot be empty")
-    if len(source) > _LARGEST_DOCKERFILE:
-        raise InvalidParameter(f"the Dockerfile is larger than {_LARGEST_DOCKERFILE} bytes")
+    _check(name, source if status is not None else None)
     excluded = dockerignore.Patterns(ignored)
     for path in (place, f"/{IGNORE}"):
         if excluded.excludes(path.lstrip("/")):
             with suppress(FileNotFoundError):
                 os.unlink(directory + path)
     return source, ignored
+
+
+class Sent(Struct, rename="pascal"):
+    """What a client sends beside a kept tree; base64 in its JSON."""
+
+    dockerfile: bytes
+    ignore: bytes = b""
+
+
+def sent_dockerfile(data: bytes, name: str) -> tuple[bytes, tuple[str, ...]]:
+    """What read_dockerfile gives, of the JSON of a Sent. InvalidParameter."""
+    try:
+        sent = msgspec.json.decode(data, type=Sent)
+    except msgspec.DecodeError as error:
+        raise InvalidParameter(f"error reading the Dockerfile: {error}") from error
+    return _check(name, sent.dockerfile), dockerignore.parse(sent.ignore)
+
+
+def _check(name: str, source: bytes | None) -> bytes:
+    if source is None:
+        raise InvalidParameter(f"Cannot locate specified Dockerfile: {name}")
+    if not source:
+        raise InvalidParameter(f"the Dockerfile ({name}) cannot be empty")
+    if len(source) > _LARGEST_DOCKERFILE:
+        raise InvalidParameter(f"the Dockerfile is larger than {_LARGEST_DOCKERFILE} bytes")
+    return source
 
 
 def _found(tree: Tree, name: str) -> str:

@@ -14,6 +14,8 @@ from skiff.engine.builds.threads import finished
 from skiff.engine.storage.extractor import Extractor
 from skiff.errors import InvalidParameter
 
+_LARGEST_BODY = 32 << 20  # bytes of base64
+
 
 class Inputs(Struct, frozen=True):
     """contexts: "" is the build's own. images: the named ones that are images, "" for those in contexts.
@@ -45,10 +47,16 @@ async def gathered(
         for cache in request.cache_from:
             if cache.type == "local":
                 caches[cache.tree] = held.enter_context(trees.use(cache.tree))[0].directory
-        own = await _own(request, body, extractor, f"{directory}/context")
-        source, ignored = await finished(contexts.read_dockerfile, own.directory, request.dockerfile)
+        fresh = []
+        if "" in found:
+            source, ignored = contexts.sent_dockerfile(await _whole(body), request.dockerfile)
+        else:
+            found[""] = await _own(request, body, extractor, f"{directory}/context")
+            fresh.append(found[""])
+            source, ignored = await finished(
+                contexts.read_dockerfile, found[""].directory, request.dockerfile
+            )
         images = dict.fromkeys((name for name in request.trees if name), "")
-        fresh = [own] if "" not in found else []
         for number, (name, value) in enumerate(request.contexts.items()):
             if contexts.is_remote(value):
                 place = f"{directory}/context-{number}"
@@ -57,9 +65,19 @@ async def gathered(
                 images[name] = ""
             else:
                 images[name] = value
-        found.setdefault("", own)
         times = [await finished(newest, one.directory) for one in fresh]
         yield Inputs(source, ignored, found, images, max([latest, *times]), caches)
+
+
+async def _whole(body: AsyncIterator[bytes]) -> bytes:
+    """InvalidParameter: more than a Dockerfile and a .dockerignore may have."""
+    pieces, size = [], 0
+    async for piece in body:
+        size += len(piece)
+        if size > _LARGEST_BODY:
+            raise InvalidParameter(f"the Dockerfile is sent in more than {_LARGEST_BODY} bytes")
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 async def _own(

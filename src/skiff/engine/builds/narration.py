@@ -46,11 +46,17 @@ class Telling:
             self._taken.clear()
             await self._taken.wait()
 
-    async def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
-        """Until the end."""
-        while (event := await self._events.get()) is not None:
+    async def __aiter__(self) -> AsyncIterator[list[dict[str, Any]]]:
+        """Until the end; each time all that wait."""
+        is_over = False
+        while not is_over:
+            waiting = [await self._events.get()]
+            while not self._events.empty():
+                waiting.append(self._events.get_nowait())
             self._taken.set()
-            yield event
+            is_over = waiting[-1] is None
+            if found := [event for event in waiting if event is not None]:
+                yield found
 
 
 class Untold(Telling):

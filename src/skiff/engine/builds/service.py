@@ -109,8 +109,11 @@ class Builds:
     def close(self) -> None:
         self._extractor.close()
 
-    async def build(self, request: BuildRequest, body: AsyncIterator[bytes]) -> AsyncIterator[dict[str, Any]]:
-        """What happens, as Docker's events. Errors before the first event are raised, later ones told.
+    async def build(
+        self, request: BuildRequest, body: AsyncIterator[bytes]
+    ) -> AsyncIterator[list[dict[str, Any]]]:
+        """What happens, as Docker's events: each time all that wait. Errors before the first are raised,
+        later ones told.
 
         A reader who leaves cancels the build: what runs is killed, what was finished stays in the cache.
         """
@@ -119,26 +122,28 @@ class Builds:
         os.mkdir(directory, 0o711)
         try:
             self._check(request)
-            await asyncio.to_thread(self._extractor.start)
+            if "" not in request.trees:  # the context is an archive
+                await asyncio.to_thread(self._extractor.start)
             async with gathered(request, body, self._extractor, self.trees, directory) as inputs:
-                async for event in self._told(request, inputs, directory):
-                    yield event
+                async for events in self._told(request, inputs, directory):
+                    yield events
         finally:
             self._over.put_nowait(directory)  # nobody waits for thousands of files to be deleted
 
     async def _told(
         self, request: BuildRequest, inputs: Inputs, directory: str
-    ) -> AsyncIterator[dict[str, Any]]:
+    ) -> AsyncIterator[list[dict[str, Any]]]:
         telling = Telling()
         work = asyncio.ensure_future(self._work(request, inputs, directory, telling))
         work.add_done_callback(lambda _: telling.end())
         try:
-            async for event in telling:
-                if not request.quiet or "stream" not in event:
-                    yield event
+            async for events in telling:
+                told = [event for event in events if not request.quiet or "stream" not in event]
+                if told:
+                    yield told
             id = await work
             if request.quiet:
-                yield {"stream": f"{id}\n"}
+                yield [{"stream": f"{id}\n"}]
         finally:
             work.cancel()
             await asyncio.wait({work})

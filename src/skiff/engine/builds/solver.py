@@ -263,9 +263,11 @@ class Solving:
         base = standing[op.input]
         if isinstance(op, MetaOp):
             return base
-        async with self.solver.turns:
-            step = self._text.get(index)
-            content = await finished(self._content, op, standing, step.text if step else "")
+        step = self._text.get(index)
+        content: list[Part] = []
+        if needs_content(op):
+            async with self.solver.turns:
+                content = await finished(self._content, op, standing, step.text if step else "")
         parts = key_parts(op, [standing[one].key for one in inputs(op)], content)
         if isinstance(op, CopyOp) and op.link:  # the layer is kept with what it stands on
             parts = (*parts, Part("the layers beneath", base.chain or ""))

@@ -61,8 +61,22 @@ def test_a_slow_client_slows_down_what_it_is_told_of() -> None:
         narrator = asyncio.ensure_future(narrate())
         await asyncio.sleep(0.01)
         assert not narrator.done()
-        heard: list[Any] = [event["n"] async for event in telling]
+        heard: list[Any] = [event["n"] async for events in telling for event in events]
         assert heard == list(range(2000))
+
+    asyncio.run(story())
+
+
+def test_what_waits_is_told_at_once() -> None:
+    async def story() -> None:
+        telling = Telling()
+        for number in range(3):
+            telling.emit({"n": number})
+        heard = aiter(telling)
+        assert await anext(heard) == [{"n": 0}, {"n": 1}, {"n": 2}]
+        telling.emit({"n": 3})
+        telling.end()
+        assert [events async for events in heard] == [[{"n": 3}]]
 
     asyncio.run(story())
 
