@@ -23,17 +23,19 @@ async def listening(mount: ExecMount, path: str, agent: Agent) -> AsyncIterator[
     """A unix socket at path, for as long as the step runs."""
     carrying: set[asyncio.Task[None]] = set()
 
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        carrying.add(task)
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await _carried(reader, writer, await agent(mount.id or "default"))
         except (OSError, SkiffError):
             return  # the program in the step sees its connection end; the agent is gone or refused
         finally:
-            carrying.discard(task)
             writer.close()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # a task of our own: Python 3.11 reports one of the server's that is cancelled as an error
+        task = asyncio.ensure_future(carry(reader, writer))
+        carrying.add(task)
+        task.add_done_callback(carrying.discard)
 
     server = await asyncio.start_unix_server(connected, path)
     try:
