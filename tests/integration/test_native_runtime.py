@@ -347,3 +347,29 @@ def children_of_zygote(runtime: NativeRuntime) -> list[int]:
     assert runtime._zygote is not None
     zygote = runtime._zygote.pid
     return [int(child) for child in Path(f"/proc/{zygote}/task/{zygote}/children").read_text().split()]
+
+
+def copied_bytes(pid: int) -> int:
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return 1024 * next(int(line.split()[1]) for line in rollup.splitlines() if "Anonymous:" in line)
+
+
+@pytest.mark.skipif(spawn.available() is None, reason="nothing can be spawned here")
+async def test_a_monitor_gives_back_what_its_start_has_copied(runtime: NativeRuntime, box: Box) -> None:
+    task = await runtime.create(*box("cat", stdio=Stdio(stdin=True, stdin_once=True)))
+    await task.start()
+    monitor = int(Path(f"/proc/{task.pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    at_first = copied_bytes(monitor)
+    for _ in range(100):
+        if copied_bytes(monitor) < at_first - 256 * 1024:
+            break
+        await asyncio.sleep(0.1)
+    else:
+        raise AssertionError(f"{copied_bytes(monitor)} bytes of {at_first}")
+    ours, theirs = socket.socketpair()
+    with ours:
+        await task.attach(theirs, AttachRequest(stdin=True, framed=False))
+        ours.sendall(b"still here\n")
+        ours.shutdown(socket.SHUT_WR)
+        assert await read_all(ours) == b"still here\n"
+    assert (await asyncio.wait_for(task.wait(), 10)).code == 0

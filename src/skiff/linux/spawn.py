@@ -26,6 +26,8 @@ CLONE_VM: Final = 0x100
 CLONE_VFORK: Final = 0x4000
 CLONE_CLEAR_SIGHAND: Final = 0x100000000
 
+MAP_FIXED: Final = 0x10
+
 MEMORY: Final = 256 * 1024  # bytes, of which only those that are touched are there
 _ARGUMENTS: Final = struct.Struct("<11Q")  # struct clone_args
 _PIDFD_AT: Final = 96
@@ -99,21 +101,15 @@ class Spawner:
     """Code and memory for one program at a time. None of it where `available` says no."""
 
     def __init__(self, code: bytes) -> None:
-        fd = os.memfd_create("skiff-spawn", os.MFD_CLOEXEC)
-        try:
-            os.write(fd, code.ljust(mmap.PAGESIZE, b"\0"))
-            # A file that is mapped, so that no page can be written and executed.
-            executable = _map(mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_EXEC, mmap.MAP_SHARED, fd)
-        finally:
-            os.close(fd)
-        self._start = _map(MEMORY, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        self.memory = memoryview((ctypes.c_ubyte * MEMORY).from_address(self._start)).cast("B")
+        self.start = mapped(MEMORY, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self.end = self.start + MEMORY
+        self.memory = memoryview((ctypes.c_ubyte * MEMORY).from_address(self.start)).cast("B")
         self.room = self.memory[_PROGRAM_AT:]
         self._records = _PROGRAM_AT
         walk = ctypes.PYFUNCTYPE(ctypes.c_long, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
-        self._walk = walk(executable)
+        self._walk = walk(executable(code))
         self._numbers = syscalls.numbers(syscalls.architecture())
-        self.base = self._start + _PROGRAM_AT
+        self.base = self.start + _PROGRAM_AT
 
     def program(self) -> calls.Program:
         """An empty one, for our memory or that of a child of ours."""
@@ -149,11 +145,11 @@ class Spawner:
         if cgroup >= 0:
             flags |= CLONE_INTO_CGROUP
         arguments = _ARGUMENTS.pack(
-            flags, self._start + _PIDFD_AT, 0, 0, signal.SIGCHLD, 0, 0, 0, 0, 0, max(cgroup, 0)
+            flags, self.start + _PIDFD_AT, 0, 0, signal.SIGCHLD, 0, 0, 0, 0, 0, max(cgroup, 0)
         )
         self.memory[: _ARGUMENTS.size] = arguments
         self._records = _PROGRAM_AT + start
-        pid = self._walk(self._start, _ARGUMENTS.size, self.base + start)
+        pid = self._walk(self.start, _ARGUMENTS.size, self.base + start)
         if pid < 0:
             raise OSError(-pid, f"clone3: {os.strerror(-pid)}")
         (pidfd,) = struct.unpack_from("<i", self.memory, _PIDFD_AT)
@@ -172,23 +168,39 @@ class Spawner:
 
     def replace(self, call: calls.Result, number: int) -> None:
         """While the child performs something else: let that call be another."""
-        self._set(self._start + self._records + call.at * calls.RECORD.size, number)
+        self._set(self.start + self._records + call.at * calls.RECORD.size, number)
 
     def forget(self) -> None:
         """Give the memory back to the kernel; no child performs a program any more."""
-        check(_madvise(self._start, MEMORY, mmap.MADV_DONTNEED), "madvise")
+        forget(self.start, MEMORY)
 
     def _set(self, address: int, value: int) -> None:
-        struct.pack_into("<Q", self.memory, address - self._start, value)
+        struct.pack_into("<Q", self.memory, address - self.start, value)
 
 
-def _map(length: int, protection: int, flags: int, fd: int = -1) -> int:
+def executable(code: bytes) -> int:
+    """The address of code that can be called, of a page at most. OSError where a policy forbids it."""
+    fd = os.memfd_create("skiff-code", os.MFD_CLOEXEC)
+    try:
+        os.write(fd, code.ljust(mmap.PAGESIZE, b"\0"))
+        # A file that is mapped, so that no page can be written and executed.
+        return mapped(mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_EXEC, mmap.MAP_SHARED, fd)
+    finally:
+        os.close(fd)
+
+
+def mapped(length: int, protection: int, flags: int, fd: int = -1) -> int:
     """The address of a new mapping. mmap(2); the interpreter's own would not tell it."""
     address: int | None = _mmap(None, length, protection, flags, fd, 0)
     if address is None or address == _FAILED:
         number = ctypes.get_errno()
         raise OSError(number, f"mmap: {os.strerror(number)}")
     return address
+
+
+def forget(start: int, length: int) -> None:
+    """Nothing there is needed any more; the mapping stays. OSError."""
+    check(_madvise(start, length, mmap.MADV_DONTNEED), "madvise")
 
 
 def available() -> Spawner | None:

@@ -8,6 +8,7 @@ Before the zygote is frozen it rehearses all of this.
 """
 
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -17,7 +18,8 @@ from typing import Final, NoReturn
 from msgspec import DecodeError, structs
 
 from skiff.errors import SkiffError
-from skiff.linux import cgroups, fds, processes, spawn, syscalls
+from skiff.linux import cgroups, fds, frozen, processes, spawn, syscalls
+from skiff.linux.frozen import Frozen
 from skiff.linux.spawn import Spawner
 from skiff.runtime import builder, drafter
 from skiff.runtime.builder import Built
@@ -26,12 +28,16 @@ from skiff.runtime.isolation import becoming, config, create, handshake, rootfs
 from skiff.runtime.isolation.create import Container, Streams
 from skiff.runtime.isolation.handshake import StepFailed
 from skiff.runtime.monitor.loop import Monitor
+from skiff.runtime.monitor.streams import pipes
 from skiff.runtime.protocol import (
     MAX_PACKET,
+    Attach,
     Create,
     Delete,
     Failed,
+    LogConfig,
     Start,
+    Stdio,
     StepError,
     decode_for_zygote,
     encode,
@@ -39,6 +45,7 @@ from skiff.runtime.protocol import (
 
 READY: Final = "skiff-ready"  # the name of a monitor that sleeps
 _DRAFT: Final = b'{"t":"Draft",'
+_LINE: Final = b"rehearsed\n"
 _GO_ON: Final = syscalls.number("getpid") if syscalls.architecture() in syscalls.ARCHITECTURES else -1
 
 
@@ -50,6 +57,12 @@ class Workshop:
         self.here = cgroups.layout()
         self.reader = config.Reader(self._teach)
         self.spawner = spawn.available()
+        self.frozen: Frozen | None = None
+
+    def freeze(self) -> None:
+        """In the zygote, before its first fork: what it holds is what its children go back to. OSError."""
+        if self.spawner is not None:
+            self.frozen = frozen.freeze(self.spawner)
 
     def _teach(self, profile: bytes) -> None:
         """In a child: the next one shall know this filter. One that is too long for a packet stays ours."""
@@ -111,6 +124,7 @@ class Workshop:
             here=self.here,
             reader=self.reader,
             spawner=self.spawner,
+            frozen=self.frozen,
             starter=attempt.start if attempt else create.start,
         )
 
@@ -153,30 +167,35 @@ class Workshop:
         bundle = f"/tmp/skiff-rehearsal-{os.getpid()}"
         os.mkdir(bundle, 0o700)
         engine, control = handshake.pair()
+        client, stream = socket.socketpair()
         try:
             draft, image = rehearsal(self.spawner, bundle)
             self.spawner.room[: len(image)] = image
-            nothing = [os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC) for _ in range(6)]
+            theirs, ours = pipes(stdin=True)
             event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-            riders = dict(zip(draft.riders, [control.detach(), event, *nothing], strict=True))
+            riders = dict(zip(draft.riders, [control.detach(), event, *theirs, *ours], strict=True))
             draft = drafter.decode(drafter.encode(draft))
             attempt = Attempt(self, self.spawner, draft, riders)
             built = attempt.made(self.spawner.room[: len(image)])
             if built is not None:
-                engine.send(encode(Start(seq=1)))
-                engine.send(encode(Delete(seq=2, force=True)))
+                fds.send_packet(engine, encode(Attach(seq=1, stdout=True, stderr=True)), [stream.fileno()])
+                engine.send(encode(Start(seq=2)))
+                engine.send(encode(Delete(seq=3, force=True)))
+                stream.close()
                 monitor = self._watch(built, riders, attempt)
                 monitor.run()
                 monitor.close()
         finally:
-            engine.close()
-            os.rmdir(bundle)
+            for ended in (engine, client, stream):
+                ended.close()
+            shutil.rmtree(bundle)
 
 
 def rehearsal(spawner: Spawner, bundle: str) -> tuple[Draft, bytes]:
-    """A container whose init waits at its gate, and then for its end."""
+    """A container whose init says a line, waits at its gate, and then for its end."""
     program = spawner.program()
     program.call("close", becoming.OURS)
+    program.call("write", becoming.STREAMS[1], _LINE, len(_LINE))
     ready = handshake.READY + b"0"
     program.call("sendto", becoming.SYNC, ready, len(ready), socket.MSG_NOSIGNAL, None, 0)
     program.call("recvfrom", becoming.SYNC, bytes(8), 1, 0, None, None)
@@ -185,7 +204,7 @@ def rehearsal(spawner: Spawner, bundle: str) -> tuple[Draft, bytes]:
     end = program.call("ppoll", None, 0, None, None, 0)
     image = program.image()
     draft = Draft(
-        Create(id="rehearsal", bundle=bundle),
+        Create(id="rehearsal", bundle=bundle, stdio=Stdio(log=LogConfig(path=f"{bundle}/log"))),
         "/skiff-rehearsal",
         becoming.Init(0, 0, gate, (end,)),
         image.start,

@@ -65,10 +65,12 @@ def serve(channel_fd: int) -> NoReturn:
     with contextlib.suppress(OSError, handshake.StepFailed):  # it can be done without
         for _ in range(ADAPTED):
             workshop.rehearse()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # monitors reap themselves
     gc.collect()
     gc.freeze()
     gc.disable()
+    with contextlib.suppress(OSError):  # a monitor takes more memory then
+        workshop.freeze()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # monitors reap themselves
     _Zygote(channel, workshop).run()
 
 

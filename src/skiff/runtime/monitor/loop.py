@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from skiff.errors import SkiffError
 from skiff.linux import cgroups, fds, processes, terminals, watching
+from skiff.linux.frozen import Frozen
 from skiff.linux.spawn import Spawner
 from skiff.oci.runtime import Process
 from skiff.runtime import protocol
@@ -31,6 +32,7 @@ from skiff.runtime.monitor.foreign import Foreign
 from skiff.runtime.monitor.logs import LogWriter, NoLog, open_log
 from skiff.runtime.monitor.poller import READ, Poller
 from skiff.runtime.monitor.streams import Streams, pipes
+from skiff.runtime.monitor.thrifty import Thrifty
 from skiff.runtime.protocol import Exited, Reply, Status, StepError
 
 LINGER: Final = 30.0  # seconds
@@ -62,6 +64,7 @@ class Monitor:
         here: cgroups.Layout,
         reader: config.Reader,
         spawner: Spawner | None = None,
+        frozen: Frozen | None = None,
         starter: Callable[[create.Container], None] = create.start,
     ) -> None:
         self.built = built
@@ -71,7 +74,7 @@ class Monitor:
         self.reader = reader
         self.spawner = spawner
         self.starter = starter
-        self.poller = Poller()
+        self.poller = Poller() if frozen is None else Thrifty(frozen.give_back)
         self.control = Control(
             self.poller, on_packet=self._on_packet, on_connect=self._on_connect, on_lost=self._on_lost
         )

@@ -30,8 +30,10 @@ class Poller:
     def __contains__(self, fd: int) -> bool:
         return fd in self._callbacks
 
-    def run_once(self, timeout: int | None = None) -> None:
-        """Wait (ms; None: for ever) and call back everything that is ready."""
-        for fd, events in self._poll.poll(timeout):
+    def run_once(self, timeout: int | None = None) -> bool:
+        """Wait (ms; None: for ever) and call back everything that is ready; whether anything was."""
+        ready = self._poll.poll(timeout)
+        for fd, events in ready:
             if callback := self._callbacks.get(fd):
                 callback(events)
+        return bool(ready)
