@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test setup check unit integration conformance vm docs build clean
+.PHONY: demo test setup check unit integration conformance dockerpy vm docs build clean
 
 demo: $(VENV)/.demo          ## install skiff into .venv and run a real container
 	@./packaging/demo $(BIN)
@@ -32,6 +32,10 @@ integration: setup
 conformance: setup
 	$(BIN)/python packaging/test-collection
 	$(BIN)/python -m pytest -n 2 tests/conformance
+
+dockerpy: setup              ## docker-py's own integration suite: CHECKOUT=a work tree of github.com/docker/docker-py
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dockerpy]'
+	$(BIN)/python -m tests.conformance.dockerpy "$(CHECKOUT)" $(WORDS)
 
 vm: setup                    ## what depends on the kernel, on Linux 6.1 with cgroup v2 alone, then without overlayfs
 	./packaging/test-requirements vm

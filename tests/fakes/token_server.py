@@ -1,14 +1,15 @@
-"""A token server for Debian's docker-registry: `python token_server.py PORT DIRECTORY`. It needs openssl.
+"""A token server for Debian's docker-registry: `python token_server.py PORT DIRECTORY [tls]`; wants openssl.
 
-ann may do all, bob only pull, somebody unknown nothing; both have the password `s3cret` and get an identity
-token when they ask for one. DIRECTORY has key.pem and cert.der; `age` in it: how many seconds ago tokens end
-(the registry forgives 60); `asked` gets a line for each request.
+ann may do all, bob only pull; both have the password `s3cret` and get an identity token when they ask for it.
+DIRECTORY has key.pem, cert.pem and cert.der; `public` in it: repositories that somebody unknown may pull, one
+a line; `age`: how many seconds ago tokens end (the registry forgives 60); `asked`: a line for each request.
 distribution, docs/spec/auth/token.md, jwt.md, oauth.md.
 """
 
 import base64
 import json
 import os
+import ssl
 import subprocess
 import sys
 import time
@@ -52,7 +53,8 @@ class Handler(BaseHTTPRequestHandler):
         for scope in scopes:
             kind, _, rest = scope.partition(":")
             name, _, actions = rest.rpartition(":")
-            allowed = sorted(set(actions.split(",")) & RIGHTS.get(user, set()))
+            rights = RIGHTS.get(user, {"pull"} if name in _public() else set())
+            allowed = sorted(set(actions.split(",")) & rights)
             access.append({"type": kind, "name": name, "actions": allowed})
         with open(ROOT / "asked", "a") as asked:
             asked.write(f"{self.command} {user or '-'} {' '.join(scopes)}\n")
@@ -71,6 +73,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         pass
+
+
+def _public() -> list[str]:
+    file = ROOT / "public"
+    return file.read_text().splitlines() if file.exists() else []
 
 
 def _signed(user: str, access: list[dict[str, Any]]) -> str:
@@ -104,4 +111,9 @@ def _packed(data: bytes) -> str:
 
 if __name__ == "__main__":
     ROOT = Path(sys.argv[2])
-    ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+    server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
+    if sys.argv[3:] == ["tls"]:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(ROOT / "cert.pem", ROOT / "key.pem")
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.serve_forever()

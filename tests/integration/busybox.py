@@ -14,24 +14,29 @@ PASSWD = b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/fal
 GROUP = b"root:x:0:\nnogroup:x:65534:\n"
 
 
-def archive(name: str = NAME, **config: Any) -> bytes:
-    """The tar that `docker load` takes. config: further fields of the image's configuration."""
-    layer = _layer()
+def archive(name: str = NAME, *further: bytes, **config: Any) -> bytes:
+    """The tar that `docker load` takes. further: layers above it; config: fields of its configuration."""
+    layers = [_layer(), *further]
     image = {
         "architecture": "amd64",
         "os": "linux",
         "created": "2024-01-01T00:00:00Z",
         "config": {"Env": [PATH], "Cmd": ["sh"], **config},
-        "rootfs": {"type": "layers", "diff_ids": [diff_id()]},
-        "history": [{"created": "2024-01-01T00:00:00Z", "created_by": "busybox"}],
+        "rootfs": {
+            "type": "layers",
+            "diff_ids": ["sha256:" + hashlib.sha256(layer).hexdigest() for layer in layers],
+        },
+        "history": [{"created": "2024-01-01T00:00:00Z", "created_by": "busybox"}] * len(layers),
     }
     encoded = json.dumps(image).encode()
     file = hashlib.sha256(encoded).hexdigest() + ".json"
-    manifest = [{"Config": file, "RepoTags": [name], "Layers": ["layer.tar"]}]
+    names = ["layer.tar", *(f"layer{number}.tar" for number in range(1, len(layers)))]
+    manifest = [{"Config": file, "RepoTags": [name], "Layers": names}]
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         _file(tar, file, encoded)
-        _file(tar, "layer.tar", layer)
+        for entry, data in zip(names, layers, strict=True):
+            _file(tar, entry, data)
         _file(tar, "manifest.json", json.dumps(manifest).encode())
     return out.getvalue()
 

@@ -17,7 +17,7 @@ class Cli(Protocol):
     def __call__(self, *words: str, input: bytes | None = None, timeout: float = 60) -> Run: ...
 
 
-ENGINES = {"engine", "own_engine"}
+ENGINES = {"engine", "own_engine", "hub_engine"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,4 +1,4 @@
-"""Debian's docker-registry in its kinds: plain, with a file of passwords, with a token server."""
+"""Debian's docker-registry in its kinds: plain, with a file of passwords, with a token server, as the Hub."""
 
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -9,8 +9,12 @@ from pathlib import Path
 from tests.fakes import token_server
 from tests.integration.engines import wait_for
 
-PORTS = {"plain": 5101, "htpasswd": 5102, "token": 5103}
+PORTS = {"plain": 5101, "htpasswd": 5102, "token": 5103, "hub": 5105}
 TOKEN_PORT = 5104
+HUB = {
+    "registry-1.docker.io:443": PORTS["hub"],
+    "auth.docker.io:443": TOKEN_PORT,
+}  # who must find the kind `hub`
 PASSWORD = "s3cret"
 
 
@@ -44,21 +48,26 @@ def _prepared(kind: str, where: Path) -> list[str]:
             make = ["htpasswd", *filter(None, [new]), "-bB", f"{where}/people", name, PASSWORD]
             subprocess.run(make, check=True, capture_output=True)
         auth = f"auth: {{htpasswd: {{realm: people, path: {where}/people}}}}\n"
-    elif kind == "token":
+    elif kind in ("token", "hub"):
         files = ["-keyout", f"{where}/key.pem", "-out", f"{where}/cert.pem"]
         make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=t"]
+        names = [f"DNS:{name.partition(':')[0]}" for name in HUB]
+        make += ["-addext", f"subjectAltName={','.join(names)}"]
         subprocess.run([*make, *files], check=True, capture_output=True)
         der = ["openssl", "x509", "-in", f"{where}/cert.pem", "-outform", "der", "-out", f"{where}/cert.der"]
         subprocess.run(der, check=True, capture_output=True)
+        realm = "https://auth.docker.io/token" if kind == "hub" else f"http://127.0.0.1:{TOKEN_PORT}/token"
         auth = (
-            f"auth: {{token: {{realm: 'http://127.0.0.1:{TOKEN_PORT}/token', service: {token_server.SERVICE},"
+            f"auth: {{token: {{realm: '{realm}', service: {token_server.SERVICE},"
             f" issuer: {token_server.ISSUER}, rootcertbundle: {where}/cert.pem}}}}\n"
         )
         words = ["python3", token_server.__file__, str(TOKEN_PORT), str(where)]
+        words += ["tls"] if kind == "hub" else []
+    tls = f", tls: {{certificate: {where}/cert.pem, key: {where}/key.pem}}" if kind == "hub" else ""
     (where / "config.yml").write_text(
         f"version: 0.1\nlog: {{level: error}}\n"
         f"storage: {{filesystem: {{rootdirectory: {where}/data}}, delete: {{enabled: true}}}}\n"
-        f"http: {{addr: '{address(kind)}'}}\n{auth}"
+        f"http: {{addr: '{address(kind)}'{tls}}}\n{auth}"
     )
     return words
 
