@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
     from skiff.client.connection import Pieces
 
+    Links = dict[tuple[int, int], bytes]  # device, inode → its first name in the archive
+
 BLOCK = 512
-PIECE = 1 << 20
+PIECE = 1 << 17  # what a socket takes at once: we go on while the engine unpacks
 LARGE = 1 << 18  # bytes of a file that are not worth a copy
 LARGEST_HEADER = 1 << 20
 _MAGIC = b"ustar\x0000" + bytes(64)  # and no names of owner and group
@@ -48,17 +50,15 @@ def packed(path: bytes, title: bytes) -> Pieces:
     yield b"".join(held)
 
 
-def _entry(path: bytes, title: bytes, links: dict[tuple[int, int], bytes]) -> Iterable[bytes | FilePart]:
+def _entry(path: bytes, title: bytes, links: Links) -> Iterable[bytes | FilePart]:
     status = posix.lstat(path)
     kind = stat.S_IFMT(status.st_mode)
+    if kind == stat.S_IFREG:
+        return _file(path, title, links)
     if kind == stat.S_IFDIR:
         return _directory(path, title if title.endswith(b"/") else title + b"/", status, links)
-    if status.st_nlink > 1:
-        first = links.setdefault((status.st_dev, status.st_ino), title)
-        if first is not title:
-            return (_header(b"1", title, status, link=first),)
-    if kind == stat.S_IFREG:
-        return _file(path, title)
+    if first := _first(status, title, links):
+        return (_header(b"1", title, status, link=first),)
     if kind == stat.S_IFLNK:
         return (_header(b"2", title, status, link=posix.readlink(path)),)
     if kind == stat.S_IFIFO:
@@ -69,19 +69,33 @@ def _entry(path: bytes, title: bytes, links: dict[tuple[int, int], bytes]) -> It
     return ()
 
 
-def _directory(
-    path: bytes, title: bytes, status: posix.stat_result, links: dict[tuple[int, int], bytes]
-) -> Pieces:
+def _directory(path: bytes, title: bytes, status: posix.stat_result, links: Links) -> Pieces:
     yield _header(b"5", title, status)
-    for name in sorted(posix.listdir(path)):
-        yield from _entry(path + b"/" + name, title + name, links)
+    with posix.scandir(path) as found:
+        names = sorted([(one.name, one.is_file(follow_symlinks=False)) for one in found])
+    for name, is_file in names:
+        below = path + b"/" + name
+        yield from (_file if is_file else _entry)(below, title + name, links)
 
 
-def _file(path: bytes, title: bytes) -> Iterable[bytes | FilePart]:
-    fd = posix.open(path, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
+def _first(status: posix.stat_result, title: bytes, links: Links) -> bytes:
+    """What the archive calls the same file already, if it does."""
+    if status.st_nlink > 1:
+        first = links.setdefault((status.st_dev, status.st_ino), title)
+        if first is not title:
+            return first
+    return b""
+
+
+def _file(path: bytes, title: bytes, links: Links) -> Iterable[bytes | FilePart]:
+    fd = posix.open(path, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC)
     is_ours = True
     try:
         status = posix.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise SkiffError(f"{path.decode(errors='replace')} became something else while it was read")
+        if first := _first(status, title, links):
+            return (_header(b"1", title, status, link=first),)
         size = status.st_size
         head = _header(b"0", title, status, size=size)
         if size >= LARGE:

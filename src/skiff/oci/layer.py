@@ -3,6 +3,7 @@
 Paths are bytes, as in the tar. OCI image-spec 1.1, layer.md § Whiteouts.
 """
 
+import re
 from typing import Literal
 
 from skiff.errors import HostileArchive
@@ -10,6 +11,9 @@ from skiff.errors import HostileArchive
 WHITEOUT_PREFIX = b".wh."
 OPAQUE_NAME = b".wh..wh..opq"
 AUFS_PREFIX = b".wh..wh."  # other names beginning so are aufs's own bookkeeping, found in very old layers
+
+# Most names: neither a slash, a point nor a zero byte begins a part, nor is one empty.
+_PLAIN = re.compile(rb"[^/.\0][^/\0]*(?:/[^/.\0][^/\0]*)*").fullmatch
 
 Sense = Literal["ordinary", "whiteout", "opaque", "skip"]
 
@@ -19,6 +23,8 @@ def clean(name: bytes) -> bytes:
 
     Raises HostileArchive for `..`. An absolute name means the same below the root, as Docker reads it.
     """
+    if _PLAIN(name):
+        return name
     if b"\0" in name:
         raise HostileArchive(f"the archive holds a name with a zero byte: {name!r}")
     parts = [part for part in name.split(b"/") if part and part != b"."]

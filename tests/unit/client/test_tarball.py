@@ -3,6 +3,7 @@
 import _socket
 import io
 import os
+import posix
 import socket
 import tarfile
 from collections.abc import Iterator
@@ -73,6 +74,24 @@ def _member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile
     info.type, info.linkname = kind, link
     info.size = 4 if kind == tarfile.REGTYPE else 0
     return info
+
+
+def test_a_file_that_becomes_a_pipe_is_told_and_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("x")
+    look = posix.lstat
+
+    def swap(path: bytes) -> os.stat_result:
+        found = look(path)
+        file.unlink()
+        os.mkfifo(file)
+        return found
+
+    monkeypatch.setattr(posix, "lstat", swap)
+    with pytest.raises(SkiffError, match="became something else"):
+        list(tarball.packed(os.fsencode(file), b"top"))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,12 @@ def test_clean(name: bytes, path: bytes) -> None:
     assert layer.clean(name) == path
 
 
+@given(st.lists(st.sampled_from([b"a", b"b.c", b".d", b"...", b".", b""]), max_size=6))
+def test_a_clean_path_has_neither_points_nor_empty_parts(parts: list[bytes]) -> None:
+    path = layer.clean(b"/".join(parts))
+    assert path.split(b"/") == ([part for part in parts if part not in (b"", b".")] or [b""])
+
+
 @pytest.mark.parametrize("name", [b"..", b"a/../b", b"/..", b"a/..", b"a\0b"])
 def test_names_that_leave_are_refused(name: bytes) -> None:
     with pytest.raises(HostileArchive):

@@ -5,13 +5,18 @@ It imports nothing slow: processes are forked with it. RFC 9112 § 7.1.
 
 import os
 import select
+from collections.abc import Callable
+from typing import TypeVar
 
 from skiff.errors import HostileArchive
+from skiff.linux.splicing import Splice
+
+T = TypeVar("T", bytes, int)
 
 LONGEST_LINE = 4096  # bytes of a chunk's size with its extensions, or of a trailer
 MOST_DRAINED = 64 << 20  # bytes read for nothing, so that the connection can serve on
 NOTHING = -1  # in place of a descriptor
-PIECE = 1 << 20
+PIECE = 1 << 16  # a buffer that the allocator has at hand: for a larger one it asks the kernel each time
 LINES = 1 << 18  # read where a size is expected: small chunks come many at once
 
 
@@ -28,6 +33,7 @@ class Chunks:
         self._at = 0
         self._left = 0  # bytes of the chunk under way
         self._inside = False  # a chunk has begun whose end is not read yet
+        self._splice: Splice | None = None
         self.ended = False
 
     def read(self, size: int) -> bytes:
@@ -46,6 +52,23 @@ class Chunks:
         self._left -= len(piece)
         return piece
 
+    def pour(self, target: int, size: int) -> int:
+        """As `read`, but into the file target; how many bytes. What is still to come is not seen here."""
+        while not self._left:
+            if self.ended:
+                return 0
+            self._next()
+        if self._at < len(self._held):
+            piece = self.read(size)
+            _write(target, piece)
+            return len(piece)
+        if self._splice is None:
+            self._splice = Splice()
+        splice, wanted = self._splice, min(size, self._left)
+        moved = self._waited(lambda: splice.move(self._fd, target, wanted))
+        self._left -= moved
+        return moved
+
     def drain(self) -> bool:
         """Read what is left, if that is not much. Whether the body was read exactly to its end."""
         left = MOST_DRAINED
@@ -54,7 +77,14 @@ class Chunks:
                 left -= len(piece)
         except (HostileArchive, OSError):
             return False
+        finally:
+            self.close()
         return self.ended and self._at == len(self._held)
+
+    def close(self) -> None:
+        splice, self._splice = self._splice, None
+        if splice is not None:
+            splice.close()
 
     def _next(self) -> None:
         """To the first byte of the next chunk, or to the end."""
@@ -80,18 +110,27 @@ class Chunks:
         return line.removesuffix(b"\r")
 
     def _receive(self, size: int) -> bytes:
+        return self._waited(lambda: os.read(self._fd, size))
+
+    def _waited(self, take: Callable[[], T]) -> T:
+        """What take gives, once there is something."""
         while self._fd != NOTHING:
             try:
-                data = os.read(self._fd, size)
+                taken = take()
             except BlockingIOError:
                 ready = select.poll()
                 ready.register(self._fd, select.POLLIN)
                 ready.poll()
                 continue
-            if not data:
+            if not taken:
                 break
-            return data
+            return taken
         raise _Cut("unexpected EOF")
+
+
+def _write(fd: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(fd, data) :]
 
 
 def peek(early: bytes, size: int) -> bytes | None:

@@ -47,8 +47,13 @@ def decompressed(read: Callable[[int], bytes]) -> Iterator[bytes]:
     head = read(_READ)
     kind = detect(head)
     if kind == "none":
-        return _plain(head, read)
+        return _all(head, read)
     return _inflated(head, read, _opener(kind), kind)
+
+
+def plain(read: Callable[[int], bytes]) -> Iterator[bytes]:
+    """What read(size) gives, for a stream that is known not to be compressed."""
+    return _all(read(_READ), read)
 
 
 def prepare(kind: Compression) -> None:
@@ -77,7 +82,7 @@ def zstandard(chunks: Iterable[bytes]) -> Iterator[bytes]:
     yield stream.flush()
 
 
-def _plain(head: bytes, read: Callable[[int], bytes]) -> Iterator[bytes]:
+def _all(head: bytes, read: Callable[[int], bytes]) -> Iterator[bytes]:
     while head:
         yield head
         head = read(PIECE)

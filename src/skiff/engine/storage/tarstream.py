@@ -6,8 +6,9 @@ manual, Basic Tar Format. Sparse files are refused.
 """
 
 import binascii
+import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from struct import Struct
 
@@ -24,18 +25,23 @@ LARGEST_TIME = 1 << 40  # seconds
 
 REGULAR, LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO = b"0123456"
 
-_HEADER = Struct("100s8s8s8s12s12s8sB100s8s32s32s8s8s155s12x")
+_HEADER = Struct("100s24s12s12s8sB100s8s64x8s8s155s12x")
 _ZERO = bytes(BLOCK)
+_LARGE = 1 << 18  # bytes of a file that are worth a way of their own
 _AS_REGULAR = b"\x000\x007"  # pre-POSIX, regular, contiguous
 
 
 class Source:
-    """Bytes in chunks of any size, read in pieces of any size, copied only where a piece crosses chunks."""
+    """Bytes in chunks of any size, read in pieces of any size, copied only where a piece crosses chunks.
 
-    __slots__ = ("_chunks", "_end", "_position", "_view", "consumed")
+    pour: pour(fd, size) moves some of what is not in a chunk yet, at most size bytes, into a file; how many.
+    """
 
-    def __init__(self, chunks: Iterable[bytes]) -> None:
+    __slots__ = ("_chunks", "_end", "_position", "_pour", "_view", "consumed")
+
+    def __init__(self, chunks: Iterable[bytes], pour: Callable[[int, int], int] | None = None) -> None:
         self._chunks = iter(chunks)
+        self._pour = pour
         self._view = memoryview(b"")
         self._position = 0
         self._end = 0
@@ -83,6 +89,24 @@ class Source:
             size -= take
             yield self._view[start : start + take]
 
+    def into(self, fd: int, size: int) -> None:
+        """Size bytes into a file; HostileArchive when the archive ends before."""
+        here = min(size, self._end - self._position)
+        write(fd, self._view[self._position : self._position + here])
+        self._position += here
+        size -= here
+        if not size:
+            return
+        if self._pour is None or size < _LARGE:
+            for piece in self.pieces(size):
+                write(fd, piece)
+            return
+        while size:
+            poured = self._pour(fd, size)
+            if not poured:
+                raise HostileArchive("unexpected EOF")
+            size -= poured
+
     def skip(self, size: int) -> None:
         if self._position + size <= self._end:
             self._position += size
@@ -96,6 +120,13 @@ class Source:
         while self._fill():
             pass
         self._position = self._end
+
+
+def write(fd: int, piece: memoryview) -> None:
+    """All of it."""
+    done = os.write(fd, piece)
+    while done < len(piece):
+        done += os.write(fd, piece[done:])
 
 
 class Entry:
@@ -142,10 +173,11 @@ def entries(source: Source) -> Iterator[Entry]:
             return  # as Docker and bsdtar: one zero block or the plain end will do
         if len(header) < BLOCK:
             raise HostileArchive("unexpected EOF")
-        (name, mode, uid, gid, length, mtime, checksum, kind, link, magic, _, _, major, minor, prefix) = (
-            _HEADER.unpack(header)
+        (name, owner, length, mtime, checksum, kind, link, magic, major, minor, prefix) = _HEADER.unpack(
+            header
         )
-        _verify(header, checksum)
+        if _expected(checksum) != zlib.adler32(header) & 0xFFFF:
+            _verify(header, checksum)
         size = number(length)
         if kind in b"xgLKXNVM":
             if kind in b"XNVM":
@@ -178,14 +210,15 @@ def entries(source: Source) -> Iterator[Entry]:
             kind = DIRECTORY if name.endswith(b"/") and kind != 55 else REGULAR
         elif not 49 <= kind <= 54:
             raise HostileArchive(f"unsupported archive entry of type {chr(kind)!r}: {show(name)}")
+        mode, uid, gid = _owner(owner)
         entry = Entry(
             kind,
             name,
             link.partition(b"\0")[0] if long_link is None else long_link,
-            _again(mode) & 0o7777,
-            _again(uid),
-            _again(gid),
-            _again(mtime) * 1_000_000_000,
+            mode,
+            uid,
+            gid,
+            _seconds(mtime) * 1_000_000_000,
             size,
             (number(major), number(minor)) if kind in (CHARACTER, BLOCK_DEVICE) else (0, 0),
             [],
@@ -212,7 +245,9 @@ def number(field: bytes) -> int:
     if field[0] & 0x80:
         value = int.from_bytes(field, "big") & ((1 << (8 * len(field) - 1)) - 1)
         return value - (1 << (8 * len(field) - 1)) if field[0] & 0x40 else value
-    digits = field.partition(b"\0")[0].strip()
+    digits = field[:-1]
+    if not (digits.isdigit() and field[-1] in b"\0 "):  # as most write it
+        digits = field.partition(b"\0")[0].strip()
     if not digits:
         return 0
     if not digits.isdigit():  # int() alone would take a sign and underscores
@@ -223,7 +258,14 @@ def number(field: bytes) -> int:
         raise HostileArchive(NO_HEADER) from None
 
 
-_again = lru_cache(1024)(number)  # most entries repeat the owner, the mode and the time of others
+# Most entries repeat the owner, the mode and the time of others.
+_seconds = lru_cache(1024)(number)
+
+
+@lru_cache(1024)
+def _owner(fields: bytes) -> tuple[int, int, int]:
+    """Mode, uid, gid."""
+    return number(fields[:8]) & 0o7777, number(fields[8:16]), number(fields[16:])
 
 
 def pax_records(body: bytes) -> dict[bytes, bytes]:
@@ -247,13 +289,21 @@ def pax_records(body: bytes) -> dict[bytes, bytes]:
     return records
 
 
+@lru_cache(1024)
+def _expected(field: bytes) -> int:
+    """The lower half of a header's Adler-32, a sum modulo 65521 less one, if its checksum is right.
+
+    The checksum is the sum of the bytes with its own field as spaces.
+    """
+    checksum = number(field)
+    is_possible = 0 <= checksum <= 255 * BLOCK
+    return (checksum - 8 * 32 + sum(field) + 1) % 65521 if is_possible else -1
+
+
 def _verify(header: bytes, field: bytes) -> None:
-    # the checksum is the sum of the bytes with its own field as spaces; adler32's lower half is a sum modulo
-    # 65521
+    """HostileArchive, unless it is the checksum of an old writer."""
     blanked = header[:148] + b"        " + header[156:]
     expected = number(field)
-    if (expected + 1) % 65521 == zlib.adler32(blanked) & 0xFFFF and 0 <= expected <= 255 * BLOCK:
-        return
     if (
         sum(blanked) - 256 * sum(byte > 127 for byte in blanked) != expected
     ):  # some old writers add signed bytes

@@ -132,12 +132,12 @@ class Untar:
             digest = hashlib.sha256() if self._digests else None
             if entry.size:
                 self._account(entry.size)
-                for piece in source.pieces(entry.size):
-                    if digest is not None:
+                if digest is None:
+                    source.into(fd, entry.size)
+                else:
+                    for piece in source.pieces(entry.size):
                         digest.update(piece)
-                    done = os.write(fd, piece)
-                    while done < len(piece):
-                        done += os.write(fd, piece[done:])
+                        tarstream.write(fd, piece)
             if self._owners and (entry.uid or entry.gid):
                 os.fchown(fd, entry.uid, entry.gid)
             if mode & _SET_ID:  # writing and chown clear these bits

@@ -88,6 +88,30 @@ def test_what_follows_the_body_is_noticed() -> None:
     assert not chunks.drain()
 
 
+@given(BODIES, st.integers(0, 3000), st.integers(1, 400))
+def test_what_was_sent_can_be_poured_into_a_file(pieces: list[bytes], cut: int, size: int) -> None:
+    data = _framed(pieces)
+    file = os.memfd_create("poured")
+    try:
+        with _behind_a_pipe(data[cut:]) as fd:
+            chunks = Chunks(fd, data[:cut])
+            while poured := chunks.pour(file, size):
+                assert poured <= size
+            assert chunks.drain()
+        assert os.pread(file, 10_000, 0) == b"".join(pieces)
+    finally:
+        os.close(file)
+
+
+def test_a_body_that_is_cut_cannot_be_poured() -> None:
+    with _behind_a_pipe(b"9\r\nabc") as fd, open(os.devnull, "wb") as file:
+        chunks = Chunks(fd, b"")
+        with pytest.raises(HostileArchive, match="unexpected EOF"):
+            for _ in range(3):
+                chunks.pour(file.fileno(), 9)
+        chunks.close()
+
+
 def test_a_look_at_the_beginning() -> None:
     data = _framed([b"ab", b"cd"])
     assert peek(data, 3) == b"abc"

@@ -1,5 +1,9 @@
 import io
+import itertools
+import os
+import random
 import tarfile
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -45,6 +49,27 @@ def test_long_names_and_large_numbers(format: int) -> None:
     [(found, _)] = read(tar(entry(name, SYMLINK, linkname=link, uid=3_000_000, gid=4_000_000), format=format))
     assert (found.name, found.link) == (name.encode(), link.encode())
     assert (found.uid, found.gid) == (3_000_000, 4_000_000)
+
+
+@pytest.mark.parametrize("here", [0, 100, 300_000])
+@pytest.mark.parametrize("size", [0, 50, 300_000, 900_000])
+def test_files_go_where_they_belong_by_either_way(tmp_path: Path, here: int, size: int) -> None:
+    """What is in a chunk already, and what never comes to be in one."""
+    content = random.Random(size).randbytes(1_000_000)
+    rest = io.BytesIO(content[here:])
+    chunks = iter([content[:here]])
+
+    def pour(fd: int, most: int) -> int:
+        return os.write(fd, rest.read(min(most, 70_000)))
+
+    source = Source(itertools.chain(chunks, iter(lambda: rest.read(9_000), b"")), pour)
+    assert source.read(20) == content[:20]
+    with open(tmp_path / "file", "wb", buffering=0) as file:
+        source.into(file.fileno(), size)
+        assert (tmp_path / "file").read_bytes() == content[20 : 20 + size]
+        assert source.read(30) == content[20 + size : 50 + size]
+        with pytest.raises(HostileArchive, match="unexpected EOF"):
+            source.into(file.fileno(), 1_000_000)
 
 
 def test_pax_attributes() -> None:

@@ -28,7 +28,6 @@ from skiff.errors import HostileArchive
 
 IDLE_SECONDS = 30.0
 LARGEST_JOB = 1 << 18
-PIECE = 1 << 20
 
 
 class Failure(Exception):
@@ -194,11 +193,14 @@ def _put(job: dict[str, Any], control: socket.socket) -> dict[str, Any]:
     owner = job["owner"]
     unpacking = Unpacking(path, keep_kind=job["keep_kind"], owner=tuple(owner) if owner else None)
     if not is_framed:
-        unpacking.run(Source(compression.decompressed(lambda size: os.read(source, max(size, PIECE)))))
+        unpacking.run(Source(compression.decompressed(lambda size: os.read(source, size))))
         return {}
     chunks = Chunks(source, _content(early[0]))
     try:
-        unpacking.run(Source(compression.decompressed(lambda size: chunks.read(max(size, PIECE)))))
+        if job["compression"] == "none":
+            unpacking.run(Source(compression.plain(chunks.read), chunks.pour))
+        else:
+            unpacking.run(Source(compression.decompressed(chunks.read)))
     finally:
         job["ended"] = chunks.drain()
     return {}
