@@ -25,6 +25,8 @@ PIECE = 1 << 17  # what a socket takes at once: we go on while the engine unpack
 LARGE = 1 << 18  # bytes of a file that are not worth a copy
 LARGEST_HEADER = 1 << 20
 _MAGIC = b"ustar\x0000" + bytes(64)  # and no names of owner and group
+_NOTHING = bytes(BLOCK)
+_VALUES: dict[bytes, int] = {}
 _NO_DEVICE = b"0000000\0" * 2
 _CONSTANT = sum(_MAGIC) + sum(b"        ")  # the checksum counts as spaces
 _STEP = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
@@ -219,6 +221,10 @@ class Reader:
             yield piece
 
     def read(self, size: int) -> bytes:
+        if size <= len(self._view):
+            data = bytes(self._view[:size])
+            self._view = self._view[size:]
+            return data
         return b"".join(self.pieces(size))
 
     def drain(self) -> None:
@@ -233,28 +239,36 @@ class Entry:
 
     def __init__(self, block: bytes, records: dict[bytes, bytes]) -> None:
         self.kind = block[156:157]
-        prefix = block[345:500].rstrip(b"\0") if block[257:265] == b"ustar\x0000" else b""
+        has_prefix = block[345] and block[257:265] == b"ustar\x0000"
+        prefix = block[345:500].rstrip(b"\0") if has_prefix else b""
         name = block[:100].partition(b"\0")[0]
         self.title = records.get(b"path") or (prefix + b"/" + name if prefix else name)
         self.link = records.get(b"linkpath") or block[157:257].partition(b"\0")[0]
-        self.mode = _value(block[100:108]) & 0o7777
-        self.uid = int(records.get(b"uid", b"")) if b"uid" in records else _value(block[108:116])
-        self.gid = int(records.get(b"gid", b"")) if b"gid" in records else _value(block[116:124])
+        self.mode = _known(block[100:108]) & 0o7777
+        self.uid = int(records.get(b"uid", b"")) if b"uid" in records else _known(block[108:116])
+        self.gid = int(records.get(b"gid", b"")) if b"gid" in records else _known(block[116:124])
         self.size = int(records.get(b"size", b"")) if b"size" in records else _value(block[124:136])
-        self.mtime = float(records[b"mtime"]) if b"mtime" in records else _value(block[136:148])
-        self.device = (_value(block[329:337]), _value(block[337:345]))
+        self.mtime = float(records[b"mtime"]) if b"mtime" in records else _known(block[136:148])
+        self.device = (_known(block[329:337]), _known(block[337:345]))
         if self.kind in (b"\0", b"7"):
             self.kind = b"5" if self.title.endswith(b"/") else b"0"
 
 
 def entries(reader: Reader) -> Iterator[Entry]:
     """The entries; whoever takes a regular one reads its size before the next. HostileArchive."""
+    from zlib import adler32
+
     records: dict[bytes, bytes] = {}
     while True:
         block = reader.read(BLOCK)
-        if not any(block):
+        if block == _NOTHING:
             return
-        if _value(block[148:156]) != sum(block[:148]) + 256 + sum(block[156:]):
+        # The checksum counts its own field as spaces; the lower half of Adler-32 is a sum modulo 65521.
+        field = block[148:156]
+        checksum = _known(field)
+        if not 0 <= checksum <= 255 * BLOCK or (
+            (checksum + sum(field) - 255) % 65521 != adler32(block) & 0xFFFF
+        ):
             raise HostileArchive("archive/tar: invalid tar header")
         try:
             entry = Entry(block, records)
@@ -293,6 +307,16 @@ def _records(body: bytes) -> dict[bytes, bytes]:
     return found
 
 
+def _known(field: bytes) -> int:
+    """Of fields that most entries have in common."""
+    value = _VALUES.get(field)
+    if value is None:
+        if len(_VALUES) > 1000:
+            _VALUES.clear()
+        value = _VALUES[field] = _value(field)
+    return value
+
+
 def _value(field: bytes) -> int:
     if field[0] & 0x80:
         return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
@@ -305,7 +329,9 @@ def _value(field: bytes) -> int:
 
 def renamed(title: bytes, old: bytes, new: bytes) -> bytes:
     """A title whose first part is old gets new in its place; with no old one, new stands before it all."""
-    clean = b"/".join(part for part in title.split(b"/") if part not in (b"", b"."))
+    clean = title
+    if b"//" in title or b"/." in title or title[:1] in b"/." or title[-1:] == b"/":
+        clean = b"/".join([part for part in title.split(b"/") if part not in (b"", b".")])
     if old:
         head, slash, rest = clean.partition(b"/")
         if head != old:
@@ -321,6 +347,7 @@ def unpack(chunks: Iterable[bytes], target: bytes, old: bytes, new: bytes, *, ow
     """
     root = posix.open(target, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
     unpacking = _Unpacking(root, target, owners=owners)
+    umask = posix.umask(0)  # the archive says who may do what
     try:
         reader = Reader(chunks)
         for entry in entries(reader):
@@ -330,6 +357,7 @@ def unpack(chunks: Iterable[bytes], target: bytes, old: bytes, new: bytes, *, ow
         reader.drain()
         unpacking.finish()
     finally:
+        posix.umask(umask)
         unpacking.close()
 
 
@@ -359,10 +387,10 @@ class _Unpacking:
             if self._owners:
                 posix.chown(name, entry.uid, entry.gid, dir_fd=fd, follow_symlinks=False)
             return
-        self._clear(fd, name)
         if entry.kind == b"0":
             self._file(fd, name, entry, reader)
             return
+        self._clear(fd, name)
         if entry.kind == b"1":
             above, _, last = link.rpartition(b"/")
             source = self._walk(above)
@@ -383,14 +411,19 @@ class _Unpacking:
         posix.utime(name, (entry.mtime, entry.mtime), dir_fd=fd, follow_symlinks=False)
 
     def _file(self, parent: int, name: bytes, entry: Entry, reader: Reader) -> None:
-        fd = posix.open(name, _NEW, 0o600, dir_fd=parent)
+        try:
+            fd = posix.open(name, _NEW, entry.mode & 0o777, dir_fd=parent)
+        except FileExistsError:
+            self._clear(parent, name)
+            fd = posix.open(name, _NEW, entry.mode & 0o777, dir_fd=parent)
         try:
             for piece in reader.pieces(entry.size):
                 while piece:
                     piece = piece[posix.write(fd, piece) :]
             if self._owners:
                 posix.chown(fd, entry.uid, entry.gid)
-            posix.chmod(fd, entry.mode)
+            if entry.mode > 0o777:  # only now: whoever writes clears the bits that set an identity
+                posix.chmod(fd, entry.mode)
             posix.utime(fd, (entry.mtime, entry.mtime))
         finally:
             posix.close(fd)
