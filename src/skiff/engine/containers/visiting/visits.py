@@ -91,7 +91,9 @@ class Visitor:
         with ExitStack() as stack, theirs:
             stack.callback(ours.close)
             async with self._lock:
-                door = await asyncio.to_thread(self._started)
+                door = self._door if self._is_alive() else None
+                if door is None:
+                    door = await asyncio.to_thread(self._started)
                 try:
                     socket.send_fds(door, [message], [theirs.fileno(), *fds])
                 except (BrokenPipeError, ConnectionResetError):  # it left for idleness this instant
@@ -104,9 +106,10 @@ class Visitor:
     def close(self) -> None:
         self._stop()
 
+    def _is_alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def _started(self) -> socket.socket:
-        if self._door is not None and self._process is not None and self._process.poll() is None:
-            return self._door
         self._stop()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
