@@ -33,6 +33,7 @@ def volumes(specs: Sequence[str], *, cwd: str, home: str) -> tuple[list[str], di
         if not spec:
             raise ValueError("invalid empty volume spec")
         source, colon, rest = spec.partition(":")
+        _check_sections(spec)
         if not colon:
             anonymous[spec] = {}
         elif source[:1] in (".", "~", "/"):
@@ -40,6 +41,20 @@ def volumes(specs: Sequence[str], *, cwd: str, home: str) -> tuple[list[str], di
         else:
             binds.append(spec)
     return binds, anonymous
+
+
+def _check_sections(spec: str) -> None:
+    """ValueError as docker words it: a letter before a colon is a drive there. The engine judges the rest."""
+    if len(spec) < 3:
+        return
+    sections = iter(spec.split(":"))
+    for at, section in enumerate(sections):
+        if at > 2:
+            raise ValueError(f"invalid spec: {spec}: too many colons")
+        if len(section) == 1 and section.isalpha():
+            next(sections, None)
+        elif not section:
+            raise ValueError(f"invalid spec: {spec}: empty section between colons")
 
 
 def tmpfs(specs: Sequence[str]) -> dict[str, str]:

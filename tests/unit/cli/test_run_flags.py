@@ -239,6 +239,10 @@ def test_the_rest_of_the_container() -> None:
         (["--storage-opt", "x"], "invalid storage option"),
         (["--mac-address", "x"], "x is not a valid mac address"),
         (["-v", ""], "invalid empty volume spec"),
+        (["-v", "aa:"], "invalid spec: aa:: empty section between colons"),
+        (["-v", "aa::/b"], "invalid spec: aa::/b: empty section between colons"),
+        (["-v", ":/b"], "invalid spec: :/b: empty section between colons"),
+        (["-v", "/a:/b:ro:x"], "invalid spec: /a:/b:ro:x: too many colons"),
         (["--pull", "foo"], """invalid pull option: 'foo': must be one of "always", "missing" or "never\""""),
         (
             ["--network", "container:x", "--network-alias", "b"],

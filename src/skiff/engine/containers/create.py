@@ -13,12 +13,12 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from skiff.docker.container import ContainerConfig, ContainerCreate, CreateResponse, HostConfig
+from skiff.docker.signals import signal_number
 from skiff.engine.containers import layers, naming
 from skiff.engine.containers.announce import Announcer
 from skiff.engine.containers.networking import Sandboxes
 from skiff.engine.containers.record import Container, ContainerID, Records
 from skiff.engine.containers.settings import ContainerSettings
-from skiff.engine.containers.signals import signal_number
 from skiff.engine.containers.spec import limits, merge, mounts
 from skiff.engine.containers.spec.mounts import MountPlan
 from skiff.engine.containers.volumes import Volumes

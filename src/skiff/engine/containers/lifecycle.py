@@ -18,6 +18,7 @@ from skiff.docker import units
 from skiff.docker.container import ContainerUpdate, HostConfig, Resources, UpdateResponse
 from skiff.docker.container_view import ContainersPruneReport, WaitError, WaitResponse
 from skiff.docker.filters import Filters
+from skiff.docker.signals import signal_number
 from skiff.engine.containers import restart, states
 from skiff.engine.containers.announce import Announcer
 from skiff.engine.containers.attach import Attachments
@@ -26,7 +27,6 @@ from skiff.engine.containers.kept import KeptContainers
 from skiff.engine.containers.live import Live
 from skiff.engine.containers.networking import Sandboxes
 from skiff.engine.containers.record import Container, Records
-from skiff.engine.containers.signals import signal_number
 from skiff.engine.containers.spec import limits, merge
 from skiff.engine.containers.starting import Starting
 from skiff.engine.containers.trash import Trash

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from skiff.docker.signals import signal_number
 from skiff.docker.units import parse_span
 from skiff.errors import InvalidParameter
 from skiff.oci.image import Healthcheck, RunConfig
@@ -73,6 +74,7 @@ def _one(run: RunConfig, change: str) -> RunConfig:
             here = rest if rest.startswith("/") else f"{run.working_dir.rstrip('/')}/{rest}"
             return replace(run, working_dir=here)
         case "STOPSIGNAL":
+            signal_number(rest)
             return replace(run, stop_signal=rest)
         case "HEALTHCHECK":
             return replace(run, healthcheck=_healthcheck(rest, change))

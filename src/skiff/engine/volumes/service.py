@@ -77,22 +77,27 @@ class Volumes:
         if not name:
             name = secrets.token_hex(32)
             labels = {**(labels or {}), ANONYMOUS: ""}
+        maker = self._drivers.get(driver or "local")
+        if maker is None:
+            raise NotFound(
+                f'create {name}: error looking up volume plugin {driver}: plugin "{driver}" not found'
+            )
         async with self._lock(name):
             there = self._volumes.get(name)
             if there is not None:
                 if driver and driver != there.driver:
                     raise Conflict(f"create {name}: conflict: volume name must be unique")
                 return there
-            return await self._make(name, driver or "local", dict(options or {}), labels)
+            return await self._make(name, driver or "local", maker, dict(options or {}), labels)
 
     async def _make(
-        self, name: str, driver: str, options: dict[str, str], labels: Mapping[str, str] | None
+        self,
+        name: str,
+        driver: str,
+        maker: VolumeDriver,
+        options: dict[str, str],
+        labels: Mapping[str, str] | None,
     ) -> Volume:
-        maker = self._drivers.get(driver)
-        if maker is None:
-            raise NotFound(
-                f'create {name}: error looking up volume plugin {driver}: plugin "{driver}" not found'
-            )
         try:
             maker.check(name, options)
         except InvalidParameter as error:

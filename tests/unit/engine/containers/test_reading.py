@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from skiff.docker import jsonlog
 from skiff.docker.container import RestartPolicy
 from skiff.docker.container_view import ContainerState, Health
+from skiff.docker.signals import signal_number
 from skiff.engine.containers import health, layers, logs, restart
 from skiff.engine.containers.keys import detach_keys
-from skiff.engine.containers.signals import signal_number
 from skiff.engine.containers.spec import users
 from skiff.engine.containers.views import status_text
 from skiff.engine.execution.runtime import TaskExit

@@ -53,6 +53,7 @@ def test_a_command_without_a_value() -> None:
         ("FROM x", "FROM is not a valid change command"),
         ("ENV", "ENV requires at least one argument"),
         ("USER", "USER requires exactly one argument"),
+        ("STOPSIGNAL NOSUCH", "invalid signal: NOSUCH"),
         ("ENV A", "ENV must have two arguments"),
         ("LABEL A", "LABEL must have two arguments"),
         ("ENV a=b c", 'Syntax error - can\'t find = in "c". Must be of the form: name=value'),

@@ -88,6 +88,9 @@ async def test_unknown_drivers_and_volumes(house: House) -> None:
         NotFound, match='create vv: error looking up volume plugin foo: plugin "foo" not found'
     ):
         await house.volumes.create(VolumeCreate(name="vv", driver="foo"))
+    await house.volumes.create(VolumeCreate(name="there"))
+    with pytest.raises(NotFound, match='plugin "foo" not found'):
+        await house.volumes.create(VolumeCreate(name="there", driver="foo"))
     with pytest.raises(NotFound, match="get nope: no such volume"):
         house.volumes.inspect("nope")
     with pytest.raises(NotFound):

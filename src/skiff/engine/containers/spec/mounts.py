@@ -18,6 +18,7 @@ from skiff.oci import runtime as oci
 
 PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
 CONSISTENCIES = ("consistent", "cached", "delegated", "default")
+MODES = ("ro", "rw", "z", "Z", "", "nocopy", "idmap", *CONSISTENCIES, *PROPAGATIONS)
 _TMPFS_OPTION = re.compile(
     r"(?:size|mode|uid|gid|nr_inodes|nr_blocks|mpol)=.*|defaults|ro|rw|(?:a|dir)?sync|r?(?:private|shared|slave)"
     r"|(?:no)?(?:suid|dev|exec|mand|atime|diratime|relatime|strictatime)"
@@ -104,7 +105,8 @@ def parse_bind(text: str, driver: str = "") -> MountPlan:
     source := a path, or a volume's name
     """
     parts = text.split(":")
-    if len(parts) > 3 or not parts[0]:
+    is_short_of_a_place = len(parts) == 2 and _is_mode(parts[1])
+    if len(parts) > 3 or not parts[0] or is_short_of_a_place:
         raise InvalidParameter(f"invalid volume specification: '{text}'")
     source = parts[0] if len(parts) > 1 else ""
     destination = parts[1] if len(parts) > 1 else parts[0]
@@ -112,7 +114,7 @@ def parse_bind(text: str, driver: str = "") -> MountPlan:
     words = mode.split(",") if mode else []
     is_bind = source.startswith("/")
     kind = "bind" if is_bind else "volume"
-    _check_words(mode, words)
+    _check_words(mode)
     prefix = f"invalid volume specification: '{text}': "
     _check_kind(kind, words, prefix)
     destination = _destination(destination, f'{prefix}invalid mount config for type "{kind}": ')
@@ -134,13 +136,17 @@ def parse_bind(text: str, driver: str = "") -> MountPlan:
     )
 
 
-def _check_words(mode: str, words: list[str]) -> None:
-    known = ("ro", "rw", "z", "Z", "", "nocopy", "idmap", *CONSISTENCIES, *PROPAGATIONS)
-    if any(word not in known for word in words):
+def _check_words(mode: str) -> None:
+    if not _is_mode(mode):
         raise InvalidParameter(f"invalid mode: {mode}")
+
+
+def _is_mode(text: str) -> bool:
+    words = text.split(",")
     groups = (("ro", "rw"), ("z", "Z"), PROPAGATIONS)
-    if any(sum(word in group for word in words) > 1 for group in groups):
-        raise InvalidParameter(f"invalid mode: {mode}")
+    return all(word in MODES for word in words) and all(
+        sum(word in group for word in words) <= 1 for group in groups
+    )
 
 
 def _check_kind(kind: str, words: list[str], prefix: str) -> None:

@@ -56,6 +56,8 @@ HOST: list[tuple[dict[str, Any], str]] = [
     ({"ExtraHosts": ["foo:bar"]}, 'invalid IP address in add-host: "bar"'),
     ({"Binds": ["/a:/b:foo"]}, "invalid mode: foo"),
     ({"Binds": ["/a:/b", "/c:/b"]}, "Duplicate mount point: /b"),
+    ({"Binds": ["aa:ro"]}, "invalid volume specification: 'aa:ro'"),
+    ({"Binds": ["/aa:"]}, "invalid volume specification: '/aa:'"),
     ({"Binds": ["/a:/b:ro:z"]}, "invalid volume specification: '/a:/b:ro:z'"),
     (
         {"Binds": ["/a:/"]},
