@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
-from isal import isal_zlib
+from isal import igzip_lib, isal_zlib
 
 from skiff.errors import HostileArchive
 
@@ -90,13 +90,13 @@ def _all(head: bytes, read: Callable[[int], bytes]) -> Iterator[bytes]:
 
 def _opener(kind: Compression) -> Callable[[], "_Inflater"]:
     if kind == "gzip":
-        return _Gzip
+        return lambda: _Inflater(igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP))
     if kind == "bzip2":
-        return lambda: _Standard(bz2.BZ2Decompressor())
+        return lambda: _Inflater(bz2.BZ2Decompressor())
     if kind == "xz":
-        return lambda: _Standard(lzma.LZMADecompressor(memlimit=1 << 28))
+        return lambda: _Inflater(lzma.LZMADecompressor(memlimit=1 << 28))
     zstd = _zstd()
-    return lambda: _Standard(zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: 27}))
+    return lambda: _Inflater(zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: 27}))
 
 
 def _zstd() -> Any:
@@ -143,32 +143,8 @@ def _inflated(
 
 
 class _Inflater:
-    """What the decompressors have in common, each with its own spelling."""
+    """A decompressor of one stream, in the manner of bz2.BZ2Decompressor."""
 
-    ended: bool
-    rest: bytes
-    wants_input: bool
-
-    def inflate(self, data: bytes) -> bytes:
-        raise NotImplementedError
-
-
-class _Gzip(_Inflater):
-    def __init__(self) -> None:
-        self._stream = isal_zlib.decompressobj(_GZIP)
-        self.ended = False
-        self.rest = b""
-        self.wants_input = True
-
-    def inflate(self, data: bytes) -> bytes:
-        out: bytes = self._stream.decompress(self._stream.unconsumed_tail + data, PIECE)
-        self.ended = self._stream.eof
-        self.rest = self._stream.unused_data
-        self.wants_input = not self._stream.unconsumed_tail and len(out) < PIECE
-        return out
-
-
-class _Standard(_Inflater):
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self.ended = False

@@ -73,3 +73,18 @@ def test_any_bytes_are_read_or_refused(data: bytes, magic: bytes) -> None:
         plain(magic + data)
     except HostileArchive:
         pass
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda data: data[:-1], "ends too early"),
+        (lambda data: data[:-8] + b"\1\2\3\4" + data[-4:], "is damaged"),  # the checksum
+        (lambda data: data[:-4] + b"\1\2\3\4", "is damaged"),  # the length
+        (lambda data: data + b"x", "is followed by something else"),
+    ],
+)
+def test_a_spoilt_gzip_stream(spoil: Callable[[bytes], bytes], said: str) -> None:
+    whole = gzip.compress(b"layer" * 100_000)
+    with pytest.raises(HostileArchive, match=said):
+        b"".join(decompressed(io.BytesIO(spoil(whole)).read))
