@@ -92,8 +92,28 @@ async def test_an_index_gives_this_machines_image(engine: Engine, registry: str,
     await_error = engine.images.pull(
         f"{registry}/multi:1", platform=Platform(architecture="s390x", os="linux")
     )
+    seen: list[str | None] = []
     with pytest.raises(NotFound, match="no matching manifest for linux/s390x in the manifest list entries"):
-        [event async for event in await_error]
+        async for event in await_error:
+            seen.append(event.status)
+    assert seen == ["Pulling from multi"]
+
+
+async def test_a_lone_image_of_another_platform_comes_with_a_warning(
+    engine: Engine, registry: str, tmp_path: Path
+) -> None:
+    layout(tmp_path / "layout", [layer({"a": b"a"})])
+    name = f"{registry}/lone:1"
+    push(tmp_path / "layout", name)
+    pulling = engine.images.pull(name, platform=Platform(architecture="arm64", os="linux"))
+    said = [event.status async for event in pulling]
+    assert said[-2:] == [
+        f"Status: Downloaded newer image for {name}",
+        f"WARNING: image with reference {name} was found but its platform (linux/amd64)"
+        " does not match the specified platform (linux/arm64)",
+    ]
+    pulling = engine.images.pull(name, platform=Platform(architecture="amd64", os="linux"))
+    assert [event.status async for event in pulling][-1] == f"Status: Image is up to date for {name}"
 
 
 async def test_every_tag(engine: Engine, registry: str, tmp_path: Path) -> None:

@@ -149,6 +149,13 @@ async def test_what_cannot_be_pushed(engine: Engine, registry: str, tmp_path: Pa
         f"image with reference {registry}/x:1 was found but its platform (linux/amd64)"
         " does not match the specified platform (linux/arm64)"
     )
+    for wanted, said in (("nope:1", "nope:1"), ("x", "x:latest")):  # of all tags the default one is looked at
+        with pytest.raises(NotFound) as absent:
+            async for _ in engine.images.push(
+                f"{registry}/{wanted}", platform=Platform(architecture="amd64", os="linux")
+            ):
+                raise AssertionError("nothing is told before")
+        assert str(absent.value) == f"No such image: {registry}/{said}"
     with pytest.raises(InvalidParameter, match="cannot push a digest reference"):
         await engine.push(f"{registry}/x", tag="sha256:" + "0" * 64)
     await engine.images.tag(f"{registry}/x:1", "127.0.0.1:59/x", "1")

@@ -13,6 +13,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from skiff.engine.images import suiting
 from skiff.engine.images.assemble import store
 from skiff.engine.images.fetch import AT_ONCE, Fetcher
 from skiff.engine.images.names import ImageRow, LayerRow, Names
@@ -81,7 +82,20 @@ class Puller:
             is_new = any(news)
         verb = "Downloaded newer image for" if is_new else "Image is up to date for"
         emit(message(f"Status: {verb} {reference.familiar}"))
+        self._warn(reference, platform, emit)
         return wanted
+
+    def _warn(self, reference: Reference, platform: Platform | None, emit: Emit) -> None:
+        """Say so when what came is of another platform than was asked for: a lone image is what it is."""
+        meaning = self._names.meaning(_kept(reference.tagged()))
+        if meaning is None or platform is None:
+            return
+        with self._content.open(Digest(meaning.image)) as blob:
+            has = parse_config(blob.read()).platform
+        try:
+            suiting.check(reference.familiar, has, platform)
+        except NotFound as error:
+            emit(message(f"WARNING: {error}"))
 
     async def _one(
         self, source: Repository, reference: Reference, platform: Platform | None, emit: Emit
@@ -92,12 +106,12 @@ class Puller:
             came, found = top, manifests.parse(top.data, top.descriptor.media_type)
         except NotImplementedHere as error:
             raise NotImplementedHere(_DEPRECATED.format(reference.familiar)) from error
+        emit(message(f"Pulling from {reference.path}", reference.identifier))
         if isinstance(found, Index):
             came, found = await self._chosen(source, found, platform)
-        emit(message(f"Pulling from {reference.path}", reference.identifier))
         asking = asyncio.ensure_future(_said(source, top.descriptor.digest))
         try:
-            return await self._come(source, reference, platform, top, came, found, asking, emit)
+            return await self._come(source, reference, top, came, found, asking, emit)
         except OSError as error:  # a disk that is full, or broken
             raise SkiffError(
                 f"write {error.filename or 'layer'}: {(error.strerror or str(error)).lower()}"
@@ -109,7 +123,6 @@ class Puller:
         self,
         source: Repository,
         reference: Reference,
-        platform: Platform | None,
         top: Fetched,
         came: Fetched,
         found: Manifest,
@@ -124,7 +137,7 @@ class Puller:
             if self._names.has(id) and self._is_whole(id):
                 row = self._names.image(id)
             else:
-                row = await self._fetched(source, found, platform, lease, emit)
+                row = await self._fetched(source, found, lease, emit)
             await asyncio.to_thread(self._settle, None if row.manifest else came)
             row = replace(row, manifest=row.manifest or came.descriptor.digest)
             self._names.put(row, _named(reference, manifest), origin=reference, said=await asking)
@@ -151,12 +164,11 @@ class Puller:
         """Its layers are all still there: a crash of the machine may have taken some."""
         return all(self._unpacker.is_committed(one.chain) for one in self._names.image(id).layers)
 
-    async def _fetched(
-        self, source: Repository, found: Manifest, platform: Platform | None, lease: HeldLease, emit: Emit
-    ) -> ImageRow:
+    async def _fetched(self, source: Repository, found: Manifest, lease: HeldLease, emit: Emit) -> ImageRow:
         _check(found)
         config = await self._config(source, found.config)
-        _suits(config, platform, self._host)
+        if config.platform.os != self._host.os:
+            raise InvalidParameter(f'image operating system "{config.os}" cannot be used on this platform')
         diff_ids = config.diff_ids
         if len(diff_ids) != len(found.layers):
             raise DigestMismatch(
@@ -292,13 +304,3 @@ def _check(found: Manifest) -> None:
     for one in found.layers:
         if one.media_type not in LAYERS and not one.media_type.startswith("application/octet-stream"):
             raise InvalidParameter(f'unsupported layer media type "{one.media_type}"')
-
-
-def _suits(config: ImageConfig, wanted: Platform | None, host: Platform) -> None:
-    if config.platform.os != host.os:
-        raise InvalidParameter(f'image operating system "{config.os}" cannot be used on this platform')
-    if wanted and config.architecture and config.platform.architecture != wanted.architecture:
-        raise NotFound(
-            f"image was found but its platform ({config.platform}) does not match"
-            f" the specified platform ({wanted})"
-        )

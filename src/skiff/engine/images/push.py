@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import BinaryIO
 
-from skiff.engine.images import documents
+from skiff.engine.images import documents, suiting
 from skiff.engine.images.documents import Document
 from skiff.engine.images.names import ImageRow, LayerRow, Names
 from skiff.engine.images.packing import Form, Packer
@@ -26,7 +26,7 @@ from skiff.errors import InvalidParameter, NotFound, SkiffError
 from skiff.oci.digest import Digest
 from skiff.oci.image import parse as parse_config
 from skiff.oci.manifest import Descriptor, Manifest
-from skiff.oci.platform import Platform, normalise
+from skiff.oci.platform import Platform
 from skiff.oci.reference import Reference
 
 AT_ONCE = 5  # blobs of one push
@@ -71,8 +71,10 @@ class Pusher:
         """
         if reference.digest:
             raise InvalidParameter("cannot push a digest reference")
+        if platform is not None:
+            self._require(reference, platform)
         wanted = [reference] if reference.tag else self._names.tagged(reference.name)
-        rows = [(one, self._row(one, platform)) for one in wanted]
+        rows = [(one, self._row(one)) for one in wanted]
         emit(message(f"The push refers to repository [{reference.name}]"))
         if not rows or any(row is None for _, row in rows):
             raise NotFound(f"An image does not exist locally with the tag: {reference.familiar_name}")
@@ -82,19 +84,16 @@ class Pusher:
                 await self._one(target, one, row, form, emit)
         return wanted
 
-    def _row(self, reference: Reference, platform: Platform | None) -> ImageRow | None:
+    def _require(self, reference: Reference, platform: Platform) -> None:
+        """NotFound. As Docker: of all tags of a repository the default one is looked at."""
+        row = self._row(reference.tagged())
+        if row is None:
+            raise NotFound(f"No such image: {reference.tagged().familiar}")
+        suiting.check(reference.familiar, parse_config(self._read(Digest(row.id))).platform, platform)
+
+    def _row(self, reference: Reference) -> ImageRow | None:
         meaning = self._names.meaning(reference)
-        if meaning is None:
-            return None
-        row = self._names.image(meaning.image)
-        if platform is not None:
-            own = parse_config(self._read(Digest(row.id))).platform
-            if normalise(own) != normalise(platform):
-                raise NotFound(
-                    f"image with reference {reference.familiar} was found but its platform ({own})"
-                    f" does not match the specified platform ({platform})"
-                )
-        return row
+        return self._names.image(meaning.image) if meaning else None
 
     async def _one(
         self, target: Target, reference: Reference, row: ImageRow, form: Form | None, emit: Emit

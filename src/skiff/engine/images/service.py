@@ -22,7 +22,7 @@ from skiff.docker.image import (
     ImageSummary,
 )
 from skiff.docker.units import parse_time
-from skiff.engine.images import fetch, push, views
+from skiff.engine.images import fetch, push, suiting, views
 from skiff.engine.images.archive import Loader
 from skiff.engine.images.assemble import Assembler
 from skiff.engine.images.derive import Deriver
@@ -54,7 +54,7 @@ from skiff.errors import Conflict, InvalidParameter, NotFound
 from skiff.oci.digest import Digest, ImageID
 from skiff.oci.image import ImageConfig
 from skiff.oci.image import parse as parse_config
-from skiff.oci.platform import Platform, normalise
+from skiff.oci.platform import Platform
 from skiff.oci.reference import Reference, parse
 
 LIST_FILTERS = ("dangling", "label", "label!", "before", "since", "reference", "until")
@@ -148,14 +148,8 @@ class Images:
 
     async def require(self, name: str, wanted: Platform | None) -> None:
         """NotFound unless the image called so runs on that platform; None: any will do."""
-        if wanted is None:
-            return
-        has = (await self.resolve(name)).config.platform
-        if normalise(has) != normalise(wanted):
-            raise NotFound(
-                f"image with reference {name} was found but its platform ({has}) does not match the "
-                f"specified platform ({wanted})"
-            )
+        if wanted is not None:
+            suiting.check(name, (await self.resolve(name)).config.platform, wanted)
 
     def config(self, id: ImageID) -> ImageConfig:
         """The config of an image that is here. NotFound."""

@@ -87,4 +87,4 @@ def test_any_bytes_are_read_or_refused(data: bytes, magic: bytes) -> None:
 def test_a_spoilt_gzip_stream(spoil: Callable[[bytes], bytes], said: str) -> None:
     whole = gzip.compress(b"layer" * 100_000)
     with pytest.raises(HostileArchive, match=said):
-        b"".join(decompressed(io.BytesIO(spoil(whole)).read))
+        b"".join(compression.decompressed(io.BytesIO(spoil(whole)).read))
