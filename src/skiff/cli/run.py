@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from skiff.cli.flags import Parsed
     from skiff.cli.session import Session
 
+# what the engine says of an image that a pull may bring: perhaps its index has one of the platform wanted
+_ABSENT = ("no such image", "does not match the specified platform")
+
 
 def run(session: Session, flags: Parsed) -> int:
     detach = flags["detach"]
@@ -185,8 +188,8 @@ def _create(session: Session, flags: Parsed, asked: RunWish) -> str:
     try:
         made = engine.create_container(asked.body, name=asked.name, platform=asked.platform)
     except EngineError as error:
-        absent = error.status == 404 and "no such image" in error.message.lower()
-        if not absent or flags["pull"] != "missing":
+        absent = any(words in error.message.lower() for words in _ABSENT)
+        if error.status != 404 or not absent or flags["pull"] != "missing":
             raise
         if not quiet:
             session.err(f"Unable to find image '{with_tag(asked.image)}' locally")

@@ -31,6 +31,7 @@ class World:
         self.code = 0
         self.tty = False
         self.has_image = True
+        self.absent = "No such image: busybox:latest"
         self.start_error = ""
         self.echo = False
         self.stdin = b""
@@ -62,7 +63,7 @@ class World:
 
     def create(self, request: Request) -> Reply:
         if not self.has_image:
-            return Reply(404, {"message": "No such image: busybox:latest"})
+            return Reply(404, {"message": self.absent})
         return Reply(201, {"Id": "c1" * 32, "Warnings": ["be careful"]})
 
     def attach(self, request: Request) -> None:
@@ -149,6 +150,19 @@ def test_run_pulls_what_is_missing(world: World) -> None:
     pulled = next(request for request in world.engine.requests if request.path == "/images/create")
     assert pulled.query == {"fromImage": ["busybox"], "tag": ["latest"]}
     assert pulled.headers["x-registry-auth"] == "e30="
+
+
+def test_run_pulls_what_is_of_another_platform(world: World) -> None:
+    world.has_image = False
+    world.absent = (
+        "image with reference busybox was found but its platform (linux/amd64)"
+        " does not match the specified platform (linux/arm64)"
+    )
+    done = world.run("run", "--platform", "linux/arm64", "busybox", "true")
+    assert done.stdout == b"hi\n"
+    assert done.stderr.startswith(b"Unable to find image 'busybox:latest' locally\n")
+    pulled = next(request for request in world.engine.requests if request.path == "/images/create")
+    assert pulled.query["platform"] == ["linux/arm64"]
 
 
 def test_run_never_pulls_when_told_so(world: World) -> None:
