@@ -32,6 +32,7 @@ from skiff.linux import fds
 
 _PIPE = 1 << 20
 _LARGEST_DOCKERFILE = 8 << 20
+_MOST_SAID = 1 << 16  # bytes of what git says
 _GIT = re.compile(r"^(git://|git@|github\.com/|ssh://)|^https?://[^#?]+\.git(#.*)?$")
 IGNORE = ".dockerignore"
 
@@ -129,14 +130,18 @@ def _unpack(extractor: Extractor, download: str, directory: str) -> None:
         if b"\0" not in head and compression.detect(head) == "none":  # text
             shutil.copyfile(download, f"{directory}/Dockerfile")
         else:
-            extractor.run(Job(directory, "none", digests=True), archive)
+            extractor.run(Job(directory, "none", digests=True, max_bytes=_room(directory)), archive)
     finally:
         os.close(archive)
 
 
 async def fetch(url: str, path: str, *, checksum: str = "") -> int:
-    """The body of a GET into a new file; its Last-Modified in ns, 0 without. InvalidParameter."""
+    """The body of a GET into a new file; its Last-Modified in ns, 0 without. InvalidParameter.
+
+    A server may send without end: at most half of what is free here is taken.
+    """
     digest = hashlib.sha256()
+    most, size = _room(os.path.dirname(path)), 0
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_read=60)) as session,
@@ -146,6 +151,11 @@ async def fetch(url: str, path: str, *, checksum: str = "") -> int:
                 raise InvalidParameter(f"failed to GET {url} with status {response.status} {response.reason}")
             with open(path, "wb") as file:
                 async for chunk in response.content.iter_chunked(1 << 18):
+                    size += len(chunk)
+                    if max(size, response.content_length or 0) > most:
+                        raise InvalidParameter(
+                            f"{url} is larger than {most} bytes, half of what is free here"
+                        )
                     digest.update(chunk)
                     await asyncio.to_thread(file.write, chunk)
             modified = response.headers.get("Last-Modified", "")
@@ -157,6 +167,12 @@ async def fetch(url: str, path: str, *, checksum: str = "") -> int:
         return int(parsedate_to_datetime(modified).timestamp()) * 1_000_000_000
     except ValueError:
         return 0
+
+
+def _room(directory: str) -> int:
+    """Half of the bytes that are free in the file system of a directory."""
+    status = os.statvfs(directory)
+    return status.f_bavail * status.f_frsize // 2
 
 
 def download_name(url: str) -> str:
@@ -217,8 +233,10 @@ async def _git(*words: str) -> str:
         stderr=subprocess.PIPE,
         env=environment,
     )
+    assert process.stdout is not None and process.stderr is not None
     try:
-        out, said = await process.communicate()
+        out, said = await asyncio.gather(_end_of(process.stdout), _end_of(process.stderr))
+        await process.wait()
     finally:
         if process.returncode is None:
             process.kill()
@@ -226,6 +244,14 @@ async def _git(*words: str) -> str:
     if process.returncode:
         raise InvalidParameter(f"git failed: {said.decode(errors='replace').strip()}")
     return out.decode()
+
+
+async def _end_of(stream: asyncio.StreamReader) -> bytes:
+    """The last of what a program says: a server may make it say anything, and any amount of it."""
+    held = b""
+    while data := await stream.read(_MOST_SAID):
+        held = (held + data)[-_MOST_SAID:]
+    return held
 
 
 def leave_out(directory: str) -> None:

@@ -27,6 +27,7 @@ _DEVICES = {
     tarstream.FIFO: stat.S_IFIFO,
 }
 _SET_ID = 0o6000
+LARGEST_LIST = 256 << 20  # bytes of names and digests, which the engine gets as one document
 Maker = Callable[[bytes], None]
 # What the walk of a bad path comes to; any other error is the machine's trouble, not the archive's.
 _PATH_ERRORS = (FileNotFoundError, NotADirectoryError, FileExistsError, IsADirectoryError)
@@ -70,6 +71,7 @@ class Untar:
         self.entries = 0
         self.written = 0
         self.linked = 0
+        self.listed = 0  # bytes of `sums`
 
     @property
     def implied(self) -> list[bytes]:
@@ -146,7 +148,7 @@ class Untar:
                 self._xattrs(entry, fd)
             os.utime(fd, ns=(entry.mtime, entry.mtime))
             if digest is not None:
-                self.sums[path] = digest.hexdigest()
+                self._list(path, digest.hexdigest())
         finally:
             os.close(fd)
 
@@ -176,7 +178,7 @@ class Untar:
             return
         os.lstat(target)  # before anything at path gives way
         if target in self.sums:
-            self.sums[path] = self.sums[target]
+            self._list(path, self.sums[target])
         self._make(lambda path: os.link(target, path, follow_symlinks=False), path)
 
     def _special(self, entry: Entry) -> Maker:
@@ -266,6 +268,12 @@ class Untar:
         if hidden:
             self._make_opaque(parent)
             del self._implied[parent]
+
+    def _list(self, path: bytes, digest: str) -> None:
+        self.listed += len(path) + len(digest)
+        if self.listed > LARGEST_LIST:
+            raise HostileArchive(f"the archive holds more files than a list of {LARGEST_LIST} bytes names")
+        self.sums[path] = digest
 
     def _account(self, size: int) -> None:
         self.written += size
