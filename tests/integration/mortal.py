@@ -1,7 +1,8 @@
-"""An engine that is killed, as by SIGKILL, just before a write of its records that a test has chosen.
+"""An engine that is killed, as by SIGKILL, just before a step that a test has chosen: a write of its records,
+or a request to the kernel's network.
 
 `python -m tests.integration.mortal` takes the engine's flags. The file named by SKIFF_TEST_DIES holds how
-many writes are still made; without it the engine lives.
+many steps are still made; without it the engine lives.
 """
 
 import os
@@ -10,13 +11,20 @@ from collections.abc import Callable
 from typing import Any
 
 from skiff.engine.__main__ import main
+from skiff.engine.networks.sandbox import Namespace
 from skiff.engine.storage.state import SqliteTable
+from skiff.linux.netlink import NetlinkSocket
 
 DIES = "SKIFF_TEST_DIES"
+STEPS = (
+    (SqliteTable, ("put", "delete")),
+    (NetlinkSocket, ("request", "transaction")),
+    (Namespace, ("set_sysctl",)),
+)
 
 
-def _counted(write: Callable[..., None]) -> Callable[..., None]:
-    def counted(*arguments: Any) -> None:
+def _counted(step: Callable[..., None]) -> Callable[..., None]:
+    def counted(*arguments: Any, **named: Any) -> None:
         path = os.environ[DIES]
         if os.path.exists(path):
             with open(path, "r+", encoding="ascii") as file:
@@ -27,12 +35,13 @@ def _counted(write: Callable[..., None]) -> Callable[..., None]:
                 file.seek(0)
                 file.write(f"{left - 1}\n")
                 file.truncate()
-        write(*arguments)
+        step(*arguments, **named)
 
     return counted
 
 
 if __name__ == "__main__":
-    for name in ("put", "delete"):
-        setattr(SqliteTable, name, _counted(getattr(SqliteTable, name)))
+    for owner, names in STEPS:
+        for name in names:
+            setattr(owner, name, _counted(getattr(owner, name)))
     main()

@@ -92,7 +92,7 @@ ACTS: dict[str, tuple[str, str, dict[str, object]]] = {
 
 
 @pytest.mark.slow
-def test_killed_before_each_write_of_its_records(own_engine: Engine) -> None:
+def test_killed_before_each_step_of_keeping(own_engine: Engine) -> None:
     """Whatever is half done at a boot is completed or undone: people's files are there, and no litter."""
     own_engine.stop()
     own_engine.module = "tests.integration.mortal"
@@ -100,21 +100,21 @@ def test_killed_before_each_write_of_its_records(own_engine: Engine) -> None:
     dies = Path(own_engine.root, "dies")
     deaths = 0
     for act, (method, path, query) in ACTS.items():
-        for writes in range(12):
+        for steps in range(24):
             _things(own_engine)
             if act == "undo":
                 assert own_engine.client.delete("/containers/things").status == 204
-            dies.write_text(str(writes))
+            dies.write_text(str(steps))
             with contextlib.suppress(OSError, http.client.HTTPException):
                 own_engine.client.request(method, path, **query)
-            if dies.exists():  # it made fewer writes, and lives
+            if dies.exists():  # it made fewer steps, and lives
                 dies.unlink()
                 break
             deaths += 1
             assert own_engine.process is not None
             own_engine.process.wait(30)
             own_engine.start()
-            _consistent(own_engine, f"{act}, killed before write {writes}")
+            _consistent(own_engine, f"{act}, killed before step {steps}")
         else:
             raise AssertionError(f"{act} was never brought to its end")
     assert deaths > 2 * len(ACTS)

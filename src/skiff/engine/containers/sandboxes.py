@@ -133,13 +133,16 @@ class NetworkSandboxes:
     async def reopen(self, running: Iterable[Container]) -> None:
         alive = list(running)
         self._keys.settle({c.id: c.state.pid for c in alive})
-        found = [c for c in alive if not is_plain(c)]
-        for container in found:
+        reopened: set[str] = set()
+        for container in alive:
+            if is_plain(container):
+                continue
             try:
                 await self._networks.sandboxes.reopen(owner(container), self._pid_of(container.id))
             except (OSError, NotFound):
-                continue  # it has just ended; the supervisor hears of it
-        self._networks.sandboxes.forget_others({c.id for c in found})
+                continue  # it has ended; the supervisor hears of it, and finds no sandbox to close
+            reopened.add(container.id)
+        self._networks.sandboxes.forget_others(reopened)
         self._networks.sandboxes.apply_firewall()
 
     async def forget(self, container: Container) -> None:

@@ -169,7 +169,10 @@ def _is_ipv4(text: str) -> bool:
 def configure(
     network: Network, endpoint: Endpoint, namespace: Namespace, *, default: Collection[int]
 ) -> None:
-    """Give the endpoint's interface, which is there, its addresses and routes, and switch it on."""
+    """Give the endpoint's interface, which is there, its addresses and routes, and switch it on.
+
+    That comes last, in one message: an interface that is up lacks nothing (sandboxes.is_complete).
+    """
     number = links.number(namespace.netlink, endpoint.interface)
     if not number:
         raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), endpoint.interface)
@@ -177,9 +180,9 @@ def configure(
     wanted += [links.address(number, address) for address in link_local(endpoint.settings)]
     wanted.append(links.up(number))
     wanted += default_routes(network, endpoint, default)
-    namespace.netlink.request(*wanted, what=endpoint.interface)
     for name, value in sysctls(endpoint.settings, endpoint.interface):
         namespace.set_sysctl(name, value)
+    namespace.netlink.request(*wanted, what=endpoint.interface)
 
 
 def default_routes(network: Network, endpoint: Endpoint, versions: Collection[int]) -> Iterator[Message]:

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from ipaddress import IPv4Address, ip_address
 from typing import Final
@@ -123,10 +123,14 @@ class Sandboxes:
         sandbox.claims = granted(wished, [claim_of(port) for port in self.published(owner.id)])
         self._ports.adopt(sandbox.claims.values())
         self._serve_names(sandbox, again=True)
-        if await self._mend(sandbox):
-            await self._publish(sandbox)
-        else:
+        mended = await self._mend(sandbox)
+        if not mended and list(sandbox.claims) == wished and self._are_stored(sandbox):
             await self._relay(sandbox)
+            return
+        try:
+            await self._publish(sandbox)
+        except SkiffError as error:  # a port that was about to come, or to stay, is another's now
+            log.warning("%s", error)
 
     async def _mend(self, sandbox: Sandbox) -> bool:
         """Attach what the earlier engine had no time to; whether there was any such endpoint."""
@@ -348,12 +352,18 @@ class Sandboxes:
 
     def _store_ports(self, sandbox: Sandbox, gateway: Endpoint | None) -> None:
         owner = sandbox.owner.id
-        if gateway is None or not sandbox.claims:
+        ports = self._stored(sandbox, gateway)
+        if ports:
+            self._records.put_sandbox(SandboxRecord(owner, ports))
+        else:
             self._records.delete_sandbox(owner)
-            return
-        endpoint = self._records.endpoints[gateway.id]
-        inside = {a.version: str(a) for a in endpoint.addresses()}
-        ports = tuple(
+
+    def _stored(self, sandbox: Sandbox, gateway: Endpoint | None) -> tuple[StoredPort, ...]:
+        """What the records say when all is done: every claim leads to the gateway endpoint."""
+        if gateway is None:
+            return ()
+        inside = {a.version: str(a) for a in self._records.endpoints[gateway.id].addresses()}
+        return tuple(
             StoredPort(
                 c.protocol,
                 str(c.host),
@@ -363,13 +373,16 @@ class Sandboxes:
             )
             for c in sandbox.claims.values()
         )
-        self._records.put_sandbox(SandboxRecord(owner, ports))
+
+    def _are_stored(self, sandbox: Sandbox) -> bool:
+        owner = sandbox.owner.id
+        return self._stored(sandbox, self._gateway(owner)) == self.published(owner)
 
     def is_reachable(self, owner: str) -> bool:
         """From outside, by published ports: is it on a network that is not internal?"""
         return self._gateway(owner) is not None
 
-    def published(self, owner: str) -> Sequence[StoredPort]:
+    def published(self, owner: str) -> tuple[StoredPort, ...]:
         record = self._records.sandboxes.get(owner)
         return record.ports if record is not None else ()
 

@@ -1,0 +1,110 @@
+"""The engine is killed before each step of what it does to networks: kernel and records agree afterwards."""
+
+import contextlib
+import http.client
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.integration.engines import Engine, wait_for
+from tests.integration.kernel_network import SYSCTLS, agrees
+from tests.integration.own_network import OUTSIDE
+
+ASK = """
+import socket, sys
+for port in sys.argv[2:]:
+    try:
+        with socket.create_connection((sys.argv[1], int(port)), 3) as sock:
+            sock.sendall(b"GET /passwd HTTP/1.0\\r\\n\\r\\n")
+            if b"200 OK" in sock.recv(1000):
+                print(port)
+    except OSError:
+        pass
+"""
+PORTS = (8080, 8081, 9090)
+MANY = 60  # steps of one act, at most
+MARTIANS = {"DriverOpts": {SYSCTLS: "net.ipv4.conf.IFNAME.log_martians=1"}}
+SECOND = {"PortBindings": {"80/tcp": [{"HostPort": "8081"}]}}
+BOX = {"Container": "box"}
+
+
+class Act(NamedTuple):
+    method: str
+    path: str
+    body: object = None
+    before: Callable[[Engine], None] = lambda engine: None
+
+
+def _does(method: str, path: str, body: object = None) -> Callable[[Engine], None]:
+    """Whether it can be done or was done already: what counts is how it is afterwards."""
+
+    def do(engine: Engine) -> None:
+        engine.client.request(method, path, body)
+
+    return do
+
+
+LEAVE = _does("POST", "/networks/alpha/disconnect", BOX)
+JOIN = _does("POST", "/networks/alpha/connect", BOX | {"EndpointConfig": MARTIANS})
+ACTS = {
+    "create": Act("POST", "/networks/create", {"Name": "often"}, _does("DELETE", "/networks/often")),
+    "rm": Act("DELETE", "/networks/often", None, _does("POST", "/networks/create", {"Name": "often"})),
+    "connect": Act("POST", "/networks/alpha/connect", BOX | {"EndpointConfig": MARTIANS}, LEAVE),
+    "disconnect": Act("POST", "/networks/alpha/disconnect", BOX, JOIN),
+    "port add": Act(
+        "POST", "/skiff/containers/box/ports", SECOND, _does("DELETE", "/skiff/containers/box/ports", SECOND)
+    ),
+    "port rm": Act(
+        "DELETE", "/skiff/containers/box/ports", SECOND, _does("POST", "/skiff/containers/box/ports", SECOND)
+    ),
+    "start": Act("POST", "/containers/late/start", None, _does("POST", "/containers/late/kill")),
+    "kill": Act("POST", "/containers/late/kill", None, _does("POST", "/containers/late/start")),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ACTS)
+def test_killed_before_each_step(own_engine: Engine, name: str) -> None:
+    act = ACTS[name]
+    own_engine.stop()
+    own_engine.module = "tests.integration.mortal"
+    own_engine.start()
+    for network in ("alpha", "middle"):
+        own_engine.docker("network", "create", network).ok()
+    serve = ("busybox", "httpd", "-f", "-p", "80", "-h", "/etc")
+    own_engine.docker("run", "-d", "--name", "box", "--network", "middle", "-p", "8080:80", *serve).ok()
+    own_engine.docker("create", "--name", "late", "--network", "alpha", "-p", "9090:80", *serve).ok()
+    dies = Path(own_engine.root, "dies")
+    for steps in range(MANY):
+        act.before(own_engine)
+        dies.write_text(str(steps))
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            own_engine.client.request(act.method, act.path, act.body)
+        if dies.exists():  # it made fewer steps, and lives
+            dies.unlink()
+            break
+        assert own_engine.process is not None
+        own_engine.process.wait(30)
+        own_engine.start()
+        when = f"{name}, killed before step {steps}"
+        agrees(own_engine, when)
+        _answers(own_engine, when)
+    else:
+        raise AssertionError(f"{name} was never brought to its end")
+    assert steps > 1
+    agrees(own_engine, f"{name}, done")
+    own_engine.docker("rm", "-f", "box", "late").ok()
+    own_engine.docker("network", "prune", "-f").ok()
+    assert own_engine.client.get("/skiff/check").json()["Problems"] == []
+    wait_for(lambda: own_engine.run("nft", "list", "tables").ok() == "", 10, lambda: "the firewall stays")
+
+
+def _answers(engine: Engine, when: str) -> None:
+    """At every port that is published, and at no other."""
+    shown = engine.docker("ps", "--format", "{{.Ports}}").ok()
+    assert "0.0.0.0:8080->80/tcp" in shown, when
+    answering = engine.run(sys.executable, "-c", ASK, OUTSIDE, *map(str, PORTS)).ok().split()
+    assert answering == [str(port) for port in PORTS if f"0.0.0.0:{port}->" in shown], f"{when}: {shown}"
