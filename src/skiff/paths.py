@@ -48,6 +48,7 @@ class RunPaths:
         self.root = Path(root)
         self.socket = self.root / "skiff.sock"
         self.pid = self.root / "skiffd.pid"
+        self.command_line = self.root / "command-line.sock"
         self.tasks = self.root / "tasks"
         self.netns = self.root / "netns"
 

@@ -17,9 +17,9 @@ if not __package__:
     # Nor where libraries are, which a few commands need, when skiff is installed as a folder that is edited.
     sys.path.append(f"{home}/lib/python{version.major}.{version.minor}/site-packages")
 
-from skiff.cli.main import leave, main
+from skiff.cli.main import leave, main, settle
 
 if __name__ == "__main__":
     gc.freeze()
     gc.enable()
-    leave(main(sys.argv[1:]))
+    leave(settle(main(sys.argv[1:])))

@@ -155,6 +155,8 @@ GROUPS = {spelling.split(" ", 1)[0] for spelling in SPELLINGS if " " in spelling
 
 def main(argv: Sequence[str]) -> int:
     """Run one command line (without argv[0]); gives the exit code."""
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        _replace_closed()
     try:
         return _main(list(argv))
     except BrokenPipeError:
@@ -163,10 +165,16 @@ def main(argv: Sequence[str]) -> int:
         return -2
 
 
-def leave(code: int) -> NoReturn:
-    """Flush and exit at once: the tear-down of an interpreter costs as much as half a `ps`.
+def _replace_closed() -> None:
+    """Streams that we were started without lead nowhere."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open("/dev/null", "r" if name == "stdin" else "w", encoding="utf-8"))
 
-    A negative code is a signal to die by, so that the shell sees what happened.
+
+def settle(code: int) -> int:
+    """Flush what was written; the exit code that comes of it. A negative one is a signal to die by, so that
+    the shell sees what happened.
     """
     try:
         sys.stdout.flush()
@@ -176,6 +184,11 @@ def leave(code: int) -> NoReturn:
         sys.stderr.flush()
     except BrokenPipeError:
         pass
+    return code
+
+
+def leave(code: int) -> NoReturn:
+    """Exit at once: the tear-down of an interpreter costs as much as half a `ps`. code: see `settle`."""
     if code < 0:
         import _signal  # type: ignore[import-not-found]
 

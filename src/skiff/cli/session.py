@@ -56,6 +56,7 @@ class Session:
             user_headers=self.config().http_headers,
             version=self.env("DOCKER_API_VERSION"),
             on_absent=self._start if endpoint.is_default else None,
+            agent="skiff-cli",
         )
 
     def _start(self) -> bool:

@@ -267,8 +267,10 @@ class Connection:
         user_headers: Mapping[str, str] | None = None,
         version: str = "",
         on_absent: Callable[[], bool] | None = None,
+        agent: str = "skiff-client",
     ) -> None:
         self.endpoint = endpoint
+        self._agent = agent
         self._on_absent = on_absent
         self._pinned = bool(version)
         self.version = version or API_VERSION
@@ -348,7 +350,7 @@ class Connection:
         lines = [
             f"{method} {target} HTTP/1.1",
             f"Host: {self.endpoint.host_header}",
-            "User-Agent: skiff-client",
+            f"User-Agent: {self._agent}",
         ]
         if json is not None:
             body = json_text.encode(json)

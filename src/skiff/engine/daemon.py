@@ -23,6 +23,7 @@ from skiff.engine import settings as configuration
 from skiff.engine.api import listeners
 from skiff.engine.assembly import Engine, Live, assemble
 from skiff.engine.settings import Settings
+from skiff.engine.system.command_line import CommandLine
 from skiff.errors import Forbidden, SkiffError
 from skiff.linux import capabilities
 
@@ -158,6 +159,10 @@ async def _listen(engine: Engine, live: Live, stop: asyncio.Event) -> None:
     opened = listeners.open_all(
         settings, os.environ, default=f"unix://{paths.RunPaths(settings.exec_root).socket}"
     )
+    loaded = CommandLine(
+        str(paths.RunPaths(settings.exec_root).command_line),
+        [listener.path for listener in opened if listener.path],
+    )
     factory = engine.app.server()
     servers = []
     try:
@@ -172,6 +177,8 @@ async def _listen(engine: Engine, live: Live, stop: asyncio.Event) -> None:
         gc.collect()
         gc.freeze()
         gc.enable()
+        if settings.preload:
+            engine.app.command_line_called = loaded.called
         _notify("READY=1")
         await stop.wait()
     finally:
@@ -186,6 +193,7 @@ async def _listen(engine: Engine, live: Live, stop: asyncio.Event) -> None:
                 await engine.app.finish()
         except TimeoutError:
             log.warning("requests were still in progress after %d s", live.settings.shutdown_timeout)
+        await loaded.close()
         await factory.shutdown(0.1)
 
 

@@ -73,6 +73,7 @@ OPTIONS: Final = (
     ),
     Option("mirrors", "lists", "registry=URL of a mirror of any registry, in order", flag="mirror"),
     Option("no-proxy", "text", "Hosts and ranges that are reached without a proxy, comma-separated"),
+    Option("preload", "truth", "Keep the command line loaded once it has called, which is the default"),
     Option("registry-mirrors", "texts", "Mirror of Docker Hub", flag="registry-mirror"),
     Option("runtimes", "runtimes", "name=path of a runc-compatible program", flag="add-runtime"),
     Option("shutdown-timeout", "number", "Seconds that requests in progress get at shutdown"),

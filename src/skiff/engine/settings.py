@@ -118,6 +118,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     log_driver: str = "json-file"
     log_opts: dict[str, str] = {}
     live_restore: bool = True
+    preload: bool = True
     shutdown_timeout: int = 15
     max_concurrent_downloads: int = 4
     max_concurrent_uploads: int = 5

@@ -6,6 +6,7 @@
     missing = program.call("mkdirat", …, may_fail=errors(EEXIST))
     …                                                  passed over after a failure that may be …
     program.resume(missing)                            … up to here
+    program.go_back(interrupted, waiting)              or: go on again with an earlier call
 
 The image is position dependent: texts and structures, then records of twelve words, which point to them. Only
 a little-endian machine of 64 bits is meant.
@@ -16,7 +17,7 @@ from array import array
 from typing import Final, NamedTuple, TypeAlias
 
 # number, six arguments, what came of it, two places to copy that to (or 0), the failures that may be (bit n
-# is errno n), how many bytes to go on after one of them
+# is errno n, the last one all others), how many bytes to go on after one of them
 RECORD: Final = struct.Struct("<12Q")
 END: Final = (1 << 64) - 1  # as a number: the program ends here
 PENDING: Final = 1 << 62  # as a result: not performed so far
@@ -68,7 +69,7 @@ class Image(NamedTuple):
 
 
 def errors(*numbers: int) -> int:
-    """Failures that may be, as `Program.call` takes them. Below 64."""
+    """Failures that may be, as `Program.call` takes them. Below 63."""
     return sum(1 << number for number in set(numbers))
 
 
@@ -83,6 +84,7 @@ class Program:
         self._words: list[int] = []
         self._uses: list[tuple[int, int]] = []  # (index of a call, position of the word it goes to)
         self._riders: list[tuple[str, int]] = []
+        self._pointers: list[tuple[int, int]] = []  # (position of a word, position of the word it points to)
 
     def __len__(self) -> int:
         return len(self._words) // _LENGTH
@@ -112,6 +114,20 @@ class Program:
         at = failed.at * _LENGTH
         self._words[at + _FURTHER] = (len(self._words) - at) * _WORD.size
 
+    def go_back(self, failed: Result, earlier: Result) -> None:
+        """After a failure of that call which may be, the program goes on with the earlier call."""
+        self._words[failed.at * _LENGTH + _FURTHER] = (earlier.at - failed.at) * RECORD.size & END
+
+    def point(self, call: Result, argument: int, into: Result, at: int) -> None:
+        """Let an argument of a call be the address of argument `at` of another (both from 0): what the kernel
+        writes there is what that other call is given.
+        """
+        self._pointers.append((call.at * _LENGTH + 1 + argument, into.at * _LENGTH + 1 + at))
+
+    def room(self, size: int) -> int:
+        """The address of so many bytes, all 0, for the kernel to write to."""
+        return self._put(bytes(size))
+
     def skip(self) -> Result:
         """A call that fails in any case, so that the program goes on where its result is resumed."""
         return self.call("close", -1, may_fail=_EBADF)
@@ -127,6 +143,8 @@ class Program:
                 if words[use]:
                     raise ValueError(f"the result of call {index} is used a third time")
             words[use] = start + position * _WORD.size
+        for position, target in self._pointers:
+            words[position] = start + target * _WORD.size
         places: dict[str, tuple[int, ...]] = {}
         for name, position in self._riders:
             places[name] = (*places.get(name, ()), start + position * _WORD.size)

@@ -103,4 +103,4 @@ class Group:
 
     def oom_event(self) -> int:
         """An inotify descriptor: the kernel marks memory.events as modified when a count in it rises."""
-        return inotify.watch(f"{self.directory}/memory.events", inotify.IN_MODIFY)
+        return inotify.watch(inotify.IN_MODIFY, f"{self.directory}/memory.events")

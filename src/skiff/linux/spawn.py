@@ -2,8 +2,8 @@
 
 A fork of an interpreter costs far more than what its child is for: page tables are copied, and each page that
 either side touches is copied or faulted in again; execve tears all that down. A child that shares the memory
-(CLONE_VM) costs next to nothing, but may not run the interpreter: so it runs the few machine instructions
-below, which walk over the records of a program. They use no stack and touch no memory but the program.
+(CLONE_VM) costs next to nothing, but may not run the interpreter: so it runs a few machine instructions
+(machine.py), which walk over the records of a program.
 
 The memory is that of a process with rights, so nobody may trace the child: spawn nothing among processes that
 hold CAP_SYS_PTRACE. Against all others it is guarded as its parent is, by not being dumpable.
@@ -18,7 +18,7 @@ import struct
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
-from skiff.linux import calls, syscalls
+from skiff.linux import calls, machine, syscalls
 from skiff.linux.libc import check, libc
 from skiff.linux.processes import CLONE_INTO_CGROUP, CLONE_PIDFD
 
@@ -39,57 +39,6 @@ _mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.
 _madvise = libc.madvise
 _madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _FAILED: Final = ctypes.c_void_p(-1).value
-
-# walk(arguments, their size, program) → pid, or a negative error number. In the child it does not return.
-_CODE: Final = {
-    "x86_64": bytes.fromhex(
-        "4989d0"  # mov r8, rdx           the program; a system call leaves r8 as it is
-        "b8b3010000"  # mov eax, 435      clone3
-        "0f05"  # syscall
-        "4885c0"  # test rax, rax
-        "7401"  # jz child
-        "c3"  # ret
-        # child:
-        "4c89c3"  # mov rbx, r8
-        # next:
-        "488b03"  # mov rax, [rbx]        number
-        "4885c0"  # test rax, rax
-        "785d"  # js end                  END
-        "488b7b08"  # mov rdi, [rbx+8]
-        "488b7310"  # mov rsi, [rbx+16]
-        "488b5318"  # mov rdx, [rbx+24]
-        "4c8b5320"  # mov r10, [rbx+32]
-        "4c8b4328"  # mov r8, [rbx+40]
-        "4c8b4b30"  # mov r9, [rbx+48]
-        "0f05"  # syscall
-        "48894338"  # mov [rbx+56], rax   its result
-        "483d01f0ffff"  # cmp rax, -4095
-        "731e"  # jae failed
-        "488b4b40"  # mov rcx, [rbx+64]   where else it belongs
-        "4885c9"  # test rcx, rcx
-        "7403"  # jz
-        "488901"  # mov [rcx], rax
-        "488b4b48"  # mov rcx, [rbx+72]
-        "4885c9"  # test rcx, rcx
-        "7403"  # jz
-        "488901"  # mov [rcx], rax
-        "4883c360"  # add rbx, 96
-        "ebb4"  # jmp next
-        # failed:
-        "48f7d8"  # neg rax               the errno
-        "4883f83f"  # cmp rax, 63
-        "7710"  # ja end
-        "488b4b50"  # mov rcx, [rbx+80]   may it be?
-        "480fa3c1"  # bt rcx, rax
-        "7306"  # jnc end
-        "48035b58"  # add rbx, [rbx+88]
-        "eb9b"  # jmp next
-        # end:
-        "bf01000000"  # mov edi, 1
-        "b8e7000000"  # mov eax, 231      exit_group
-        "0f05"  # syscall
-    ),
-}
 
 
 class Spawned(NamedTuple):
@@ -205,11 +154,11 @@ def forget(start: int, length: int) -> None:
 
 def available() -> Spawner | None:
     """A spawner, or None on an architecture without code or a kernel that does not let it run safely."""
-    code = _CODE.get(syscalls.architecture())
-    if code is None or _shares_secrets():
+    here = syscalls.architecture()
+    if here not in machine.CLONE or _shares_secrets():
         return None
     try:
-        return Spawner(code)
+        return Spawner(machine.CLONE[here] + machine.WALK[here])
     except OSError:  # a policy against executable memory
         return None
 

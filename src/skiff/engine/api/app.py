@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 Recorded = Callable[[str, str], AbstractContextManager[None]]
 TRACE = "X-Skiff-Trace"
+COMMAND_LINE = "skiff-cli"  # the User-Agent of our own
 
 
 class Route(NamedTuple):
@@ -111,6 +112,7 @@ class App:
     def __init__(self, rooms: Iterable[Routes], recorded: Recorded = _unrecorded) -> None:
         self.table = Table(route for room in rooms for route in room.routes())
         self.recorded = recorded
+        self.command_line_called: Callable[[], None] = lambda: None
         self.acts: set[asyncio.Task[web.StreamResponse]] = set()
 
     def server(self) -> hijack.Server:
@@ -126,6 +128,8 @@ class App:
         )
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.headers.get("User-Agent") == COMMAND_LINE:
+            self.command_line_called()
         try:
             response = await self._answer(request)
         except Exception as error:

@@ -13,7 +13,7 @@ class Watch:
     """`with Watch(directory) as watch: await watch.changed(ended)`."""
 
     def __init__(self, directory: str) -> None:
-        self._fd = watch(directory, IN_MODIFY | IN_MOVED_TO | IN_CREATE)
+        self._fd = watch(IN_MODIFY | IN_MOVED_TO | IN_CREATE, directory)
 
     def __enter__(self) -> "Watch":
         return self
