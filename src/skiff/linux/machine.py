@@ -71,7 +71,7 @@ WALK: Final = {
 def start(architecture: str, program: int, execve: int) -> bytes:
     """The entry of an executable; both are addresses below 4 GiB. KeyError without code for that machine.
 
-    program: where to walk. execve: the record whose arguments become our own argv[1], argv[1:] and environment.
+    program: where to walk. execve: the record whose arguments become our argv[1], argv[1:] and environment.
     """
     return {
         "x86_64": bytes.fromhex(

@@ -116,3 +116,29 @@ def test_results_are_read_as_the_kernel_says_them(value: int) -> None:
     memory = bytearray(8 + 2 * RECORD.size)
     struct.pack_into("<Q", memory, 8 + RECORD.size + 56, value & END)
     assert calls.result(memoryview(memory), 1, 8) == value
+
+
+def test_going_back() -> None:
+    program = Program(NUMBERS, BASE)
+    first = program.call("write", 1, b"x", 1)
+    second = program.call("close", -1, may_fail=errors(EACCES))
+    program.go_back(second, first)
+    assert record(program.image(), 1)[11] == -RECORD.size & END
+
+
+def test_an_argument_points_to_another() -> None:
+    program = Program(NUMBERS, BASE)
+    reads = program.call("open", None, 5)
+    given = program.call("write", 7, 8, 9)
+    program.point(reads, 0, given, 2)
+    image = program.image()
+    assert record(image, 0)[1] == BASE + image.start + RECORD.size + 3 * 8
+
+
+def test_room_for_what_the_kernel_writes() -> None:
+    program = Program(NUMBERS, BASE)
+    one, other = program.room(16), program.room(3)
+    assert one % 8 == other % 8 == 0
+    image = program.image()
+    assert at(image, one, 16) == bytes(16)
+    assert other >= one + 16

@@ -179,3 +179,35 @@ def test_what_the_kernel_refuses(spawner: Spawner, program: Program) -> None:
     image = program.image()
     with pytest.raises(OSError, match="clone3"):
         spawner.spawn(*image, 0x200 | 0x20000, wait=True)  # CLONE_FS with CLONE_NEWNS
+
+
+def test_an_error_beyond_those_that_have_a_bit(spawner: Spawner, program: Program) -> None:
+    nobody = b"\1\0\0nobody listens here"
+    socket = program.call("socket", 1, 1, 0)
+    refused = program.call("connect", socket, nobody, len(nobody), may_fail=ANY_ERROR)
+    program.call("exit_group", 1)
+    program.resume(refused)
+    program.call("exit_group", 6)
+    assert performed(spawner, program) == 6
+    assert spawner.result(refused) == -errno.ECONNREFUSED > -4095
+
+
+def test_a_loop(spawner: Spawner, program: Program, pipe: tuple[int, int]) -> None:
+    again = program.call("write", pipe[1], b"x", 1, may_fail=errors(errno.EAGAIN))
+    repeat = program.skip()
+    program.go_back(repeat, again)
+    program.resume(again)  # the pipe is full
+    program.call("exit_group", 5)
+    os.set_blocking(pipe[1], False)
+    assert performed(spawner, program) == 5
+    assert len(os.read(pipe[0], 1 << 20)) == 65536
+
+
+def test_an_argument_that_the_kernel_writes(
+    spawner: Spawner, program: Program, pipe: tuple[int, int]
+) -> None:
+    os.write(pipe[1], (23).to_bytes(8, "little"))
+    reads = program.call("read", pipe[0], None, 8)
+    leaves = program.call("exit_group", 1)
+    program.point(reads, 1, leaves, 0)
+    assert performed(spawner, program) == 23

@@ -1,11 +1,11 @@
-"""The front: what a shell starts instead of an interpreter when a command line is loaded already. Pure.
+"""The front: what a shell starts instead of an interpreter when the command line is loaded already. Pure.
 
-    FRONT INTERPRETER ARGUMENTS…      finds the server at its socket ──► stands in for the worker it is given:
-                                      sends on each signal, ends as the worker ends
-                                      finds none, or is refused ──► becomes INTERPRETER ARGUMENTS…
+    FRONT INTERPRETER ARGUMENTS…   finds a worker at its socket: stands in for it, sends signals on, and ends
+                                   as it ends
+                                   finds none, or is refused: becomes INTERPRETER ARGUMENTS…
 
-It is an executable without an interpreter in it: a program of system calls (linux/calls.py). The words between
-the two, one packet of 8 bytes each, little-endian:
+It is an executable of our own making (linux/executable.py), a program of system calls. The words between the
+two are packets of 8 bytes, little-endian:
 
     worker → front   the worker's process id, twice; at the end the signal to die by or 0, then the exit code
     end of file      before the process id: refused. After it: the worker was killed, and so is the front
@@ -30,7 +30,7 @@ _MSG_DONTWAIT: Final = 0x40
 _SIG_BLOCK, _SIG_SETMASK, _SET = 0, 2, 8
 _SIGKILL: Final = 9
 _NOBODY: Final = 0x7FFFFFFF  # above every process id; proc(5), pid_max
-# Not sent on: what cannot wait, faults of our own, and stopping and going on, which is between the shell and us.
+# Not sent on: what cannot wait, faults of our own, and stopping, which is between the shell and us.
 _OURS: Final = {4, 5, 7, 8, _SIGKILL, 11, 17, 18, 19, 20, 21, 22, 31}
 SENT_ON: Final = tuple(number for number in range(1, 65) if number not in _OURS)
 _ONLY_SIGIO: Final = struct.pack("<Q", 1 << 29 - 1)

@@ -1,7 +1,7 @@
 """A process's place: all that a program has from whoever starts it, and how to take another's.
 
-It is read from the kernel (proc(5)), not from anybody's words: arguments, rights, namespaces, limits, descriptors,
-directory, environment.
+It is read from the kernel (proc(5)), not from anybody's words: arguments, rights, namespaces, limits,
+descriptors, directory, environment.
 """
 
 import _signal  # type: ignore[import-not-found]

@@ -1,7 +1,7 @@
 """The command line, kept loaded beside the engine (cli/preloaded): started once one has called.
 
-The process owns its socket and its fronts, and goes when the pipe from here is at its end. It may go sooner; the
-next call starts another.
+The process owns its socket and its fronts, and goes when the pipe from here is at its end. It may go sooner;
+then the next call starts another.
 """
 
 import asyncio
@@ -57,6 +57,6 @@ class CommandLine:
             [sys.executable, "-ISc", _START, ":".join(filter(None, sys.path)), *self._words],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"},
+            env=os.environ | {"LC_ALL": "C.UTF-8"},
             cwd="/",
         )
