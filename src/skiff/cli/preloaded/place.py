@@ -157,9 +157,9 @@ def variables(text: bytes) -> dict[bytes, bytes]:
 
 
 def _ignore(signals: int) -> None:
-    """Those whose bit is set, as /proc/PID/status counts them."""
-    for number in range(1, signals.bit_length() + 1):
-        if signals >> number - 1 & 1 and number not in (_signal.SIGKILL, _signal.SIGSTOP):
+    """Those whose bit is set, as /proc/PID/status counts them; not the two that libc keeps to itself."""
+    for number in _signal.valid_signals() if signals else ():
+        if signals >> number - 1 & 1:
             _signal.signal(number, _signal.SIG_IGN)
 
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skiff.cli.preloaded.place import ABOVE, Place, status, variables
+from skiff.linux import syscalls
+from skiff.linux.libc import syscall
 
 ROOT = Path(__file__).parents[4]
 
@@ -34,7 +38,7 @@ def sleeper() -> Iterator[Callable[..., int]]:
 
 
 TAKE = """
-import json, os, resource, sys
+import json, os, resource, signal, sys
 sys.path.insert(0, sys.argv[2])
 from skiff.cli.preloaded.place import Place, Refused
 own = Place(os.getpid())
@@ -49,6 +53,7 @@ os.write(int(sys.argv[3]), json.dumps({
     "nice": os.getpriority(os.PRIO_PROCESS, 0), "environment": dict(os.environ),
     "cpus": sorted(os.sched_getaffinity(0)),
     "fds": sorted(int(n) for n in os.listdir("/proc/self/fd") if int(n) < 1000), "errors": sys.stdout.errors,
+    "ignored": [n for n in signal.valid_signals() if signal.getsignal(n) == signal.SIG_IGN],
     "streams": [os.readlink(f"/proc/self/fd/{n}") for n in range(3)],
 }).encode())
 """
@@ -96,6 +101,19 @@ def test_all_of_it(sleeper: Callable[..., int], tmp_path: Path) -> None:
     assert found["streams"] == ["/dev/null", str(tmp_path / "out"), "/dev/null"]
     assert other in found["fds"]
     assert found["errors"] == "surrogateescape"
+
+
+def test_what_it_ignores(sleeper: Callable[..., int]) -> None:
+    def ignore() -> None:
+        for number in (signal.SIGHUP, signal.SIGRTMIN + 3):
+            signal.signal(number, signal.SIG_IGN)
+        syscall(syscalls.number("rt_sigaction"), 32, struct.pack("=QQQQ", 1, 0, 0, 0), 0, 8)  # libc's own
+
+    pid = sleeper(preexec_fn=ignore, restore_signals=False)
+    assert int(status(Path(f"/proc/{pid}/status").read_bytes())["SigIgn"], 16) >> 31 & 1
+    found = taken(pid)
+    assert isinstance(found, dict)
+    assert {signal.SIGHUP, signal.SIGRTMIN + 3} <= set(found["ignored"])
 
 
 def test_fewer_rights(sleeper: Callable[..., int]) -> None:
