@@ -78,6 +78,9 @@ class MemorySnapshots:
         self.info(snapshot)
         return self.directories[snapshot]
 
+    def notes(self, snapshot: SnapshotKey | ChainID) -> str:
+        return f"{self.directory(snapshot)}.notes"
+
     def lowers(self, snapshot: SnapshotKey | ChainID) -> list[str]:
         found: list[str] = []
         parent = self.info(snapshot).parent

@@ -43,14 +43,18 @@ MARKS = [
 
 
 class Engine:
-    """The image noun on a real store in a directory. keeping: removed images may come back."""
+    """The image noun on a real store in a directory. keeping: removed images may come back. noting:
+    compressed layers are dropped.
+    """
 
-    def __init__(self, root: Path, hosts: Hosts | None = None, *, keeping: bool = False) -> None:
+    def __init__(
+        self, root: Path, hosts: Hosts | None = None, *, keeping: bool = False, noting: bool = False
+    ) -> None:
         self.root = root
         self.state = SqliteState(str(root / "state.db"))
         self.content = FileContent(str(root / "content"))
         self.snapshots = OverlaySnapshots(str(root / "snapshots"), self.state)
-        self.layers = Layers(self.snapshots)
+        self.layers = Layers(self.snapshots, noting=noting)
         self.leases = Leases(self.state)
         self.transport = HttpTransport()
         self.registries = Registries(self.transport, hosts or Hosts())

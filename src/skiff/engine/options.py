@@ -77,6 +77,9 @@ OPTIONS: Final = (
     Option("registry-mirrors", "texts", "Mirror of Docker Hub", flag="registry-mirror"),
     Option("runtimes", "runtimes", "name=path of a runc-compatible program", flag="add-runtime"),
     Option("shutdown-timeout", "number", "Seconds that requests in progress get at shutdown"),
+    Option(
+        "compressed-layers", "text", "keep what images came as, or drop: less disk, a push compresses anew"
+    ),
     Option("storage-driver", "text", "overlay2", short="s"),
     Option("tls", "truth", "Use TLS on tcp:// sockets"),
     Option("tlscacert", "text", "CA that client certificates are checked against"),

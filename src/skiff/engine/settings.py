@@ -105,6 +105,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     mtu: int = 0
     publish_policy: str = "docker"
     cgroup_parent: str = ""
+    compressed_layers: str = "keep"
     storage_driver: str = ""
     default_runtime: str = "skiff"
     runtimes: dict[str, Runtime] = {}
@@ -331,6 +332,10 @@ def _checked(asked: Settings) -> Settings:
         raise InvalidParameter(f"specified default runtime '{asked.default_runtime}' does not exist")
     if asked.storage_driver not in {"", "overlay2", "overlay", "vfs"}:
         raise InvalidParameter(f"unknown storage driver {asked.storage_driver}: expected overlay2 or vfs")
+    if asked.compressed_layers not in {"keep", "drop"}:
+        raise InvalidParameter(
+            f"invalid compressed-layers {asked.compressed_layers!r}: expected keep or drop"
+        )
     if (asked.builder.gc.keep_bytes or 0) < 0:
         raise InvalidParameter("invalid builder.gc.defaultKeepStorage: expected a size of 0 or more")
     trash = asked.trash

@@ -210,7 +210,9 @@ class Hosting:
             shelved = self._shelf.tag(where.name, tag)
             return self._by_digest(where, shelved) if shelved else None
         if meaning.manifest is not None and (found := self._document(meaning.manifest)):
-            return found
+            row = self._names.image(meaning.image)
+            if meaning.manifest != row.manifest or self._has_layers(row):
+                return found
         return await self._of_image(where, self._names.image(meaning.image))
 
     def _by_digest(self, where: Reference, digest: Digest) -> Document | None:
@@ -239,7 +241,7 @@ class Hosting:
     async def _of_image(self, where: Reference, row: ImageRow) -> Document:
         """The manifest that it came with, when all its blobs are here; else one of our making."""
         own = documents.came_with(self._content, row)
-        if own is not None and all(holds(self._content, one.digest) for one in own[1].layers):
+        if own is not None and self._has_layers(row):
             return own[0]
         try:
             with self._leases.hold(row.id, *row.blobs) as lease:
@@ -254,6 +256,11 @@ class Hosting:
         except (NotFound, DigestMismatch) as error:
             raise Refusal("MANIFEST_UNKNOWN", str(error)) from error
         return document
+
+    def _has_layers(self, row: ImageRow) -> bool:
+        """Whether the layers of the manifest that the image came with are here, as it names them."""
+        own = documents.came_with(self._content, row)
+        return own is not None and all(holds(self._content, one.digest) for one in own[1].layers)
 
     async def _image(self, document: Manifest | Index, digest: Digest) -> ImageRow | None:
         """The image that the manifest, or its entry for this machine, makes here; None when it makes none.

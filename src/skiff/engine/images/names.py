@@ -167,6 +167,15 @@ class Names:
                     self._image_table.put(row.id, changed)
                     self._images[row.id] = changed
 
+    def without_blob(self, blob: Digest) -> None:
+        """The layers whose bytes are in that blob have none from now on."""
+        with self._state.transaction():
+            for row in list(self._images.values()):
+                if any(one.blob == blob for one in row.layers):
+                    bare = (replace(one, blob=None) if one.blob == blob else one for one in row.layers)
+                    self._images[row.id] = replace(row, layers=tuple(bare))
+                    self._image_table.put(row.id, self._images[row.id])
+
     def origins(self, blob: Digest) -> tuple[str, ...]:
         """Repositories known to hold that blob, the latest first."""
         return self._origins.get(blob, ())

@@ -11,7 +11,7 @@ from typing import Literal
 from msgspec import Struct
 
 from skiff.engine.images.names import ImageRow, LayerRow, Names
-from skiff.engine.images.rebuilding import rebuilt
+from skiff.engine.images.rebuilding import is_noted, rebuilt
 from skiff.engine.storage import compression
 from skiff.engine.storage.content import ContentStore
 from skiff.engine.storage.leases import HeldLease, Leases
@@ -75,7 +75,8 @@ class Packer:
     async def formed(self, layer: LayerRow, form: Form, lease: HeldLease) -> LayerRow:
         """The layer in a compression of choice; what it is kept in stays as it is. NotFound, DigestMismatch.
 
-        A blob made for this lives as long as the lease; how it came out is known for the next push.
+        A blob made for this lives as long as the lease, or until `let_go`; how it came out is known for the
+        next push.
         """
         if layer.blob is not None and self._holds(layer.blob):
             lease.add(layer.blob)
@@ -96,6 +97,17 @@ class Packer:
         except NotFound:
             return None
         return LayerRow(layer.chain, layer.diff_id, layer.size, row.blob, _TYPES[form], row.size)
+
+    def passing(self, layer: LayerRow) -> Form | None:
+        """The form of a layer whose blob was given up: it is not to be kept by the way."""
+        return "gzip" if layer.blob is None and is_noted(layer.chain, self._snapshots) else None
+
+    def let_go(self, blobs: Iterable[Digest]) -> None:
+        """Blobs that a push has made for itself go, unless somebody else needs them by now."""
+        held = self._leases.held()
+        for blob in blobs:
+            if blob not in held and self._is_idle(blob) and self._holds(blob):
+                self._content.delete(blob)
 
     async def _packed(self, layer: LayerRow, lease: HeldLease) -> LayerRow:
         if layer.blob is None or not self._holds(layer.blob):  # another push has packed it meanwhile

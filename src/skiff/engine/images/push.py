@@ -101,6 +101,7 @@ class Pusher:
         row = self._names.image(row.id)  # the push of a former tag may have packed its layers
         for id in dict.fromkeys(_short(one) for one in reversed(row.layers)):
             emit(layer("Preparing", id))
+        formed: list[Digest] = []
         with self._leases.hold(row.id, *row.blobs) as lease:
             document = None
             own = documents.came_with(self._content, row)
@@ -110,9 +111,10 @@ class Pusher:
                 except _BlobLost:
                     document = None
             if document is None:
-                document = await self._anew(target, reference, row, own, form, lease, emit)
+                document = await self._anew(target, reference, row, own, form, formed, lease, emit)
             assert reference.tag is not None
             await target.put_manifest(reference.tag, document.data, document.media_type)
+        self._packer.let_go(formed)
         digest, size = document.digest, len(document.data)
         self._names.put(
             self._names.image(row.id), [(reference.with_digest(digest), digest)], origin=reference
@@ -149,14 +151,19 @@ class Pusher:
         reference: Reference,
         row: ImageRow,
         own: tuple[Document, Manifest] | None,
-        form: Form | None,
+        wanted: Form | None,
+        formed: list[Digest],
         lease: HeldLease,
         emit: Emit,
     ) -> Document:
-        """With a manifest of our making, in the family of the one it came with."""
+        """With a manifest of our making, in the family of the one it came with. wanted: by the user.
+
+        formed: gets the blobs that were made for this.
+        """
         sent: dict[str, Descriptor] = {}
 
         async def one(known: LayerRow) -> None:
+            form = wanted or self._packer.passing(known)
             before = self._packer.known(known, form) if form else None
             if before is not None:  # perhaps the registry has it, and nothing is to be compressed
                 try:
@@ -165,7 +172,10 @@ class Pusher:
                 except _BlobLost:
                     pass
             work = self._packer.formed(known, form, lease) if form else self._packer.packed(known, lease)
-            sent[known.diff_id] = await self._sent(target, reference, await work, lease, emit)
+            packed = await work
+            if form and packed.blob:
+                formed.append(packed.blob)
+            sent[known.diff_id] = await self._sent(target, reference, packed, lease, emit)
 
         distinct = {known.diff_id: known for known in reversed(row.layers)}
         await self._at_once({_short(known): partial(one, known) for known in distinct.values()}, emit)

@@ -40,6 +40,7 @@ from skiff.engine.images.removal import Remover
 from skiff.engine.images.reporting import Emit, reported
 from skiff.engine.images.save import Saver
 from skiff.engine.images.shelf import Shelf
+from skiff.engine.images.slimming import Slimmer
 from skiff.engine.images.unpack import Unpacker
 from skiff.engine.registry.auth import Credentials
 from skiff.engine.registry.client import Registries
@@ -108,6 +109,9 @@ class Images:
         packer = Packer(state, self._names, content, snapshots, leases, self.kept.images, shelf.needed)
         self._loader = Loader(
             self._names, content, leases, self._unpacker, self.assembler, platform, shelf.needed
+        )
+        self._slimmer = Slimmer(
+            self._names, content, snapshots, leases, self.kept.images, shelf.needed, wanted=layers.noting
         )
         self._pusher = Pusher(self._names, registries, content, leases, packer, concurrent=uploads)
         self._remover = Remover(
@@ -347,7 +351,9 @@ class Images:
             if self._host.is_named(wanted.tagged().familiar):
                 emit(Progress(status="Status: host is this machine: there is nothing to pull"))
                 return
-            for one in await self._puller.pull(wanted, platform, credentials, emit):
+            pulled = await self._puller.pull(wanted, platform, credentials, emit)
+            await self._slimmer.slim(self._names.find(str(one))[0] for one in pulled)
+            for one in pulled:
                 self._publish("pull", one.familiar, {"name": one.familiar_name})
 
         return reported(work)
@@ -378,7 +384,9 @@ class Images:
         """ImageLoad: a docker-archive or OCI layout as tar, perhaps compressed, from the request's body."""
 
         async def work(emit: Emit) -> None:
-            for id in await self._loader.load(stream, platform, emit, quiet=quiet):
+            loaded = await self._loader.load(stream, platform, emit, quiet=quiet)
+            await self._slimmer.slim(loaded)
+            for id in loaded:
                 self._publish("load", id, {"name": id})
 
         return reported(work)

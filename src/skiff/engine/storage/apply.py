@@ -16,7 +16,7 @@ view.
 import contextlib
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from msgspec import Struct
@@ -56,11 +56,12 @@ class Draft(Struct, frozen=True):
 class Layers:
     """Extracts layers into a snapshotter. Blocking; every method may run in a thread."""
 
-    def __init__(self, snapshots: Snapshotter, *, max_bytes: int | None = None) -> None:
-        """max_bytes: refuse a layer that unpacks to more."""
+    def __init__(self, snapshots: Snapshotter, *, max_bytes: int | None = None, noting: bool = False) -> None:
+        """max_bytes: refuse a layer that unpacks to more. noting: keep what tars are written again by."""
         self._snapshots = snapshots
         self._extractor = Extractor()
         self._max_bytes = max_bytes
+        self.noting = noting
 
     def warm(self) -> None:
         """Start the helper ahead of the first layer, without waiting for it."""
@@ -82,7 +83,8 @@ class Layers:
                 with contextlib.suppress(NeedsMerge):
                     directory, limit = self._snapshots.directory(key), self._max_bytes
                     job = Job(directory, "overlay", max_bytes=limit, hashed=stored is None)
-                    result, whole = self._extractor.run(job, own), True
+                    with self._notes(key) as notes:
+                        result, whole = self._extractor.run(job, own, notes), True
             diff_id = ""
             if stored is not None:
                 os.close(own)
@@ -97,6 +99,18 @@ class Layers:
                 os.close(own)
             self._drop(key)
             raise
+
+    @contextlib.contextmanager
+    def _notes(self, key: SnapshotKey) -> Iterator[int | None]:
+        """A file beside the draft's directory, when notes are wanted."""
+        if not self.noting:
+            yield None
+            return
+        fd = os.open(self._snapshots.notes(key), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
 
     def verify(self, draft: Draft, expected: DiffID) -> None:
         """DigestMismatch, and the draft is discarded, when it is not the layer expected."""

@@ -19,10 +19,11 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from skiff.engine.storage import compression
+from skiff.engine.storage.tarnotes import Noting
 from skiff.engine.storage.tarstream import Source
 from skiff.engine.storage.untar import NeedsParents, Untar
 from skiff.errors import HostileArchive
@@ -50,25 +51,25 @@ def main(fd: int, idle_seconds: float) -> None:
             if is_idle:
                 return
             continue
-        message, fds, _, _ = socket.recv_fds(door, LARGEST_JOB, 2)
+        message, fds, _, _ = socket.recv_fds(door, LARGEST_JOB, 3)
         if not message:
             # The engine has ended, perhaps killed: the next one must not find anybody writing.
             for child in children:
                 os.kill(child, signal.SIGKILL)
             return
-        blob, result = fds
+        blob, result, *notes = fds
         child = os.fork()
         if child == 0:
             door.close()
             code = 1
             try:
-                _answer(result, _job(json.loads(message), blob))
+                _answer(result, _job(json.loads(message), blob, notes))
                 code = 0
             finally:
                 os._exit(code)
         children.add(child)
-        os.close(blob)
-        os.close(result)
+        for one in fds:
+            os.close(one)
 
 
 def _reap(children: set[int]) -> None:
@@ -83,12 +84,12 @@ def _answer(fd: int, answer: dict[str, Any]) -> None:
         data = data[os.write(fd, data) :]
 
 
-def _job(job: dict[str, Any], blob: int) -> dict[str, Any]:
-    """Run one job; errors become part of the answer."""
+def _job(job: dict[str, Any], blob: int, notes: Sequence[int] = ()) -> dict[str, Any]:
+    """Run one job; errors become part of the answer. notes: perhaps a file for the archive's headers."""
     try:
         if job["directory"] is None:
             return _measure(blob)
-        return _extract(job, blob)
+        return _extract(job, blob, notes)
     except NeedsParents as error:
         return {"error": "parents", "message": str(error)}
     except HostileArchive as error:
@@ -97,7 +98,7 @@ def _job(job: dict[str, Any], blob: int) -> dict[str, Any]:
         return {"error": "os", "errno": error.errno or 0, "message": error.strerror or str(error)}
 
 
-def _extract(job: dict[str, Any], blob: int) -> dict[str, Any]:
+def _extract(job: dict[str, Any], blob: int, notes: Sequence[int]) -> dict[str, Any]:
     size = os.fstat(blob).st_size
     # a pipe cannot be read twice: what was read to tell the compression is handed out again
     head = [_head(blob)]
@@ -117,7 +118,7 @@ def _extract(job: dict[str, Any], blob: int) -> dict[str, Any]:
     plain = _hashed(plain, digest.update) if is_hashed else plain
     is_work = is_hashed or kind != "none"  # enough for a thread, unless there is little of it
     with _ahead(plain) if is_work and not 0 < size <= _SMALL else contextlib.nullcontext(plain) as chunks:
-        untar.run(Source(chunks))
+        untar.run(Noting(chunks, notes[0]) if notes else Source(chunks))
     return {
         "diff_id": f"sha256:{digest.hexdigest()}" if is_hashed else "",
         "size": untar.written + untar.linked,  # as Docker counts a layer

@@ -69,13 +69,14 @@ class Extractor:
         with self._lock:
             self._started()
 
-    def run(self, job: Job, blob: int) -> Result:
+    def run(self, job: Job, blob: int, notes: int | None = None) -> Result:
         """Do one job with the bytes of blob, perhaps a pipe, from its start; several threads may at once.
 
+        notes: an empty file that gets what the archive holds beside the contents of files (tarnotes.py).
         Raises HostileArchive, NeedsMerge, OSError.
         """
         for _ in range(3):
-            answer, helper = self._ask(job, blob)
+            answer, helper = self._ask(job, [blob] if notes is None else [blob, notes])
             if answer:
                 return _judged(msgspec.json.decode(answer, type=Result))
             if not _ended(helper):
@@ -87,13 +88,13 @@ class Extractor:
         with self._lock:
             self._stop()
 
-    def _ask(self, job: Job, blob: int) -> tuple[bytes, "_Helper"]:
+    def _ask(self, job: Job, files: list[int]) -> tuple[bytes, "_Helper"]:
         reader, writer = os.pipe2(os.O_CLOEXEC)
         with open(reader, "rb", buffering=0) as result:
             try:
-                if stat.S_ISREG(os.fstat(blob).st_mode):
-                    os.lseek(blob, 0, os.SEEK_SET)
-                helper = self._send(msgspec.json.encode(job), [blob, writer])
+                if stat.S_ISREG(os.fstat(files[0]).st_mode):
+                    os.lseek(files[0], 0, os.SEEK_SET)
+                helper = self._send(msgspec.json.encode(job), [files[0], writer, *files[1:]])
             finally:
                 os.close(writer)
             return result.readall(), helper

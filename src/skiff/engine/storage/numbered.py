@@ -2,6 +2,7 @@
 
     snapshots/<n>/fs        the files of snapshot n
     snapshots/<n>/work      overlay's own
+    snapshots/<n>/notes     what its layer's tar can be written again by, when its blob is not kept
     snapshots/removed/<n>   on its way out
 
 The rule: directories come before their row and go after it, so a crash leaves only directories that no row
@@ -79,6 +80,9 @@ class NumberedSnapshots:
 
     def directory(self, snapshot: SnapshotKey | ChainID) -> str:
         return f"{self.root}/{self._row(snapshot).number}/fs"
+
+    def notes(self, snapshot: SnapshotKey | ChainID) -> str:
+        return f"{self.root}/{self._row(snapshot).number}/notes"
 
     def reconcile(self) -> None:
         known = set()

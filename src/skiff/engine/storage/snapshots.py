@@ -88,6 +88,10 @@ class Snapshotter(Protocol):
         """The directory of its own: what it changes (overlay: the upper), or all of it (plain). NotFound."""
         ...
 
+    def notes(self, snapshot: SnapshotKey | ChainID) -> str:
+        """Where the notes are by which its layer's tar can be written again, if any are. NotFound."""
+        ...
+
     def lowers(self, snapshot: SnapshotKey | ChainID) -> list[str]:
         """The directories it is stacked on, topmost first: its parents' (overlay), or none's (plain).
         NotFound.

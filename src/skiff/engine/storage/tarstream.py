@@ -114,6 +114,9 @@ class Source:
         for _ in self._pieces(size, True):
             pass
 
+    def took(self, path: bytes, size: int) -> None:
+        """What was read last became the content of the file at path."""
+
     def drain(self) -> None:
         """To the end: whoever hashes the chunks wants to see them all."""
         self._position = self._end

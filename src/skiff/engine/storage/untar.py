@@ -140,6 +140,7 @@ class Untar:
                     for piece in source.pieces(entry.size):
                         digest.update(piece)
                         tarstream.write(fd, piece)
+                source.took(path, entry.size)
             if self._owners and (entry.uid or entry.gid):
                 os.fchown(fd, entry.uid, entry.gid)
             if mode & _SET_ID:  # writing and chown clear these bits

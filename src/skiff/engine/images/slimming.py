@@ -1,0 +1,74 @@
+"""Images without the compressed blobs of their layers: for those who ask for it (docs/adr/0013).
+
+A blob goes only after its layer's tar has been written again and has come to the same digest. What leads to
+it goes first, so a crash in between leaves what the collector finds.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable, Set
+from contextlib import suppress
+
+from skiff.engine.images.names import ImageRow, LayerRow, Names
+from skiff.engine.images.rebuilding import is_noted, rebuilt
+from skiff.engine.storage.content import ContentStore
+from skiff.engine.storage.leases import Leases
+from skiff.engine.storage.snapshots import Snapshotter
+from skiff.errors import DigestMismatch, NotFound
+from skiff.oci.digest import Digest, ImageID
+
+
+class Slimmer:
+    """others: images beside those of names whose blobs must stay. needed: further blobs that must.
+
+    wanted: False for those who keep everything.
+    """
+
+    def __init__(
+        self,
+        names: Names,
+        content: ContentStore,
+        snapshots: Snapshotter,
+        leases: Leases,
+        others: Callable[[], Iterable[ImageRow]],
+        needed: Callable[[], Set[str]],
+        *,
+        wanted: bool = True,
+    ) -> None:
+        self._names = names
+        self._content = content
+        self._snapshots = snapshots
+        self._leases = leases
+        self._others = others
+        self._needed = needed
+        self._wanted = wanted
+
+    async def slim(self, images: Iterable[ImageID]) -> None:
+        """Drop the blobs that the images can do without. Layers without notes keep theirs."""
+        for id in dict.fromkeys(images) if self._wanted else ():
+            await self._slim(id)
+
+    async def _slim(self, id: ImageID) -> None:
+        layers = [one for one in self._names.image(id).layers if one.blob]
+        noted = [one for one in layers if is_noted(one.chain, self._snapshots)]
+        right = await asyncio.gather(*(asyncio.to_thread(self._comes_out_right, one) for one in noted))
+        for layer, is_right in zip(noted, right, strict=True):
+            if is_right and layer.blob:
+                self._names.without_blob(layer.blob)
+                if self._is_idle(layer.blob):
+                    with suppress(NotFound):
+                        self._content.delete(layer.blob)
+
+    def _comes_out_right(self, layer: LayerRow) -> bool:
+        try:
+            for _ in rebuilt(layer, self._snapshots):
+                pass
+        except DigestMismatch:  # a later entry of the archive took the place of an earlier one
+            os.unlink(self._snapshots.notes(layer.chain))
+            return False
+        return True
+
+    def _is_idle(self, blob: Digest) -> bool:
+        rows = [*self._names.images(), *self._others()]
+        used = blob in self._needed() or any(blob in row.blobs for row in rows)
+        return not used and blob not in self._leases.held()
