@@ -97,6 +97,8 @@ class DistributionRoutes:
         return web.Response(body=found.data, content_type=found.media_type, headers=headers)
 
     async def blob(self, call: Call) -> web.StreamResponse:
+        if call.request.method == "HEAD":
+            self.hosting.mount(call["name"], call["digest"])
         where, _ = self.hosting.blob(call["name"], call["digest"])
         headers = {"Docker-Content-Digest": call["digest"], "Content-Type": BINARY}
         return web.FileResponse(where, headers=headers)

@@ -138,7 +138,10 @@ class Hosting:
     # -- what comes in
 
     def mount(self, path: str, digest: str) -> bool:
-        """Whether the blob is here, of whatever repository; it stays for the next hour then."""
+        """Whether the blob is here, of whatever repository; it stays for the next hour then.
+
+        So it does for a client that only asks: what it was told is here it does not send, but names later.
+        """
         repository(path)
         if not holds(self._content, sha256(digest)):
             return False

@@ -16,8 +16,10 @@ from skiff.engine.images.hosting import Hosting, page
 from skiff.engine.images.names import Names
 from skiff.engine.images.packing import Packer
 from skiff.engine.images.shelf import Shelf
+from skiff.engine.storage.gc import Collector
 from skiff.engine.storage.leases import Leases
 from skiff.engine.storage.state import MemoryState
+from skiff.oci.digest import Digest
 from skiff.oci.platform import Platform
 
 PARTS = st.sampled_from(
@@ -36,8 +38,8 @@ HEADERS = st.dictionaries(
 )
 
 
-def hosting() -> Hosting:
-    state, content = MemoryState(), MemoryContent()
+def hosting(content: MemoryContent | None = None, state: MemoryState | None = None) -> Hosting:
+    state, content = state or MemoryState(), content or MemoryContent()
     leases, names, kept = Leases(state), Names(state), Shelf(state)
 
     async def remove(name: str) -> None:
@@ -94,6 +96,39 @@ def test_whatever_is_asked(asked: list[tuple[str, list[str], dict[str, str], dic
             await runner.cleanup()
 
     asyncio.run(scenario())
+
+
+def test_what_a_client_was_told_is_here_is_not_collected_before_it_names_it() -> None:
+    content, state = MemoryContent(), MemoryState()
+    ingest = content.ingest("a layer")
+    ingest.write(b"layer")
+    digest = ingest.commit()
+    leases = Leases(state)
+
+    def collect() -> tuple[Digest, ...]:
+        return Collector(content, MemorySnapshots(), leases, lambda: (), dict).collect().blobs
+
+    async def scenario() -> None:
+        app = App([DistributionRoutes(hosting(content, state), prefix="")])
+        runner = web.ServerRunner(app.server())
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        host, port = runner.addresses[0][:2]
+        try:
+            async with aiohttp.ClientSession() as session:
+                url = f"http://{host}:{port}/v2/app/blobs/"
+                async with session.head(url + digest) as reply:
+                    assert reply.status == 200
+                async with session.head(url + "sha256:" + "0" * 64) as reply:
+                    assert reply.status == 404
+        finally:
+            await runner.cleanup()
+
+    asyncio.run(scenario())
+    assert leases.held() == {digest}
+    assert collect() == ()
+    leases.release_all()
+    assert collect() == (digest,)
 
 
 @given(st.lists(st.text(max_size=3), unique=True), st.integers(1, 4))
