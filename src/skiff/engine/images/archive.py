@@ -23,7 +23,7 @@ from skiff.engine.images.reporting import Emit
 from skiff.engine.images.spool import Entries, spool, spool_one
 from skiff.engine.images.unpack import Begun, Listener, Unpacker
 from skiff.engine.storage.content import ContentStore
-from skiff.engine.storage.leases import Leases
+from skiff.engine.storage.leases import HeldLease, Leases
 from skiff.engine.storage.uploads import Body
 from skiff.errors import InvalidParameter, NotFound
 from skiff.oci import image as images
@@ -87,6 +87,7 @@ class _Told(NamedTuple):
 
     emit: Emit
     ahead: _Ahead
+    lease: HeldLease
     quiet: bool
     wanted: Platform | None
 
@@ -120,7 +121,7 @@ class Loader:
         """The images of the archive, in its order. InvalidParameter, HostileArchive, DigestMismatch."""
         with self._leases.hold() as lease, _Ahead(self._unpacker, self._content, self._names) as ahead:
             held = await spool(stream, self._content, lease.add, ahead.begin)
-            told = _Told(emit, ahead, quiet, platform)
+            told = _Told(emit, ahead, lease, quiet, platform)
             try:
                 document = held.get("manifest.json")
                 if document is not None:
@@ -144,7 +145,7 @@ class Loader:
         run = change_lines.apply(RunConfig(), changes)
         with self._leases.hold() as lease:
             blob = await spool_one(stream, self._content, lease.add)
-            row = await self._assembler.layer(blob, ())
+            row = await self._assembler.layer(blob, (), lease=lease)
             now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
             where = platform or self._platform
             comment = message or "Imported from -"
@@ -212,7 +213,8 @@ class Loader:
             below = config.diff_ids[:number]
             tell = _listener(told.emit, diff_id, told.quiet)
             begun = partial(told.ahead.take, blob)
-            rows.append(await self._assembler.layer(blob, below, diff_id, tell, begun))
+            layer = self._assembler.layer(blob, below, diff_id, tell, begun, lease=told.lease)
+            rows.append(await layer)
         id = await self._assembler.image(data, rows, names=names, manifest=manifest)
         for name in names:
             told.emit(Progress(stream=f"Loaded image: {name.familiar}\n"))

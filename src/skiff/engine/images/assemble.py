@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from skiff.engine.images.names import ImageRow, LayerRow, Names
 from skiff.engine.images.unpack import Begun, Listener, Unpacker
 from skiff.engine.storage.content import ContentStore
-from skiff.engine.storage.leases import Leases
+from skiff.engine.storage.leases import HeldLease, Leases
 from skiff.errors import NotFound
 from skiff.oci import digest as digests
 from skiff.oci import image as images
@@ -45,10 +45,13 @@ class Assembler:
         diff_id: DiffID | None = None,
         tell: Listener = _unheard,
         begun: Callable[[], Begun | None] = lambda: None,
+        *,
+        lease: HeldLease,
     ) -> LayerRow:
         """A blob of the content store becomes the committed layer above the diff IDs below. DigestMismatch.
 
-        diff_id: what it must come to; None takes what it comes to. The caller holds a lease on the blob.
+        diff_id: what it must come to; None takes what it comes to.
+        lease: the caller's on the blob; it gets the layer, too, and is held until an image stands on it.
         begun: gives its extraction, if that is under way; called when the layer is wanted at all.
         """
         size = self._content.info(blob).size
@@ -56,10 +59,11 @@ class Assembler:
         if diff_id is None:
             draft = await self._unpacker.extract(lambda: self._content.open(blob), None, size, tell)
             chain = _chain([*below, draft.applied.diff_id])
-            with self._leases.hold(chain):
-                await self._unpacker.commit(draft, chain, parent)
+            lease.add(chain)
+            await self._unpacker.commit(draft, chain, parent)
             return LayerRow(chain, draft.applied.diff_id, draft.applied.size, blob, "", size)
         chain = _chain([*below, diff_id])
+        lease.add(chain)
         async with self._unpacker.turn(chain, tell) as tell_all:
             if self._unpacker.is_committed(chain):
                 known = self._names.layer_size(chain)
@@ -90,14 +94,16 @@ class Assembler:
         else:
             rootfs = RootFS(diff_ids=tuple(row.diff_id for row in rows))
             data = images.encode(replace(config, rootfs=rootfs))
-        id = ImageID(await asyncio.to_thread(store, self._content, "config", data))
-        now = datetime.now(UTC)
-        if self._names.has(id):
-            known = self._names.image(id)
-            row = replace(known, tagged=now, manifest=known.manifest or manifest)
-        else:
-            row = ImageRow(id, rows, now, parent=parent, tagged=now, manifest=manifest)
-        self._names.put(row, [(name, None) for name in names])
+        id = ImageID(digests.of(data))
+        with self._leases.hold(id):
+            await asyncio.to_thread(store, self._content, "config", data)
+            now = datetime.now(UTC)
+            if self._names.has(id):
+                known = self._names.image(id)
+                row = replace(known, tagged=now, manifest=known.manifest or manifest)
+            else:
+                row = ImageRow(id, rows, now, parent=parent, tagged=now, manifest=manifest)
+            self._names.put(row, [(name, None) for name in names])
         return id
 
 

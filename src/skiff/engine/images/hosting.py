@@ -25,7 +25,7 @@ from skiff.engine.images.record import Publish
 from skiff.engine.images.shelf import Shelf
 from skiff.engine.images.uploads import Refusal, Uploads, holds
 from skiff.engine.storage.content import ContentStore
-from skiff.engine.storage.leases import Leases
+from skiff.engine.storage.leases import HeldLease, Leases
 from skiff.errors import Conflict, DigestMismatch, InvalidParameter, NotFound, NotImplementedHere
 from skiff.oci import digest as digests
 from skiff.oci import manifest as manifests
@@ -159,14 +159,14 @@ class Hosting:
             raise Refusal("DIGEST_INVALID", f"the manifest has digest {digest}, not {identifier}")
         document = _parsed(data, media_type)
         row = shelf.row(document, media_type, len(data), time.time())
-        with self._leases.hold(digest, *row.needs):
+        with self._leases.hold(digest, *row.needs) as lease:
             missing = next((one for one in row.needs if not holds(self._content, one)), None)
             if missing is not None:
                 code = "MANIFEST_BLOB_UNKNOWN" if isinstance(document, Manifest) else "MANIFEST_UNKNOWN"
                 raise Refusal(code, f"the manifest names what is not here: {missing}")
             await asyncio.to_thread(store, self._content, "manifest", data)
             await asyncio.to_thread(self._content.sync)
-            image = await self._image(document, digest) if tag else None
+            image = await self._image(document, digest, lease) if tag else None
             if image is None:
                 self._take_name(where, tag)
                 self._shelf.put(where.name, digest, row, tag)
@@ -265,7 +265,7 @@ class Hosting:
         own = documents.came_with(self._content, row)
         return own is not None and all(holds(self._content, one.digest) for one in own[1].layers)
 
-    async def _image(self, document: Manifest | Index, digest: Digest) -> ImageRow | None:
+    async def _image(self, document: Manifest | Index, digest: Digest, lease: HeldLease) -> ImageRow | None:
         """The image that the manifest, or its entry for this machine, makes here; None when it makes none.
 
         A registry takes what it is given: what cannot be extracted is kept all the same.
@@ -284,7 +284,8 @@ class Hosting:
                 return None
             rows: list[LayerRow] = []
             for number, (diff_id, one) in enumerate(zip(config.diff_ids, chosen.layers, strict=True)):
-                row = await self._assembler.layer(one.digest, config.diff_ids[:number], diff_id)
+                below = config.diff_ids[:number]
+                row = await self._assembler.layer(one.digest, below, diff_id, lease=lease)
                 rows.append(replace(row, media_type=one.media_type))
             id = ImageID(chosen.config.digest)
             if id != await self._assembler.image(data, rows, manifest=digest):
