@@ -54,10 +54,12 @@ def ask(name, kind=1, tcp=False):
         s.sendto(message, ("127.0.0.11", 53))
         answer = s.recv(512)
     code, count = answer[3] & 15, struct.unpack(">H", answer[6:8])[0]
-    return socket.inet_ntoa(answer[-4:]) if count else str(-code)
+    address = answer[-16:] if kind == 28 else answer[-4:]
+    family = socket.AF_INET6 if kind == 28 else socket.AF_INET
+    return socket.inet_ntop(family, address) if count else str(-code)
 for word in sys.argv[1:]:
     name, _, how = word.partition("/")
-    print(ask(name, tcp=how == "tcp"))
+    print(ask(name, 28 if how == "aaaa" else 1, how == "tcp"))
 """
 HERE = "/proc/self/ns/net"
 NEAR, NEAR6 = "203.0.113.1", "2001:db8::1"  # this host, as seen from outside

@@ -23,7 +23,7 @@ from skiff.engine.storage.state import SqliteState
 from skiff.errors import SkiffError, Unavailable
 from skiff.linux import links
 from skiff.linux.nftables import Nftables
-from tests.integration.house import HERE, RESOLVE, SERVE, House, ask, serving
+from tests.integration.house import ASK, FAR, HERE, NEAR, RESOLVE, SERVE, House, ask, outside, serving
 from tests.integration.own_network import OUTSIDE, PATIENCE, in_own_network, output_in, python_in
 
 pytestmark = pytest.mark.root
@@ -163,8 +163,14 @@ def test_ipv6_works_end_to_end() -> None:
         house.networks.create(NetworkCreate(name="six", enable_ipv6=True))
         web = await house.open("web", "six", port="8080")
         db = await house.open("db", "six")
+        house.networks.create(NetworkCreate(name="others", enable_ipv6=True))
+        stranger = await house.open("stranger", "others")
         async with serving(web):
             assert await ask(db, house.address(web, 6), 80) == house.address(db, 6)
+            assert await ask(stranger, house.address(web, 6), 80) == "no"
+            assert await ask(None, house.address(web, 6), 80) == house.gateway6("six")
+        assert await output_in(db.namespace.path, RESOLVE, "web/aaaa") == house.address(web, 6)
+        assert await output_in(stranger.namespace.path, RESOLVE, "web/aaaa") == "-2"
 
     in_own_network(scenario)
 
@@ -176,6 +182,22 @@ def test_an_internal_network_leads_nowhere() -> None:
         box = await house.open("box", "inside")
         routes = await output_in(box.namespace.path, "print(open('/proc/net/route').read().count('eth0'))")
         assert routes == "1"  # the subnet, and no default
+        near = await house.open("near", "inside")
+        web = await house.open("web", "bridge")
+        own = ["nsenter", f"--net={box.namespace.path}", "ip", "route", "add"]
+        subprocess.run([*own, "default", "via", house.gateway("inside")], check=True)  # it finds one itself
+        async with outside() as far:
+            server = python_in(far, SERVE)
+            assert server.stdout is not None
+            assert await asyncio.to_thread(server.stdout.readline) == "ready\n"
+            async with serving(web), serving(near):
+                assert await ask(web, FAR, 80) == NEAR  # who is on no such network
+                assert await ask(box, FAR, 80) == "no"
+                assert await ask(box, house.address(web), 80) == "no"
+                assert await ask(web, house.address(near), 80) == "no"
+                assert await ask(box, house.address(near), 80) == house.address(box)
+            server.kill()
+            server.communicate()
 
     in_own_network(scenario)
 
@@ -444,6 +466,9 @@ def test_a_host_that_drops_what_comes_in() -> None:
             assert await output_in(db.namespace.path, RESOLVE, "web") == house.address(web)
             for client in (None, db, web):
                 assert await ask(client, OUTSIDE, 8080) != "no"
+            async with outside() as far:
+                assert await output_in(far, ASK, NEAR, "8080") == FAR
+                assert await output_in(far, ASK, NEAR, "9999") == "no"
 
     in_own_network(scenario)
 

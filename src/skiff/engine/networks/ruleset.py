@@ -245,12 +245,12 @@ CHAINS: Final = (
         "prerouting",
         -300,
         (
-            (
-                load_meta("iifname"),
-                look_up("bridges"),
+            (  # every packet that comes in gets here: what most are not is asked first, and by the cheapest
                 *_family(NFPROTO_IPV4),
                 load_payload("network", 16, 1),
                 compare(b"\x7f"),
+                load_meta("iifname"),
+                look_up("bridges"),
                 verdict(DROP),
             ),
         ),
