@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from skiff.library.function import function as function
     from skiff.library.images import BuildFailed as BuildFailed
     from skiff.library.images import Image as Image
+    from skiff.library.images import LoadFailed as LoadFailed
     from skiff.library.images import PullFailed as PullFailed
+    from skiff.library.images import PushFailed as PushFailed
     from skiff.library.networks import Network as Network
     from skiff.library.results import FunctionFailed as FunctionFailed
     from skiff.library.volumes import Volume as Volume
@@ -32,7 +34,9 @@ if TYPE_CHECKING:
     _engine = _default()
     run, start, exec, create = _engine.run, _engine.start, _engine.exec, _engine.create
     container, containers, logs = _engine.container, _engine.containers, _engine.logs
-    build, pull, image, images = _engine.build, _engine.pull, _engine.image, _engine.images
+    build, image, images, remove_image = _engine.build, _engine.image, _engine.images, _engine.remove_image
+    pull, push, tag = _engine.pull, _engine.push, _engine.tag
+    save, load, import_image = _engine.save, _engine.load, _engine.import_image
     volume, volumes, create_volume = _engine.volume, _engine.volumes, _engine.create_volume
     network, networks, create_network = _engine.network, _engine.networks, _engine.create_network
     events = _engine.events
@@ -51,8 +55,10 @@ _LIBRARY = {
     "Function": "function",
     "FunctionFailed": "results",
     "Image": "images",
+    "LoadFailed": "images",
     "Network": "networks",
     "PullFailed": "images",
+    "PushFailed": "images",
     "Volume": "volumes",
     "build": "",
     "connect": "engine",
@@ -66,12 +72,18 @@ _LIBRARY = {
     "function": "function",
     "image": "",
     "images": "",
+    "import_image": "",
+    "load": "",
     "logs": "",
     "network": "",
     "networks": "",
     "pull": "",
+    "push": "",
+    "remove_image": "",
     "run": "",
+    "save": "",
     "start": "",
+    "tag": "",
     "volume": "",
     "volumes": "",
 }

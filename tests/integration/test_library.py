@@ -1,7 +1,9 @@
 """`import skiff`: a program's containers, images, networks; and its functions in containers."""
 
+import io
 import os
 import sys
+import tarfile
 import time
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
@@ -69,6 +71,34 @@ def test_build_networks_volumes_events(here: skiff.Engine, tmp_path: Path) -> No
     acts = [(event.type, event.action) for event in here.events(since=before, until=time.time())]
     for act in (("network", "create"), ("volume", "create"), ("container", "start"), ("image", "tag")):
         assert act in acts
+
+
+def test_tars_of_every_kind(here: skiff.Engine, tmp_path: Path) -> None:
+    archive, files = tmp_path / "saved.tar", tmp_path / "files.tar"
+    here.save("busybox", archive)
+    with open(archive, "rb") as opened:
+        assert [image.tags for image in here.load(opened)] == [("busybox:latest",)]
+    here.tag("busybox", "library-tar:1")
+    with pytest.raises(skiff.PushFailed, match="connection refused"):
+        here.tag("busybox", "127.0.0.1:1/nowhere")
+        here.push("127.0.0.1:1/nowhere")
+    with here.start("library-tar:1", "sleep 60", network="none") as box:
+        box.put("/root", {"shelf": None, "shelf/book": "read"})
+        box.get_tar("/root/shelf", files)
+        box.put_tar("/tmp", files)
+        assert box.exec("cat /tmp/shelf/book").text == "read"
+        box.export(files)
+    made = here.import_image(files, "library-tar:2", changes=["CMD cat /tmp/shelf/book"])
+    assert made.tags == ("library-tar:2",)
+    assert here.run("library-tar:2", network="none").text == "read"
+    with tarfile.open(files, "w") as context:
+        entry = tarfile.TarInfo("Dockerfile")
+        lines = b"FROM busybox\nLABEL from=tar\n"
+        entry.size = len(lines)
+        context.addfile(entry, io.BytesIO(lines))
+    assert here.build(files, tag="library-tar:3").labels == {"from": "tar"}
+    for name in ("library-tar:1", "library-tar:2", "library-tar:3", "127.0.0.1:1/nowhere"):
+        here.remove_image(name)
 
 
 def test_a_function_runs_in_a_container(here: skiff.Engine, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,17 +4,22 @@ import base64
 import io
 import tarfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 from msgspec import Struct, json
 
-from skiff.client.connection import EngineError, Stream
+from skiff.client.connection import EngineError, FilePart, Stream
 from skiff.client.engine import EngineClient
 from skiff.docker import stdcopy
-from skiff.errors import NotFound, SkiffError
-from skiff.library.options import words
+from skiff.errors import InvalidParameter, NotFound, SkiffError
+from skiff.library import tars
+from skiff.library.options import variables, words
+
+Input = str | bytes | IO[bytes] | Iterable[bytes]
+Instant = str | float
 
 
 class Finished(Struct, frozen=True):
@@ -142,21 +147,24 @@ class Container:
         self,
         command: str | Sequence[str],
         *,
-        input: bytes | str | None = None,
-        env: Mapping[str, str] | None = None,
+        input: Input | None = None,
+        env: Mapping[str, str | None] | None = None,
         user: str = "",
         workdir: str = "",
         privileged: bool = False,
         check: bool = True,
     ) -> Finished:
-        """A further command in it, to its end. Raises ContainerFailed unless check=False."""
+        """A further command in it, to its end. Raises ContainerFailed unless check=False.
+
+        input: its stdin: bytes, text, an open file, or pieces.
+        """
         client = self._client()
         wish = {
             "Cmd": words(command),
             "AttachStdin": input is not None,
             "AttachStdout": True,
             "AttachStderr": True,
-            "Env": [f"{name}={value}" for name, value in (env or {}).items()],
+            "Env": variables(env or {}),
             "User": user,
             "WorkingDir": workdir,
             "Privileged": privileged,
@@ -169,18 +177,25 @@ class Container:
     # -- what it wrote -----------------------------------------------------------------------------------
 
     def logs(
-        self, *, follow: bool = False, tail: int | None = None, since: str = "", timestamps: bool = False
+        self,
+        *,
+        follow: bool = False,
+        tail: int | None = None,
+        since: Instant | None = None,
+        until: Instant | None = None,
+        timestamps: bool = False,
     ) -> Iterator[str]:
         """Its lines so far, stdout and stderr as they came; with follow, until it ends.
 
-        since: an RFC 3339 instant, or Unix seconds.
+        since, until: Unix seconds, or an instant as RFC 3339 writes it.
         """
         client = self._client()
         tty = bool(self.inspect()["Config"]["Tty"])
         reply = client.container_logs(
             self.id,
             follow=follow,
-            since=since or None,
+            since=unix_time(since),
+            until=unix_time(until),
             timestamps=timestamps,
             tail="all" if tail is None else str(tail),
         )
@@ -219,18 +234,19 @@ class Container:
         folder_mode: int = 0o755,
     ) -> None:
         """Several files below a directory of it: relative path → contents; None makes a directory."""
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w") as archive:
-            for name, data in files.items():
-                about = tarfile.TarInfo(name)
-                if data is None:
-                    about.type, about.mode = tarfile.DIRTYPE, folder_mode
-                    archive.addfile(about)
-                    continue
-                content = data.encode() if isinstance(data, str) else data
-                about.size, about.mode = len(content), mode
-                archive.addfile(about, io.BytesIO(content))
-        self._client().put_archive(self.id, folder, iter([buffer.getvalue()]))
+        self.put_tar(folder, tars.packed(files, mode=mode, folder_mode=folder_mode))
+
+    def put_tar(self, folder: str, source: tars.Source) -> None:
+        """Unpack a tar in a directory of it: a file's, an open file's, or in pieces; sent as it is read."""
+        self._client().put_archive(self.id, folder, tars.sent(source))
+
+    def get_tar(self, path: str, target: tars.Target) -> None:
+        """A file or directory of it as a tar, into a file or an open file, written as it comes."""
+        tars.kept(self._client().get_archive(self.id, path), target)
+
+    def export(self, target: tars.Target) -> None:
+        """All its files as one tar, as get_tar() writes it."""
+        tars.kept(self._client().export_container(self.id), target)
 
     def exists(self, path: str) -> bool:
         try:
@@ -251,6 +267,21 @@ class Container:
         return str(self._client().commit_container(self.id, {}, repo=repository, tag=tag)["Id"])
 
 
+def unix_time(instant: Instant | None) -> str | None:
+    """As the API takes it. Raises InvalidParameter.
+
+    >>> unix_time("2024-01-01T00:00:00Z"), unix_time(1.5)
+    ('1704067200.000000000', '1.500000000')
+    """
+    if instant is None:
+        return None
+    try:
+        seconds = datetime.fromisoformat(instant).timestamp() if isinstance(instant, str) else instant
+    except ValueError as error:
+        raise InvalidParameter(f"expected Unix seconds or an RFC 3339 instant, not {instant!r}") from error
+    return f"{seconds:.9f}"
+
+
 def frames(chunks: Iterator[bytes], *, tty: bool) -> Iterator[tuple[int, bytes]]:
     """(1 stdout or 2 stderr, bytes) of a container's stream; a terminal has stdout alone."""
     if tty:
@@ -266,16 +297,20 @@ def frames(chunks: Iterator[bytes], *, tty: bool) -> Iterator[tuple[int, bytes]]
 
 def collected(
     stream: Stream,
-    input: bytes | str | None,
+    input: Input | None,
     *,
     tty: bool,
     tell: Callable[[int, bytes], None] | None = None,
 ) -> tuple[bytes, bytes]:
-    """All that comes, stdout and stderr apart, while `input` is sent. tell: is given each piece instead."""
+    """All that comes, stdout and stderr apart, while `input` is sent. tell: is given each piece instead.
+
+    An input that fails while it is read ends the command's stdin, and is raised here.
+    """
     writer: threading.Thread | None = None
+    failed: list[Exception] = []
     if input is not None:
-        data = input.encode() if isinstance(input, str) else input
-        writer = threading.Thread(target=_send, args=(stream, data), daemon=True)
+        pieces = tars.sent(input.encode() if isinstance(input, str) else input)
+        writer = threading.Thread(target=_send, args=(stream, pieces, failed), daemon=True)
         writer.start()
     parts: dict[int, list[bytes]] = {1: [], 2: []}
     try:
@@ -288,6 +323,8 @@ def collected(
         stream.close()
         if writer is not None:
             writer.join()
+    if failed:
+        raise failed[0]
     return b"".join(parts[1]), b"".join(parts[2])
 
 
@@ -296,9 +333,21 @@ def _received(stream: Stream) -> Iterator[bytes]:
         yield data
 
 
-def _send(stream: Stream, data: bytes) -> None:
+def _send(stream: Stream, pieces: Iterator[bytes | FilePart], failed: list[Exception]) -> None:
     try:
-        stream.sendall(data)
+        while (piece := _next(pieces, failed)) is not None:
+            stream.sendall(piece)
         stream.close_write()
     except OSError:
         pass  # it reads no more: what it wrote is what counts
+
+
+def _next(pieces: Iterator[bytes | FilePart], failed: list[Exception]) -> bytes | None:
+    try:
+        piece = next(pieces, None)
+        if piece is None or isinstance(piece, bytes):
+            return piece
+        raise InvalidParameter(f"expected bytes as input, not {type(piece).__name__}")
+    except Exception as error:
+        failed.append(error)
+        return None

@@ -19,7 +19,8 @@ from skiff.client.endpoint import Endpoint
 from skiff.client.engine import EngineClient
 from skiff.client.target import target
 from skiff.library import images as imaging
-from skiff.library.container import Container, Finished, collected
+from skiff.library import tars
+from skiff.library.container import Container, Finished, Input, Instant, collected, unix_time
 from skiff.library.events import Event, event_of
 from skiff.library.images import Image, image_of
 from skiff.library.networks import Network
@@ -93,7 +94,7 @@ class Engine:
         image: str,
         command: str | Sequence[str] = (),
         *,
-        input: bytes | str | None = None,
+        input: Input | None = None,
         check: bool = True,
         pull: str = "missing",
         **options: Unpack[Options],
@@ -102,6 +103,7 @@ class Engine:
 
         A string is cut into words, but no shell runs it. Raises ContainerFailed for another exit code than
         0, unless check=False. pull: missing, always or never. Ctrl-C takes the container along.
+        input: its stdin: bytes, text, an open file, or pieces.
 
         >>> skiff.run("busybox", "echo hello").text
         'hello\n'
@@ -179,8 +181,8 @@ class Engine:
         container: str,
         command: str | Sequence[str],
         *,
-        input: bytes | str | None = None,
-        env: Mapping[str, str] | None = None,
+        input: Input | None = None,
+        env: Mapping[str, str | None] | None = None,
         user: str = "",
         workdir: str = "",
         privileged: bool = False,
@@ -202,12 +204,13 @@ class Engine:
         *,
         follow: bool = False,
         tail: int | None = None,
-        since: str = "",
+        since: Instant | None = None,
+        until: Instant | None = None,
         timestamps: bool = False,
     ) -> Iterator[str]:
         """What a container wrote, line by line: Container.logs by name."""
         return Container(self.client, container).logs(
-            follow=follow, tail=tail, since=since, timestamps=timestamps
+            follow=follow, tail=tail, since=since, until=until, timestamps=timestamps
         )
 
     def container(self, name: str) -> Container:
@@ -230,7 +233,7 @@ class Engine:
 
     def build(
         self,
-        context: str | os.PathLike[str] = ".",
+        context: tars.Source = ".",
         *,
         dockerfile: str = "",
         tag: str | Sequence[str] = (),
@@ -243,6 +246,8 @@ class Engine:
         tell: Callable[[str], None] | None = None,
     ) -> Image:
         r"""An image from a directory and a Dockerfile: a path below it, or the text itself.
+
+        A context may be a tar, too: a file's, an open file's, or in pieces.
 
         tell: called with each line of what happens. Raises BuildFailed, which has the log.
 
@@ -275,6 +280,46 @@ class Engine:
 
     def remove_image(self, reference: str, *, force: bool = False) -> None:
         self.client().remove_image(reference, force=force)
+
+    def tag(self, reference: str, new: str) -> None:
+        """Give an image a further name."""
+        imaging.tag(self.client(), reference, new)
+
+    def push(self, reference: str, *, platform: str = "") -> None:
+        """To its registry, with the credentials of `skiff login`. Raises EngineError, PushFailed."""
+        imaging.push(self.client(), reference, platform, auth_header(self._config(), reference))
+
+    def save(self, references: str | Sequence[str], target: tars.Target, *, platform: str = "") -> None:
+        """Images as one archive, into a file or an open file, written as it comes.
+
+        >>> file = tempfile.TemporaryFile()
+        >>> skiff.save("busybox", file)
+        >>> _ = file.seek(0)
+        >>> [image.tags for image in skiff.load(file)]
+        [('busybox:latest',)]
+        """
+        names = [references] if isinstance(references, str) else list(references)
+        tars.kept(self.client().save_images(names, platform=platform or None), target)
+
+    def load(self, source: tars.Source, *, platform: str = "") -> list[Image]:
+        """The images of an archive: a file, an open file, or pieces. Raises EngineError, LoadFailed."""
+        return [self.image(name) for name in imaging.load(self.client(), source, platform)]
+
+    def import_image(
+        self,
+        source: tars.Source,
+        reference: str = "",
+        *,
+        changes: Sequence[str] = (),
+        message: str = "",
+        platform: str = "",
+    ) -> Image:
+        """An image of one layer from a tar of its files, as `export` makes it. changes: ["CMD sh"].
+
+        Raises EngineError, LoadFailed.
+        """
+        query = {"changes": list(changes), "message": message or None, "platform": platform or None}
+        return self.image(imaging.import_image(self.client(), source, reference, **query))
 
     # -- networks and volumes ----------------------------------------------------------------------------
 
@@ -318,8 +363,8 @@ class Engine:
     def events(
         self,
         *,
-        since: float | None = None,
-        until: float | None = None,
+        since: Instant | None = None,
+        until: Instant | None = None,
         filters: Mapping[str, Sequence[str]] | None = None,
     ) -> Iterator[Event]:
         """What happens from now on, or since a Unix time; without `until` it does not end by itself.
@@ -337,7 +382,11 @@ class Engine:
         reply = self.client().connection.request(
             "GET",
             "/events",
-            query={"since": _instant(since), "until": _instant(until), "filters": _filters(filters) or None},
+            query={
+                "since": unix_time(since),
+                "until": unix_time(until),
+                "filters": _filters(filters) or None,
+            },
         )
         try:
             yield from (event_of(message) for message in reply.lines())
@@ -357,10 +406,6 @@ def _filters(filters: Mapping[str, Sequence[str]] | None) -> dict[str, list[str]
         name: [values] if isinstance(values, str) else list(values)
         for name, values in (filters or {}).items()
     }
-
-
-def _instant(seconds: float | None) -> str | None:
-    return None if seconds is None else f"{seconds:.9f}"
 
 
 def _env(name: str) -> str:

@@ -12,7 +12,7 @@ Port = int | str | tuple[str, int] | None
 class Options(TypedDict, total=False):
     """What a container may be given. Names are those of the command line's flags.
 
-    env:      variables; None takes this process's value away from the image's
+    env:      variables; None takes away what the image sets
     volumes:  as `-v` takes them: "/here:/there:ro", "name:/there"
     tmpfs:    "/run", "/run:size=64m"
     ports:    container port → host port, None for any free one: {80: 8080, "53/udp": ("127.0.0.1", 5353)}
@@ -23,7 +23,7 @@ class Options(TypedDict, total=False):
     """
 
     name: str
-    env: Mapping[str, str]
+    env: Mapping[str, str | None]
     volumes: Sequence[str]
     tmpfs: Sequence[str]
     ports: Mapping[int | str, Port]
@@ -61,6 +61,11 @@ def words(command: str | Sequence[str]) -> list[str]:
     return shlex.split(command)
 
 
+def variables(env: Mapping[str, str | None]) -> list[str]:
+    """As the API takes them: a name alone is one that the image sets and that is not wanted."""
+    return [name if value is None else f"{name}={value}" for name, value in env.items()]
+
+
 def body(image: str, command: str | Sequence[str], options: Options) -> dict[str, Any]:
     """The body of POST /containers/create; name and platform are no part of it. Raises InvalidParameter."""
     unknown = set(options) - set(Options.__annotations__)
@@ -69,8 +74,8 @@ def body(image: str, command: str | Sequence[str], options: Options) -> dict[str
     exposed, bindings = _ports(options.get("ports") or {})
     entrypoint = options.get("entrypoint")
     host: dict[str, Any] = {
-        "Binds": list(options.get("volumes") or ()) or None,
-        "Tmpfs": dict(text.partition(":")[::2] for text in options.get("tmpfs") or ()) or None,
+        "Binds": _several("volumes", options.get("volumes")) or None,
+        "Tmpfs": dict(text.partition(":")[::2] for text in _several("tmpfs", options.get("tmpfs"))) or None,
         "PortBindings": bindings,
         "NetworkMode": options.get("network") or "default",
         "RestartPolicy": _restart(options.get("restart") or "no"),
@@ -78,8 +83,8 @@ def body(image: str, command: str | Sequence[str], options: Options) -> dict[str
         "NanoCpus": round(float(options.get("cpus") or 0) * 1e9),
         "Privileged": bool(options.get("privileged")),
         "ReadonlyRootfs": bool(options.get("read_only")),
-        "CapAdd": list(options.get("cap_add") or ()) or None,
-        "CapDrop": list(options.get("cap_drop") or ()) or None,
+        "CapAdd": _several("cap_add", options.get("cap_add")) or None,
+        "CapDrop": _several("cap_drop", options.get("cap_drop")) or None,
     }
     if "pids_limit" in options:
         host["PidsLimit"] = options["pids_limit"]
@@ -89,7 +94,7 @@ def body(image: str, command: str | Sequence[str], options: Options) -> dict[str
     wish: dict[str, Any] = {
         "Image": image,
         "Cmd": words(command) or None,
-        "Env": [f"{name}={value}" for name, value in (options.get("env") or {}).items()] or None,
+        "Env": variables(options.get("env") or {}) or None,
         "Hostname": options.get("hostname") or "",
         "User": options.get("user") or "",
         "WorkingDir": options.get("workdir") or "",
@@ -105,10 +110,18 @@ def body(image: str, command: str | Sequence[str], options: Options) -> dict[str
     return wish
 
 
+def _several(name: str, values: Sequence[str] | None) -> list[str]:
+    if isinstance(values, str):
+        raise InvalidParameter(f"expected a list for {name}, not {values!r}: [{values!r}]")
+    return list(values or ())
+
+
 def _ports(asked: Mapping[int | str, Port]) -> tuple[dict[str, Any], dict[str, Any]]:
     """(ExposedPorts, PortBindings)."""
     exposed: dict[str, Any] = {}
     bindings: dict[str, Any] = {}
+    if not isinstance(asked, Mapping):
+        raise InvalidParameter(f"expected {{container port: host port or None}} for ports, not {asked!r}")
     for inner, outer in asked.items():
         key = str(inner) if "/" in str(inner) else f"{inner}/tcp"
         if not key.partition("/")[0].isdigit():

@@ -10,6 +10,7 @@ import pytest
 
 import skiff
 from skiff.errors import InvalidParameter
+from skiff.library.container import unix_time
 from skiff.library.options import body
 from tests.fakes.fake_engine import FakeEngine, Reply, Request, frame, upgrade
 
@@ -148,3 +149,60 @@ def test_every_name_is_there_and_others_are_not() -> None:
         assert getattr(skiff, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         skiff.nonsense  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_archives_go_in_pieces(fake: FakeEngine, engine: skiff.Engine, tmp_path: Path) -> None:
+    came: list[bytes] = []
+
+    def load(request: Request) -> Reply:
+        came.append(request.body)
+        return Reply(200, {"stream": "Loaded image: a:1\nLoaded image ID: sha256:b\n"})
+
+    fake.route("POST /images/load")(load)
+    fake.route("GET /images/[^/]+/json")(lambda request: Reply(200, {"Id": request.path.split("/")[-2]}))
+    (tmp_path / "a.tar").write_bytes(b"tar")
+    for source in (tmp_path / "a.tar", open(tmp_path / "a.tar", "rb"), b"tar", (b"t", b"ar")):
+        assert [image.id for image in engine.load(source)] == ["a:1", "sha256:b"]
+    assert came == [b"tar"] * 4
+    fake.route("POST /images/load")(lambda request: Reply(200, {"errorDetail": {"message": "bad"}}))
+    with pytest.raises(skiff.LoadFailed, match="bad"):
+        engine.load(b"junk")
+    with pytest.raises(FileNotFoundError):
+        engine.load(tmp_path / "none")
+
+
+def test_a_saved_file_appears_when_it_is_whole(
+    fake: FakeEngine, engine: skiff.Engine, tmp_path: Path
+) -> None:
+    fake.route("GET /images/get")(lambda request: Reply(404, {"message": "No such image: a"}))
+    target = tmp_path / "a.tar"
+    with pytest.raises(skiff.EngineError, match="No such image"):
+        engine.save("a", target)
+    assert list(tmp_path.glob("*.tar*")) == []
+    fake.route("GET /images/get")(lambda request: Reply(200, {"tar": 1}))
+    engine.save(["a", "b"], target)
+    assert [path.name for path in tmp_path.glob("*.tar*")] == ["a.tar"]
+    assert b"tar" in target.read_bytes()
+
+
+def test_input_in_pieces_that_fails_on_the_way(fake: FakeEngine, engine: skiff.Engine) -> None:
+    def given() -> Iterator[bytes]:
+        yield b"abc"
+        raise RuntimeError("no more")
+
+    fake.route("POST /containers/[^/]+/attach")(attached(echo=True))
+    assert engine.run("busybox", "cat", input=iter((b"a", b"b"))).text == "AB"
+    with pytest.raises(RuntimeError, match="no more"):
+        engine.run("busybox", "cat", input=given())
+    with pytest.raises(InvalidParameter, match="expected bytes as input, not str"):
+        engine.run("busybox", "cat", input=iter(("a",)))  # type: ignore[arg-type]
+
+
+def test_options_that_are_no_list() -> None:
+    assert body("i", "c", {"env": {"A": "1", "B": None}})["Env"] == ["A=1", "B"]
+    with pytest.raises(InvalidParameter, match=r"expected a list for volumes, not '/a:/b'"):
+        body("i", "c", {"volumes": "/a:/b"})
+    with pytest.raises(InvalidParameter, match="for ports, not"):
+        body("i", "c", {"ports": [80]})  # type: ignore[typeddict-item]
+    with pytest.raises(InvalidParameter, match="expected Unix seconds"):
+        unix_time("1h")
