@@ -1,9 +1,12 @@
 """What changed → which steps ran: here, with the cache of another engine; and builds killed at every step."""
 
+import hashlib
+import io
 import itertools
 import json
 import os
 import socket
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -142,3 +145,62 @@ def test_a_build_killed_at_every_step_keeps_the_good_ones(killed: Engine) -> Non
     assert ran(events) == ["RUN"]
     snapshots = killed.client.get("/skiff/check").json()
     assert not snapshots.get("Problems"), snapshots
+
+
+def classic_image(busybox_archive: bytes, name: str) -> bytes:
+    """An archive of an image as Docker's classic builder makes it: ENV, a RUN that wrote /made, WORKDIR."""
+    parts = {}
+    with tarfile.open(fileobj=io.BytesIO(busybox_archive)) as archive:
+        for entry in archive:
+            if entry.isreg():
+                file = archive.extractfile(entry)
+                assert file is not None
+                parts[entry.name] = file.read()
+    (saved,) = json.loads(parts["manifest.json"])
+    config = json.loads(parts[saved["Config"]])
+    layer = io.BytesIO()
+    with tarfile.open(fileobj=layer, mode="w") as tar:
+        made = tarfile.TarInfo("made")
+        made.size = 9
+        tar.addfile(made, io.BytesIO(b"elsewhere"))
+    config["rootfs"]["diff_ids"].append(f"sha256:{hashlib.sha256(layer.getvalue()).hexdigest()}")
+    config.setdefault("history", [])
+    config["history"] += [
+        {"created_by": "/bin/sh -c #(nop)  ENV A=b", "empty_layer": True},
+        {"created_by": "/bin/sh -c echo here > /made"},
+        {"created_by": "/bin/sh -c #(nop)  LABEL x=y", "empty_layer": True},
+    ]
+    parts["added.tar"] = layer.getvalue()
+    parts["config.json"] = json.dumps(config).encode()
+    described = {"Config": "config.json", "RepoTags": [name], "Layers": [*saved["Layers"], "added.tar"]}
+    parts["manifest.json"] = json.dumps([described]).encode()
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for path, data in parts.items():
+            if path.split("/")[0] not in ("index.json", "oci-layout", "repositories"):
+                entry = tarfile.TarInfo(path)
+                entry.size = len(data)
+                tar.addfile(entry, io.BytesIO(data))
+    return out.getvalue()
+
+
+def test_an_image_of_the_classic_builder_is_a_cache(
+    own_engine: Engine, busybox_archive: bytes, tmp_path: Path
+) -> None:
+    reply = own_engine.client.post("/images/load", classic_image(busybox_archive, "classic:1"))
+    assert b"errorDetail" not in reply.body, reply
+    steps = ["FROM busybox", "ENV A=b", "RUN echo here > /made", "LABEL x=y", "RUN cp /made /copy"]
+    (tmp_path / "Dockerfile").write_text("\n".join(steps))
+    build = ("build", "--cache-from", "classic:1", "-t", "made", str(tmp_path))
+    out = own_engine.skiff(*build).ok()
+    assert out.count("Using cache") == 3
+    assert out.count("Running in") == 1
+    shown = own_engine.skiff("run", "--rm", "--network", "none", "made", "cat", "/copy").ok()
+    assert shown == "elsewhere"
+    own_engine.skiff("rmi", "made").ok()
+    own_engine.skiff("builder", "prune", "-af").ok()
+    steps[1] = "ENV A=c"
+    (tmp_path / "Dockerfile").write_text("\n".join(steps))
+    out = own_engine.skiff(*build).ok()
+    assert "Using cache" not in out
+    assert own_engine.skiff("run", "--rm", "--network", "none", "made", "cat", "/copy").ok() == "here"

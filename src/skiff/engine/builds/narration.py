@@ -225,7 +225,11 @@ class Narrator:
 
     def _is_known(self, step: Step, before: Made) -> bool:
         request = self._solving.job.request
-        if request.ignore_cache is not None or not self._allows(step, before):
+        if request.ignore_cache is not None:
+            return False
+        if self._solving.foreign(step.op, before.files.chain) is not None:
+            return True
+        if not self._allows(step, before):
             return False
         return self._solving.step_made(_key(step, before, before.files)) is not None
 

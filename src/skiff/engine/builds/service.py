@@ -17,9 +17,10 @@ from msgspec.structs import replace
 
 from skiff.docker.filters import Filters
 from skiff.docker.units import rfc3339
-from skiff.engine.builds import entitlements, inline, mounting, outputs
+from skiff.engine.builds import entitlements, foreign, inline, mounting, outputs
 from skiff.engine.builds.cache_mounts import CacheMounts
 from skiff.engine.builds.carried import Brought, Carrier
+from skiff.engine.builds.foreign import ForeignImage
 from skiff.engine.builds.handing import Handing
 from skiff.engine.builds.inputs import Inputs, gathered
 from skiff.engine.builds.kept import Trees
@@ -171,6 +172,7 @@ class Builds:
             agent=partial(self.handing.agent, emit=emit),
             allowed=self._allowed(images),
             histories=self._histories(images, brought),
+            foreign=self._foreign(images),
         )
         solving = Solving(self._solver, job)
         made = await self._solve(solving, telling, headings)
@@ -329,6 +331,10 @@ class Builds:
         found = [self._images.config(id).steps for id in images]
         found += [one.config.steps for one in brought if one.config is not None]
         return tuple(tuple(entry.created_by for entry in steps) for steps in found)
+
+    def _foreign(self, images: Sequence[ImageID] | None) -> Sequence[ForeignImage]:
+        found = (foreign.image(self._images.config(id), self._images.layers(id)) for id in images or ())
+        return [one for one in found if one is not None]
 
     def _cache_images(self, request: BuildRequest) -> list[ImageID] | None:
         """The images that alone may serve as cache; None: no such wish."""

@@ -14,9 +14,11 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from skiff.engine.builds import foreign
 from skiff.engine.builds.agents import Agent
 from skiff.engine.builds.cache import Cache, Entry
 from skiff.engine.builds.filesystem import FileSystem
+from skiff.engine.builds.foreign import ForeignImage
 from skiff.engine.builds.keys import Part, difference, key_of, key_parts, needs_content
 from skiff.engine.builds.layering import Layering, above
 from skiff.engine.builds.mounting import Mounter
@@ -71,7 +73,8 @@ class Job(Struct, frozen=True, kw_only=True):
     """One build. epoch_ns: no file is newer. name: of what is built, for --why. brought: caches from
     elsewhere. agent: connects to the client's ssh agents.
 
-    allowed: chains that may come from the cache, histories: of images that may; None: all.
+    allowed: chains that may come from the cache, histories: of images that may; None: all. foreign: images of
+    another builder.
     """
 
     plan: Plan
@@ -83,6 +86,7 @@ class Job(Struct, frozen=True, kw_only=True):
     agent: Agent | None = None
     allowed: frozenset[ChainID] | None = None
     histories: tuple[tuple[str | None, ...], ...] | None = None
+    foreign: Sequence[ForeignImage] = ()
 
 
 class Log:
@@ -208,6 +212,14 @@ class Solving:
         self.fresh: list[ImageID] = []  # images that were not here before
         self.images: dict[str, str] = {}  # when the image after a step was first made, by the step's key
         self._text = {step.op: step for step in job.plan.steps}
+        self._words = {
+            step.op: (
+                stage.root,
+                [entry.created_by or "" for one in stage.steps[: at + 1] for entry in one.history],
+            )
+            for stage in job.plan.stages
+            for at, step in enumerate(stage.steps)
+        }
 
     def begin(self, group: asyncio.TaskGroup) -> None:
         """Every op as a task of the group. A failure is told by its result, to those who wait for it."""
@@ -231,6 +243,16 @@ class Solving:
         """When the image after a step was first made, here or where a cache was brought from."""
         known = self.solver.cache.step(key)
         return known or next((found for one in self.job.brought if (found := one.images.get(key))), None)
+
+    def foreign(self, index: OpIndex, parent: ChainID | None) -> tuple[LayerRow | None] | None:
+        """What the step came to in an image of another builder, if one came of the same steps."""
+        if not self.job.foreign or not foreign.may_match(self.job.plan.ops[index]):
+            return None
+        root, ours = self._words[index]
+        base = self._results[root].result().config
+        words = (*foreign.words(base.steps if base else ()), *ours)
+        found = (image.step(words, parent) for image in self.job.foreign)
+        return next((one for one in found if one is not None), None)
 
     def cancel(self) -> None:
         for task in self._tasks:
@@ -280,7 +302,7 @@ class Solving:
             layer, is_cached = known.layer, True
         else:
             with self.solver.layering.lease() as lease:
-                is_cached, layer = await self._brought(op, key, base.chain, self.logs[index], lease)
+                is_cached, layer = await self._brought(index, op, key, base.chain, self.logs[index], lease)
                 if not is_cached:
                     if self.job.request.why and step is not None:
                         self.logs[index].why = self._why(key, parts, step.text, place, op)
@@ -294,6 +316,7 @@ class Solving:
 
     async def _brought(
         self,
+        index: OpIndex,
         op: ExecOp | CopyOp | DirectoryOp,
         key: Digest,
         parent: ChainID | None,
@@ -303,6 +326,10 @@ class Solving:
         """Whether a cache from elsewhere has the step, and its layer."""
         if op.ignore_cache:
             return False, None
+        if found := self.foreign(index, parent):
+            if found[0] is not None:
+                lease.add(found[0].chain)
+            return True, found[0]
         for cache in self.job.brought:
             step = cache.step(key, parent)
             if step is None:
