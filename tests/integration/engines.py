@@ -21,7 +21,7 @@ from tests.integration.client import Client
 from tests.integration.own_network import PATIENCE, Network
 
 SOURCE = Path(__file__).parents[2] / "src"
-SKIFF = (sys.executable, "-m", "skiff.cli")
+SKIFF = (str(Path(sys.executable).parent / "skiff"),)  # as it is installed
 START_SECONDS = 20
 LEAVE_SECONDS = 10
 

@@ -416,8 +416,7 @@ def test_the_listener_ends_with_its_command(engine: Engine) -> None:
 
 def test_carrying_images_to_another_skiff(engine: Engine, own_engine: Engine, tmp_path: Path) -> None:
     """`ssh` is a program that runs the words here, against the other engine."""
-    python = f"PYTHONPATH={own_engine.client_environment()['PYTHONPATH']} {SKIFF[0]} -m skiff.cli"
-    (tmp_path / "skiff").write_text(f'#!/bin/sh\n{python} -H unix://{own_engine.socket} "$@"\n')
+    (tmp_path / "skiff").write_text(f'#!/bin/sh\n{" ".join(SKIFF)} -H unix://{own_engine.socket} "$@"\n')
     (tmp_path / "ssh").write_text(
         f'#!/bin/sh\necho "$@" >>{tmp_path}/asked\nwhile [ "$1" != -- ]; do shift; done\nshift 2\n'
         f'PATH={tmp_path}:$PATH exec sh -c "$*"\n'

@@ -7,8 +7,9 @@
 It is an executable of our own making (linux/executable.py), a program of system calls. The words between the
 two are packets of 8 bytes, little-endian:
 
-    worker → front   the worker's process id, twice; at the end the signal to die by or 0, then the exit code
-    end of file      before the process id: refused. After it: the worker was killed, and so is the front
+    worker → front   the front's process id: accepted; the worker's own; at the end the signal to die by or 0,
+                     and the exit code
+    end of file      at first: refused. Later: the worker was killed, and so is the front
 
 SIGIO tells that a packet has come, so that one call waits for packets and signals alike.
 """
@@ -68,9 +69,10 @@ def _find_worker(program: Program, address: bytes) -> list[Result]:
     call("close", socket)
     connected = call("connect", CONNECTION, address, len(address), may_fail=ANY_ERROR)
     answered = _receive(program, may_fail=ANY_ERROR)
-    found = call("kill", _NOBODY, 0, may_fail=ANY_ERROR)
-    program.point(answered, 1, found, 0)
-    return [taken, socket, moved, connected, answered, found]
+    # Was it an answer? The worker may be gone again by now, but we are there.
+    accepted = call("kill", _NOBODY, 0, may_fail=ANY_ERROR)
+    program.point(answered, 1, accepted, 0)
+    return [taken, socket, moved, connected, answered, accepted]
 
 
 def _stand_in(program: Program, unblocked: int) -> None:

@@ -58,25 +58,21 @@ class Worker:
     def work(self, door: _socket.socket) -> NoReturn:
         """Run the caller's command and tell how it ended, or hang up and leave it to him."""
         try:
-            arguments = self._become(door)
+            caller = _caller(door)
+            arguments = self._become(caller, door)
+            for word in (caller, os.getpid()):
+                door.send(PACKET.pack(word))
         except (Refused, OSError):
             os._exit(0)
-        pid = os.getpid()
-        for word in (pid, pid):
-            door.send(PACKET.pack(word))
         _end_with(door)
         for number in _DEADLY:
             if _signal.getsignal(number) == _signal.SIG_DFL:
                 _signal.signal(number, lambda number, _: _leave(door, -number))
         _leave(door, _run(arguments))
 
-    def _become(self, door: _socket.socket) -> list[str]:
+    def _become(self, caller: int, door: _socket.socket) -> list[str]:
         """As the caller would be in his own process; the arguments of his command. Refused, OSError."""
-        credentials = door.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _CREDENTIALS.size)
-        pid, uid, _ = _CREDENTIALS.unpack(credentials)
-        if pid == 0 or uid != os.geteuid():
-            raise Refused("another user, or out of sight")
-        theirs = Place(pid)
+        theirs = Place(caller)
         if _has_gone(door):  # then the number may have been another's
             raise Refused("it has gone")
         arguments = self._arguments(theirs.arguments)
@@ -96,6 +92,15 @@ class Worker:
             raise Refused("another installation")
         sys.argv = [program, *arguments]
         return arguments
+
+
+def _caller(door: _socket.socket) -> int:
+    """The process at the other end. Refused."""
+    credentials = door.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, uid, _ = _CREDENTIALS.unpack(credentials)
+    if pid == 0 or uid != os.geteuid():
+        raise Refused("another user, or out of sight")
+    return int(pid)
 
 
 def _leave(door: _socket.socket, code: int) -> NoReturn:

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
@@ -40,15 +41,18 @@ def listening(tmp_path: Path) -> Iterator[socket.socket]:
         yield listening
 
 
+Accepted: TypeAlias = tuple[subprocess.Popen[str], socket.socket]
+
+
 class Worker:
     """A process to send signals to, and the connection of the front that sends them."""
 
-    def __init__(self, door: socket.socket, script: str) -> None:
-        self.door = door
+    def __init__(self, accepted: Accepted, script: str) -> None:
+        front, self.door = accepted
         self.process = subprocess.Popen(["/bin/sh", "-c", script], stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == "up\n"
-        self.say(self.process.pid, self.process.pid)
+        self.say(front.pid, self.process.pid)
 
     def say(self, *words: int) -> None:
         for word in words:
@@ -69,9 +73,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 
 @pytest.fixture
-def accepted(
-    program: Path, listening: socket.socket
-) -> Iterator[tuple[subprocess.Popen[str], socket.socket]]:
+def accepted(program: Path, listening: socket.socket) -> Iterator[Accepted]:
     process = started(program)
     door, _ = listening.accept()
     with door:
@@ -90,10 +92,21 @@ def test_refused(program: Path, listening: socket.socket) -> None:
     assert ended(process) == (3, "cold word\n")
 
 
-def test_a_worker_that_is_not_there(accepted: tuple[subprocess.Popen[str], socket.socket]) -> None:
+def test_a_worker_that_is_gone_before_it_is_heard(accepted: Accepted) -> None:
     process, door = accepted
-    door.send(PACKET.pack(0x7FFFFFFE))
-    assert ended(process) == (3, "cold word\n")
+    os.kill(process.pid, signal.SIGSTOP)
+    for word in (process.pid, 0x7FFFFFFE, 0, 6):
+        door.send(PACKET.pack(word))
+    door.close()
+    os.kill(process.pid, signal.SIGCONT)
+    assert ended(process) == (6, "")
+
+
+def test_a_worker_that_is_gone_before_it_has_said_much(accepted: Accepted) -> None:
+    process, door = accepted
+    door.send(PACKET.pack(process.pid))
+    door.close()
+    assert ended(process) == (-signal.SIGKILL, "")  # the command may have begun: not again
 
 
 def test_its_number_is_taken(program: Path, listening: socket.socket) -> None:
@@ -109,9 +122,9 @@ def test_becoming_another_leaves_signals_as_they_were(program: Path) -> None:
 
 
 @pytest.mark.parametrize("code", [0, 1, 125, 255])
-def test_it_ends_as_the_worker_ends(code: int, accepted: tuple[subprocess.Popen[str], socket.socket]) -> None:
+def test_it_ends_as_the_worker_ends(code: int, accepted: Accepted) -> None:
     process, door = accepted
-    worker = Worker(door, "echo up")
+    worker = Worker(accepted, "echo up")
     worker.say(0, code)
     door.close()
     assert ended(process) == (code, "")
@@ -119,39 +132,27 @@ def test_it_ends_as_the_worker_ends(code: int, accepted: tuple[subprocess.Popen[
 
 
 @pytest.mark.parametrize("number", [signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGIO])
-def test_it_dies_as_the_worker_dies(
-    number: int, accepted: tuple[subprocess.Popen[str], socket.socket]
-) -> None:
-    process, door = accepted
-    worker = Worker(door, "echo up")
+def test_it_dies_as_the_worker_dies(number: int, accepted: Accepted) -> None:
+    process, _door = accepted
+    worker = Worker(accepted, "echo up")
     worker.say(number, 128 + number)
     assert ended(process) == (-number, "")
     worker.heard()
 
 
-def test_it_is_killed_with_the_worker(accepted: tuple[subprocess.Popen[str], socket.socket]) -> None:
+def test_it_is_killed_with_the_worker(accepted: Accepted) -> None:
     process, door = accepted
-    worker = Worker(door, "echo up")
+    worker = Worker(accepted, "echo up")
     door.close()
     assert ended(process) == (-signal.SIGKILL, "")
     worker.heard()
 
 
-def test_what_came_before_it_listened(program: Path, listening: socket.socket) -> None:
-    """All the words at once, as from a worker that is quick."""
-    process = started(program)
-    door, _ = listening.accept()
-    with door:
-        for word in (os.getpid(), os.getpid(), 0, 7):
-            door.send(PACKET.pack(word))
-    assert ended(process) == (7, "")
-
-
-def test_signals_are_sent_on(accepted: tuple[subprocess.Popen[str], socket.socket]) -> None:
-    process, door = accepted
+def test_signals_are_sent_on(accepted: Accepted) -> None:
+    process, _door = accepted
     numbers = [signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGWINCH, signal.SIGTERM]
     traps = "".join(f"trap 'echo {int(number)}' {int(number)};" for number in numbers)
-    worker = Worker(door, f"{traps} trap 'exit 0' USR2; echo up; while :; do sleep 0.01; done")
+    worker = Worker(accepted, f"{traps} trap 'exit 0' USR2; echo up; while :; do sleep 0.01; done")
     assert worker.process.stdout is not None
     for number in numbers:
         process.send_signal(number)
@@ -163,9 +164,9 @@ def test_signals_are_sent_on(accepted: tuple[subprocess.Popen[str], socket.socke
     assert ended(process) == (11, "")
 
 
-def test_it_waits_without_work(accepted: tuple[subprocess.Popen[str], socket.socket]) -> None:
-    process, door = accepted
-    worker = Worker(door, "echo up; sleep 0.3")
+def test_it_waits_without_work(accepted: Accepted) -> None:
+    process, _door = accepted
+    worker = Worker(accepted, "echo up; sleep 0.3")
     worker.heard()
     ticks = [int(word) for word in Path(f"/proc/{process.pid}/stat").read_text().split()[13:15]]
     assert sum(ticks) <= 1
