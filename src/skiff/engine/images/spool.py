@@ -163,11 +163,11 @@ def _spool(feed: Feed | DirectFeed, content: ContentStore, add: Add, found_layer
                         head += bytes(piece[:BLOCK])
                     ingest.write(piece)
                 known = _digest_of(name)
+                add(ingest.digest())
                 digest = ingest.commit(known, entry.size)
             except BaseException:
                 ingest.abort()
                 raise
-            add(digest)
             found.files[name] = digest
             found.digests.add(digest)
             is_plain = detect(head) == "none"
@@ -182,12 +182,11 @@ def _whole(feed: Feed | DirectFeed, content: ContentStore, add: Add) -> Digest:
     try:
         while chunk := feed.read(1 << 20):
             ingest.write(chunk)
-        digest = ingest.commit()
+        add(ingest.digest())
+        return ingest.commit()
     except BaseException:
         ingest.abort()
         raise
-    add(digest)
-    return digest
 
 
 def _key(name: str) -> str:

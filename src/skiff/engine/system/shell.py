@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from skiff.engine.system import shell_netlink
 from skiff.linux import capabilities, mounts, namespaces
+from skiff.linux.processes import CLONE_INTO_CGROUP
 from skiff.linux.watching import Step
 
 
@@ -116,9 +117,11 @@ def _unshare(kinds: list[str], *rest: str) -> str:
 def _clone(packed: str = "", *_: Any) -> Said:
     flags = int.from_bytes(bytes.fromhex(packed)[:8], "little")
     kinds = _kinds(flags)
+    group = " in its control group" if flags & CLONE_INTO_CGROUP else ""
     if not kinds:
-        return Said("clone a process", "( … ) &")
-    return Said(f"clone a process into new namespaces: {', '.join(kinds)}", _unshare(kinds, "--fork", "…"))
+        return Said(f"clone a process{group}", "( … ) &")
+    words = _unshare(kinds, "--fork", "…")
+    return Said(f"clone a process{group} into new namespaces: {', '.join(kinds)}", words)
 
 
 def _setns(namespace: Any, flags: int = 0) -> Said:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from skiff.engine.networks.firewall import whole
 from skiff.engine.networks.ruleset import Published, Wall, ruleset
 from skiff.engine.system import shell, trace
-from skiff.linux import links, mounts, nftables
+from skiff.linux import links, mounts, nftables, processes
 from skiff.linux.netlink import Message
 from skiff.linux.watching import Step
 
@@ -122,6 +122,16 @@ def test_a_whole_firewall_is_counted() -> None:
     assert "add element inet skiff pub4_at { 10.0.0.1 . udp . 53 : 172.17.0.2 . 5353 }" in said.shell
     assert 'add element inet skiff bridges { "br0" }' in said.shell
     assert "172.17.0.0" in said.shell
+
+
+def test_a_clone_says_where_its_child_is_born() -> None:
+    def titled(flags: int) -> str:
+        return shell.told(step("clone3", struct.pack("=Q", flags).hex(), 88)).title
+
+    assert titled(0) == "clone a process"
+    assert titled(processes.CLONE_INTO_CGROUP) == "clone a process in its control group"
+    both = processes.CLONE_INTO_CGROUP | 0x20000
+    assert titled(both) == "clone a process in its control group into new namespaces: mnt"
 
 
 def test_titles_have_short_ids_and_commands_whole_ones() -> None:
