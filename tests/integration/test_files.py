@@ -4,7 +4,9 @@ import io
 import json
 import os
 import tarfile
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -198,6 +200,47 @@ def test_export_holds_the_root_and_no_volumes(engine: Engine, tmp_path: Path) ->
         assert {"mine", "data", "bin/busybox"} <= names
         assert "data/f" not in names
         assert engine.docker("stop", "-t", "0", "files").code == 0
+
+
+def test_commands_begin_while_an_image_is_made(own_engine: Engine) -> None:
+    """They wait until the container, which stands still for its copy, goes on; it goes on."""
+    script = "mkdir /d; i=0; while [ $i -lt 2000 ]; do echo $i >/d/$i; i=$((i+1)); done; exec sleep 1000"
+    own_engine.docker("run", "-d", "--name", "busy", "busybox", "sh", "-c", script).ok()
+    wait_for(lambda: own_engine.docker("exec", "busy", "test", "-e", "/d/1999").code == 0, 20, own_engine.log)
+    own_engine.client.timeout = 30
+    with ThreadPoolExecutor(2) as pool:
+        commits = pool.submit(
+            lambda: [own_engine.client.post("/commit", container="busy", repo=f"made{n}") for n in range(4)]
+        )
+        begun = 0
+        while not commits.done():
+            made = own_engine.client.post("/containers/busy/exec", {"Cmd": ["true"]}).json()
+            assert own_engine.client.post(f"/exec/{made['Id']}/start", {"Detach": True}).status == 200
+            begun += 1
+        assert [commit.status for commit in commits.result()] == [201] * 4
+    assert begun >= 4
+    assert own_engine.docker("exec", "busy", "echo", "here").ok() == "here"
+    own_engine.docker("pause", "busy").ok()
+    refused = own_engine.docker("exec", "busy", "true")
+    assert "is paused, unpause the container before exec" in refused.err
+    own_engine.docker("rm", "-f", "busy").ok()
+
+
+@pytest.mark.parametrize("kind", ["commit", "snapshot"])
+def test_killed_while_a_container_stands_still(own_engine: Engine, kind: str) -> None:
+    """It goes on with the next engine."""
+    script = "dd if=/dev/zero of=/big bs=1M count=300; while :; do date +%s%N >/tick; sleep 0.02; done"
+    own_engine.docker("run", "-d", "--name", "busy", "busybox", "sh", "-c", script).ok()
+    wait_for(lambda: own_engine.docker("exec", "busy", "test", "-s", "/tick").code == 0, 20, own_engine.log)
+    with ThreadPoolExecutor(1) as pool:
+        cut = pool.submit(own_engine.skiff, kind, "busy", "copied")
+        time.sleep(0.2)
+        own_engine.crash()
+        cut.result()
+    own_engine.start()
+    before = own_engine.docker("exec", "busy", "cat", "/tick").ok()
+    wait_for(lambda: own_engine.docker("exec", "busy", "cat", "/tick").ok() != before, 10, own_engine.log)
+    own_engine.docker("rm", "-f", "busy").ok()
 
 
 def test_commit_makes_an_image_that_runs(engine: Engine) -> None:

@@ -3,7 +3,8 @@
 import asyncio
 import secrets
 import socket as sockets
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from socket import socket
 
 from msgspec import UNSET, Struct
@@ -18,7 +19,7 @@ from skiff.engine.containers.live import Live
 from skiff.engine.containers.record import Container, Records
 from skiff.engine.containers.spec import security, translate
 from skiff.engine.containers.starting import Starting
-from skiff.engine.execution.runtime import AttachRequest, Process, Stdio
+from skiff.engine.execution.runtime import AttachRequest, Process, Stdio, Task
 from skiff.errors import CannotRun, Conflict, InvalidParameter, NotFound
 from skiff.oci import runtime as oci
 
@@ -113,7 +114,8 @@ class Execs:
             size=oci.ConsoleSize(*size) if size and len(size) == 2 and all(size) else None,
         )
         try:
-            process = await self.live.task(container.id).exec(id, spec, stdio, stream=stream, request=request)
+            async with self._moving(container.id) as task:
+                process = await task.exec(id, spec, stdio, stream=stream, request=request)
         except BaseException as error:
             code = error.exit_code if isinstance(error, CannotRun) else 126
             self._execs[id] = replace(self._execs[id], running=False, code=code)
@@ -199,9 +201,10 @@ class Execs:
         with ours:
             try:
                 spec = self._process(container, asked, None)
-                process = await self.live.task(id).exec(
-                    secrets.token_hex(32), spec, Stdio(), stream=theirs, request=request
-                )
+                async with self._moving(id) as task:
+                    process = await task.exec(
+                        secrets.token_hex(32), spec, Stdio(), stream=theirs, request=request
+                    )
             except (CannotRun, Conflict, NotFound) as error:
                 return -1, str(error).encode()
             try:
@@ -212,6 +215,13 @@ class Execs:
             except asyncio.CancelledError:
                 await process.signal(9)
                 raise
+
+    @asynccontextmanager
+    async def _moving(self, id: str) -> AsyncIterator[Task]:
+        """The container's task; nobody freezes it meanwhile for a copy of its files. NotFound, Conflict."""
+        async with self.live.locks[id]:
+            _require_ready(self.records.get(id))
+            yield self.live.task(id)
 
     def _unstarted(self, id: str) -> tuple[Exec, Container]:
         found = self._get(id)

@@ -7,6 +7,7 @@ exit ──► record: exited ──► waiters of the exit ──► cgroup, ne
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
@@ -23,9 +24,9 @@ from skiff.engine.containers.lifecycle import Lifecycle
 from skiff.engine.containers.live import Live
 from skiff.engine.containers.record import Container, Records
 from skiff.engine.execution import bundle
-from skiff.engine.execution.runtime import Runtime, TaskExit
+from skiff.engine.execution.runtime import Runtime, Task, TaskExit
 from skiff.engine.storage.snapshots import SnapshotKey
-from skiff.errors import NotFound, SkiffError
+from skiff.errors import Conflict, NotFound, SkiffError
 
 log = logging.getLogger(__name__)
 UNKNOWN_CODE = 255  # the machine went down, or the monitor was killed: nobody saw the exit
@@ -176,6 +177,7 @@ class Supervisor:
         if task is not None:
             # if it has exited, exits() tells so as well, and run() handles it as if it happened now
             self.live.tasks[container.id] = task
+            await self._agree(container, task)
             return
         state = states.exited(
             container.state, code=UNKNOWN_CODE, oom_killed=False, at=container.state.started_at
@@ -185,6 +187,14 @@ class Supervisor:
         bundle.remove(self.lifecycle.starting.run, container.id)
         if container.host.auto_remove:
             await self.lifecycle.erase(container, volumes=True)
+
+    async def _agree(self, container: Container, task: Task) -> None:
+        """A crash may have come while it stood still for a copy of its files, or while it was unpaused."""
+        if task.is_paused and not container.state.paused:
+            with contextlib.suppress(Conflict):  # it has just ended
+                await task.thaw()
+        elif container.state.paused and not task.is_paused:
+            self.records.put(replace(container, state=states.unpaused(container.state, container.id)))
 
     async def _undo(self, container: Container) -> None:
         """A start that was never stored as done: nobody was told that it runs."""

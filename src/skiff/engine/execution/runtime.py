@@ -97,6 +97,7 @@ class Task(Protocol):
 
     id: str
     pid: int
+    is_paused: bool
 
     async def start(self) -> None:
         """Let the command run. CannotRun (126, 127) or RuntimeFailure; then the task only waits for delete.

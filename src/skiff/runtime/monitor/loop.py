@@ -400,8 +400,8 @@ class Monitor:
 
     def _exec(self, request: protocol.Exec, riders: list[int]) -> int:
         self._alive("exec")
-        if not self.started:
-            raise StepFailed("exec", 3, "the container is not running")
+        if self.paused or not self.started:  # who joins a frozen group is frozen before we have let go of it
+            raise StepFailed("exec", 3, f"the container is {'paused' if self.paused else 'not running'}")
         if request.exec_id in self.execs:
             raise StepFailed("exec", 17, f"there is a process {request.exec_id} already")
         process = self._process_of(request)

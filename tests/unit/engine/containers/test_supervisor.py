@@ -19,6 +19,31 @@ async def test_running_containers_are_adopted(tmp_path: Path) -> None:
         assert again.record(id).state.exit_code == 143
 
 
+async def test_who_stood_still_for_a_copy_goes_on(tmp_path: Path) -> None:
+    """Killed in the midst of a commit or a snapshot."""
+    async with Room(tmp_path) as room:
+        id, ended = await room.run("sleep", "100"), await room.run("sleep", "100")
+        for one in (id, ended):
+            await room.runtime.tasks[one].freeze()
+    room.runtime.exit(ended, 7)
+    async with Room(tmp_path, room) as again:
+        assert not again.runtime.tasks[id].is_paused
+        assert not again.record(id).state.paused
+        assert (await asyncio.wait_for(again.life.wait(ended), 5)).status_code == 7
+
+
+async def test_who_was_paused_stays_so_unless_it_was_woken(tmp_path: Path) -> None:
+    async with Room(tmp_path) as room:
+        id, woken = await room.run("sleep", "100"), await room.run("sleep", "100")
+        for one in (id, woken):
+            await room.life.pause(one)
+        await room.runtime.tasks[woken].thaw()
+    async with Room(tmp_path, room) as again:
+        assert again.runtime.tasks[id].is_paused
+        assert again.record(id).state.paused
+        assert again.record(woken).state.status == "running"
+
+
 async def test_an_exit_meanwhile_is_handled_as_if_it_happened_now(tmp_path: Path) -> None:
     async with Room(tmp_path) as room:
         id = await room.run("sleep", "100")
