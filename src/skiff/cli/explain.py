@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 HEADER = "X-Skiff-Trace"
 NARROWEST = 40
+FORKED = ("init", "exec")
+WATCHED = """init and exec are forked here, so that each call can be watched.
+Else they are mostly spawned: the same calls as a program, in less time.
+"""
 NOT_FOUND = 404
 DIM, PLAIN, RED = "\x1b[2m", "\x1b[0m", "\x1b[31m"
 MICRO = 1000.0
@@ -90,6 +94,8 @@ def drawn(found: Json, *, columns: int, coloured: bool) -> Iterator[str]:
         if coloured and tail:
             tail = f"{RED if step['Error'] else DIM}{tail}{PLAIN}"
         yield f"{head}{title:<{width}}{tail}".rstrip() + "\n"
+    if any(step["Process"] in FORKED for step in steps):
+        yield WATCHED
 
 
 def chrome_trace(found: Json) -> Json:

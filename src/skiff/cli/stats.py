@@ -16,6 +16,7 @@ from skiff.client.connection import EngineError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from skiff.cli.flags import Parsed
@@ -39,19 +40,23 @@ def stats(session: Session, asked: Parsed) -> int:
     form = asked["format"] or session.config().format("stats")
     shown = listing(truncate=not asked["no-trunc"])
     before = readings(engine, names, everything=asked["all"])
+    known = before
     if not asked["no-stream"]:
         sys.stdout.write(CLEAR)
     try:
         while True:
             time.sleep(INTERVAL)
             now = readings(engine, names, everything=asked["all"])
-            text = render(shown, [row(word, it, before.get(word)) for word, it in now.items()], form=form)
+            rows = [row(word, it, before.get(word)) for word, it in now.items()]
+            rows += [vanished(word, known[word]) for word in names if word not in now and word in known]
+            text = render(shown, rows, form=form)
             if asked["no-stream"]:
                 sys.stdout.write(text)
                 return 0
             sys.stdout.write(HOME + text.replace("\n", CLEAR_LINE + "\n") + CLEAR_BELOW)
             sys.stdout.flush()
             before = now
+            known |= now
     except KeyboardInterrupt:
         print()
         return 130
@@ -86,7 +91,13 @@ def row(word: str, now: Json, before: Json | None) -> Row:
         "network": (sum(n["rx_bytes"] for n in networks), sum(n["tx_bytes"] for n in networks)),
         "blocks": _blocks(now.get("blkio_stats") or {}),
         "tasks": (now.get("pids_stats") or {}).get("current", 0),
+        "is_gone": False,
     }
+
+
+def vanished(word: str, last: Json) -> Row:
+    """One that was asked for by name stays in the list, without figures."""
+    return row(word, last, None) | {"is_gone": True}
 
 
 def _processor(now: Json, before: Json | None) -> float:
@@ -128,19 +139,22 @@ def _blocks(figures: Json) -> tuple[int, int]:
 
 
 def listing(*, truncate: bool) -> Listing:
+    def figure(text: Callable[[Row], str], nothing: str = "--") -> Callable[[Row], str]:
+        return lambda r: nothing if r["is_gone"] else text(r)
+
     fields = {
         "Container": ("CONTAINER", lambda r: r["word"]),
         "Name": ("NAME", lambda r: r["name"]),
         "ID": ("CONTAINER ID", lambda r: r["id"][:12] if truncate else r["id"]),
-        "CPUPerc": ("CPU %", lambda r: f"{r['cpu']:.2f}%"),
+        "CPUPerc": ("CPU %", figure(lambda r: f"{r['cpu']:.2f}%")),
         "MemUsage": (
             "MEM USAGE / LIMIT",
-            lambda r: f"{human.binary_size(r['used'])} / {human.binary_size(r['limit'])}",
+            figure(lambda r: f"{human.binary_size(r['used'])} / {human.binary_size(r['limit'])}", "-- / --"),
         ),
-        "MemPerc": ("MEM %", lambda r: f"{r['share']:.2f}%"),
-        "NetIO": ("NET I/O", lambda r: " / ".join(human.size(count, 3) for count in r["network"])),
-        "BlockIO": ("BLOCK I/O", lambda r: " / ".join(human.size(count, 3) for count in r["blocks"])),
-        "PIDs": ("PIDS", lambda r: str(r["tasks"])),
+        "MemPerc": ("MEM %", figure(lambda r: f"{r['share']:.2f}%")),
+        "NetIO": ("NET I/O", figure(lambda r: " / ".join(human.size(count, 3) for count in r["network"]))),
+        "BlockIO": ("BLOCK I/O", figure(lambda r: " / ".join(human.size(count, 3) for count in r["blocks"]))),
+        "PIDs": ("PIDS", figure(lambda r: str(r["tasks"]))),
     }
     return Listing("*container.statsContext", fields, COLUMNS)
 

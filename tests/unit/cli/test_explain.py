@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.fakes.fake_engine import FakeEngine, Reply
 
-from skiff.cli.explain import chrome_trace, drawn
+from skiff.cli.explain import WATCHED, chrome_trace, drawn
 
 PROGRAM = str(Path(__file__).parents[3] / "src/skiff/cli/__main__.py")
 
@@ -37,7 +37,14 @@ def test_the_lines() -> None:
         "    0.000     2500.0  engine   POST /containers/x/start\n",
         "    0.100       40.5  init       host name box          $ hostname box\n",
         "    0.200        3.0  init     directory /x             ✗ File exists  $ mkdir /x\n",
+        WATCHED,
     ]
+
+
+def test_only_what_is_forked_for_it_says_so() -> None:
+    engine = {"Took": 1.0, "Steps": [step(0.0, 2500.0, "POST /containers/x/start")]}
+    assert WATCHED not in drawn(engine, columns=0, coloured=False)
+    assert max(len(line) for line in WATCHED.splitlines()) < 80
 
 
 @pytest.mark.parametrize("columns", [10, 40, 80, 81, 200])
