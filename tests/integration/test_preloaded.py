@@ -214,3 +214,11 @@ def test_not_asked_for(own_engine: Engine) -> None:
     skiff(own_engine, "version").ok()
     skiff(own_engine, "version").ok()
     assert not workers(own_engine)
+
+
+def test_a_server_that_ended_is_replaced(loaded: Engine) -> None:
+    server = min(workers(loaded))
+    os.kill(server, signal.SIGTERM)
+    wait_for(lambda: not Path(f"/proc/{server}").exists(), 20, loaded.log)  # nor is a zombie left
+    skiff(loaded, "version").ok()
+    wait_for(lambda: len(workers(loaded)) == 2, 20, loaded.log)

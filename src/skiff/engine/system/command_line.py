@@ -5,6 +5,7 @@ then the next call starts another.
 """
 
 import asyncio
+import logging
 import os
 import subprocess
 import sys
@@ -13,6 +14,9 @@ from typing import Final
 
 from skiff.linux import machine, syscalls
 
+log = logging.getLogger(__name__)
+
+PATIENCE: Final = 5.0  # seconds for its end
 _START: Final = """import sys
 sys.path[:] = sys.argv.pop(1).split(":")
 from skiff.cli.preloaded import server
@@ -25,15 +29,14 @@ class CommandLine:
 
     def __init__(self, address: str, sockets: Sequence[str]) -> None:
         self._words = [os.path.abspath(address), *(f"{os.path.abspath(path)}.front" for path in sockets)]
-        self._process: subprocess.Popen[bytes] | None = None
-        self._starting: asyncio.Task[None] | None = None
         self._possible = bool(sockets) and syscalls.architecture() in machine.WALK
+        self._process: asyncio.subprocess.Process | None = None
+        self._starting: asyncio.Task[None] | None = None
 
     def called(self) -> None:
         """A command line is there: the next one shall find itself loaded."""
-        if not self._possible or self._starting is not None:
-            return
-        if self._process is None or self._process.poll() is not None:
+        is_there = self._process is not None and self._process.returncode is None
+        if self._possible and not is_there and self._starting is None:
             self._starting = asyncio.create_task(self._start())
 
     async def close(self) -> None:
@@ -41,22 +44,28 @@ class CommandLine:
         if self._starting is not None:
             await self._starting
         process, self._process = self._process, None
-        if process is not None:
-            assert process.stdin is not None
-            process.stdin.close()
-            await asyncio.to_thread(process.wait)
+        if process is None or process.returncode is not None:
+            return
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await process.wait()
+        except TimeoutError:
+            log.warning("the loaded command line, process %d, does not leave: killed", process.pid)
+            process.kill()
+            await process.wait()
 
     async def _start(self) -> None:
         try:
-            self._process = await asyncio.to_thread(self._spawned)
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-ISc", _START, ":".join(filter(None, sys.path)), *self._words),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                env=os.environ | {"LC_ALL": "C.UTF-8"},
+                cwd="/",
+            )
+        except OSError as error:
+            log.warning("cannot keep the command line loaded: %s", error)
         finally:
             self._starting = None
-
-    def _spawned(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [sys.executable, "-ISc", _START, ":".join(filter(None, sys.path)), *self._words],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            env=os.environ | {"LC_ALL": "C.UTF-8"},
-            cwd="/",
-        )
