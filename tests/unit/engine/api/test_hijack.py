@@ -141,7 +141,9 @@ async def test_aiohttp_forgets_the_connection(tmp_path: Path) -> None:
             await writer.wait_closed()
         await asyncio.sleep(0.05)
         assert not factory.connections
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert (
+            len(os.listdir("/proc/self/fd")) <= before
+        )  # one of an earlier test may have been closed meanwhile
     finally:
         server.close()
         await factory.shutdown(0.1)
