@@ -24,6 +24,7 @@ import skiff
 from skiff.cli.preloaded.front import front
 from skiff.cli.preloaded.worker import Worker
 from skiff.linux import executable, inotify, syscalls
+from skiff.linux.processes import clone
 
 IDLE: Final = 600.0  # seconds
 _ROOT: Final = os.path.dirname(str(skiff.__file__))
@@ -59,10 +60,9 @@ class Server:
         called, tell = os.pipe2(os.O_CLOEXEC)
         own = os.getpid()
         while True:
-            pid = os.fork()
+            pid, waiting = clone()
             if pid == 0:
                 self._work(tell, own)
-            waiting = os.pidfd_open(pid)
             try:
                 ready = _readable(engine, self._changed, called, waiting, patience=IDLE)
             finally:
