@@ -1,8 +1,10 @@
 """Files in and out of containers: cp: Copy, diff, export, commit, save, load."""
 
+import contextlib
 import io
 import json
 import os
+import sqlite3
 import tarfile
 import time
 from collections.abc import Callable
@@ -238,6 +240,11 @@ def test_killed_while_a_container_stands_still(own_engine: Engine, kind: str) ->
         own_engine.crash()
         cut.result()
     own_engine.start()
+    data = Path(own_engine.root, "data")
+    with contextlib.closing(sqlite3.connect(f"file:{data}/state.db?mode=ro", uri=True)) as state:
+        committed = [id for id, row in state.execute("SELECT * FROM snapshot") if b'"committed"' in row]
+    directories = [name for name in os.listdir(data / "snapshots") if name.isdigit()]
+    assert len(directories) == len(committed) + 1  # the container's; no half copy
     before = own_engine.docker("exec", "busy", "cat", "/tick").ok()
     wait_for(lambda: own_engine.docker("exec", "busy", "cat", "/tick").ok() != before, 10, own_engine.log)
     own_engine.docker("rm", "-f", "busy").ok()

@@ -217,6 +217,7 @@ def assemble(live: Live) -> Engine:
     volume_branches = VolumeBranches(
         volumes, still=lambda name: branches.still(name), running=lambda name: branches.running(name)
     )
+    volume_branches.recover()
     branches = Branches(
         state=state,
         lifecycle=containers.lifecycle,

@@ -27,6 +27,7 @@ from skiff.engine.containers.changed import PREFIX
 from skiff.engine.containers.lifecycle import Lifecycle
 from skiff.engine.containers.record import Container, ContainerID, Records
 from skiff.engine.containers.spec import merge
+from skiff.engine.storage.apply import DRAFT
 from skiff.engine.storage.copying import copy_tree
 from skiff.engine.storage.leases import HeldLease, Leases
 from skiff.engine.storage.snapshots import SnapshotKey, Snapshotter
@@ -231,7 +232,7 @@ class Branches:
     async def _copied(self, container: Container, lease: HeldLease) -> ChainID:
         chain = ChainID(PREFIX + secrets.token_hex(16))
         lease.add(chain)
-        draft = SnapshotKey(f"draft-{chain}")
+        draft = SnapshotKey(DRAFT + chain)
         self._snapshots.prepare(draft, container.chain)
         try:
             source = self._snapshots.directory(SnapshotKey(container.id))

@@ -18,6 +18,9 @@ from skiff.engine.storage.copying import copy_tree
 from skiff.engine.volumes.local import NAME
 from skiff.engine.volumes.service import Volumes
 from skiff.errors import Conflict, InvalidParameter, NotFound, NotImplementedHere
+from skiff.linux import trees
+
+DRAFT = "draft-"  # how the names of unfinished copies begin
 
 Still = Callable[[str], AbstractAsyncContextManager[None]]
 
@@ -30,6 +33,12 @@ class VolumeBranches:
         self._still = still
         self._running = running
         self._lock = asyncio.Lock()
+
+    def recover(self) -> None:
+        """At boot: copies that were cut short go; a rollback that had its copy is completed."""
+        for volume in self._volumes.all():
+            if os.path.isdir(os.path.dirname(volume.mountpoint)):
+                _recover(volume.mountpoint)
 
     def list(self, name: str) -> Sequence[str]:
         """Names of its snapshots, sorted. NotFound."""
@@ -109,7 +118,7 @@ def _place(volume: Volume, label: str) -> str:
 def _copy(source: str, target: str) -> None:
     """All of it or nothing: copied aside, then renamed."""
     os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
-    draft = f"{os.path.dirname(os.path.dirname(target))}/draft-{secrets.token_hex(4)}"
+    draft = f"{os.path.dirname(os.path.dirname(target))}/{DRAFT}{secrets.token_hex(4)}"
     try:
         copy_tree(source, draft)
         os.rename(draft, target)
@@ -121,14 +130,31 @@ def _copy(source: str, target: str) -> None:
 def _fill(source: str, target: str) -> None:
     """A copy in the place of an empty directory."""
     draft = f"{target}.new"
-    copy_tree(source, draft)
-    os.rename(draft, target)
+    try:
+        copy_tree(source, draft)
+        os.rename(draft, target)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
 
 
 def _swap(current: str, source: str, before: str) -> None:
-    """Between the two renames a crash leaves the volume empty and its content in the snapshot `before`."""
+    """A crash between the two renames is mended by the next boot: the copy is whole by then."""
     draft = f"{current}.new"
-    shutil.rmtree(draft, ignore_errors=True)
-    copy_tree(source, draft)
+    try:
+        copy_tree(source, draft)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
     os.rename(current, before)
     os.rename(draft, current)
+
+
+def _recover(current: str) -> None:
+    copy = f"{current}.new"
+    if os.path.isdir(copy) and not os.path.isdir(current):
+        os.rename(copy, current)
+    directory = os.path.dirname(current)
+    for name in os.listdir(directory):
+        if name == os.path.basename(copy) or name.startswith(DRAFT):
+            trees.remove(f"{directory}/{name}")
