@@ -11,25 +11,27 @@ _ROOM = 1 << 20  # bytes of the pipe in between
 
 
 class Splice:
-    """A pipe that the bytes take: from the descriptor source to the descriptor target."""
+    """A pipe that the bytes pass through: from the descriptor source to the descriptor target."""
 
     def __init__(self) -> None:
         self._exit, self._entry = os.pipe()
         with contextlib.suppress(PermissionError):  # the user has too many large pipes: a small one will do
             fcntl.fcntl(self._entry, F_SETPIPE_SZ, _ROOM)
 
-    def move(self, source: int, target: int, size: int) -> int:
-        """At least one byte and at most size; 0 at the end. BlockingIOError when nothing is there yet."""
-        moved = left = os.splice(source, self._entry, min(size, _ROOM))
-        while left:
+    def take(self, source: int, size: int) -> int:
+        """At least one byte and at most size into the empty pipe; 0 at the end. BlockingIOError: none yet."""
+        return os.splice(source, self._entry, min(size, _ROOM))
+
+    def give(self, target: int, size: int) -> None:
+        """What was taken."""
+        while size:
             try:
-                left -= os.splice(self._exit, target, left)
+                size -= os.splice(self._exit, target, size)
             except OSError as error:
                 if error.errno != errno.EINVAL:
                     raise
-                self._copy(target, left)  # a file system that can only be written to
+                self._copy(target, size)  # a file system that can only be written to
                 break
-        return moved
 
     def _copy(self, target: int, size: int) -> None:
         while size:

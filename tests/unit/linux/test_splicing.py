@@ -22,11 +22,12 @@ def test_bytes_of_a_socket_end_up_in_a_file(tmp_path: Path) -> None:
     splice = Splice()
     with ours, open(tmp_path / "file", "wb", buffering=0) as file:
         left = len(CONTENT)
-        while moved := splice.move(ours.fileno(), file.fileno(), left):
-            assert moved <= left
-            left -= moved
+        while taken := splice.take(ours.fileno(), left):
+            assert taken <= left
+            splice.give(file.fileno(), taken)
+            left -= taken
         assert not left
-        assert splice.move(ours.fileno(), file.fileno(), 10) == 0
+        assert splice.take(ours.fileno(), 10) == 0
     sender.join()
     splice.close()
     assert (tmp_path / "file").read_bytes() == CONTENT
@@ -37,11 +38,12 @@ def test_no_more_is_taken_than_asked_for(tmp_path: Path) -> None:
     splice = Splice()
     with ours, theirs, open(tmp_path / "file", "wb", buffering=0) as file:
         theirs.sendall(b"file and more")
-        assert splice.move(ours.fileno(), file.fileno(), 4) == 4
+        assert splice.take(ours.fileno(), 4) == 4
+        splice.give(file.fileno(), 4)
         assert ours.recv(99) == b" and more"
         ours.setblocking(False)
         with pytest.raises(BlockingIOError):
-            splice.move(ours.fileno(), file.fileno(), 4)
+            splice.take(ours.fileno(), 4)
     splice.close()
     assert (tmp_path / "file").read_bytes() == b"file"
 
@@ -51,6 +53,7 @@ def test_a_target_that_cannot_be_spliced_to_is_written(tmp_path: Path) -> None:
     splice = Splice()
     with ours, theirs, open(tmp_path / "file", "ab", buffering=0) as file:  # EINVAL: it appends
         theirs.sendall(b"content")
-        assert splice.move(ours.fileno(), file.fileno(), 99) == 7
+        assert splice.take(ours.fileno(), 99) == 7
+        splice.give(file.fileno(), 7)
     splice.close()
     assert (tmp_path / "file").read_bytes() == b"content"

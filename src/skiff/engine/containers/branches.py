@@ -33,6 +33,7 @@ from skiff.engine.storage.leases import HeldLease, Leases
 from skiff.engine.storage.snapshots import SnapshotKey, Snapshotter
 from skiff.engine.storage.state import StateStore
 from skiff.errors import Conflict, InvalidParameter, NotFound
+from skiff.linux import trees
 from skiff.oci.digest import ChainID
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
@@ -239,6 +240,8 @@ class Branches:
             await asyncio.to_thread(copy_tree, source, self._snapshots.directory(draft))
             self._snapshots.commit(chain, draft)
         except BaseException:
+            # its files first: on a full disk no record can be written
+            await asyncio.to_thread(trees.remove, self._snapshots.directory(draft))
             self._snapshots.remove(draft)
             raise
         return chain

@@ -25,6 +25,7 @@ from skiff.engine.storage.leases import HeldLease, Leases
 from skiff.engine.storage.replica import Replica
 from skiff.engine.storage.snapshots import SnapshotKey, Snapshotter
 from skiff.errors import AlreadyExists
+from skiff.linux import trees
 from skiff.oci import digest as digests
 from skiff.oci.digest import DiffID, Digest, ImageID
 from skiff.oci.image import History, ImageConfig, RunConfig, chain_ids
@@ -114,6 +115,7 @@ class Deriver:
         except AlreadyExists:  # an earlier commit came to the same
             self._snapshots.remove(key)
         except BaseException:
+            trees.remove(self._snapshots.directory(key))  # first: on a full disk no record can be written
             self._snapshots.remove(key)
             raise
         return LayerRow(chain, diff_id, replica.size)

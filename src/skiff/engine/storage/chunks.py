@@ -65,9 +65,10 @@ class Chunks:
         if self._splice is None:
             self._splice = Splice()
         splice, wanted = self._splice, min(size, self._left)
-        moved = self._waited(lambda: splice.move(self._fd, target, wanted))
-        self._left -= moved
-        return moved
+        taken = self._waited(lambda: splice.take(self._fd, wanted))
+        self._left -= taken  # whether or not there is room for it
+        splice.give(target, taken)
+        return taken
 
     def drain(self) -> bool:
         """Read what is left, if that is not much. Whether the body was read exactly to its end."""

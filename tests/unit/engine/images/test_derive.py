@@ -17,6 +17,7 @@ from skiff.engine.storage.content import FileContent
 from skiff.engine.storage.leases import Leases
 from skiff.engine.storage.overlay import OverlaySnapshots
 from skiff.engine.storage.replica import Replica
+from skiff.engine.storage.snapshots import SnapshotKey
 from skiff.engine.storage.state import MemoryState
 from skiff.oci.digest import ImageID
 from skiff.oci.image import ImageConfig, RootFS, RunConfig
@@ -108,3 +109,20 @@ async def test_a_copy_that_fails_leaves_nothing(house: House, monkeypatch: pytes
         await house.deriver.derive(parent, str(house.upper), RunConfig())
     assert not list(house.snapshots.walk())
     assert [row.id for row in house.names.images()] == [parent]
+
+
+async def test_a_copy_that_fails_on_a_full_disk_gives_its_room_back(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (house.upper / "a").write_text("hello")
+    (house.upper / "b").symlink_to("a")
+    parent = await house.empty_image()
+    monkeypatch.setattr(Replica, "symlink", full)
+    monkeypatch.setattr(house.snapshots, "remove", full)  # it has a record to write
+    with pytest.raises(OSError, match="No space"):
+        await house.deriver.derive(parent, str(house.upper), RunConfig())
+    (draft,) = house.snapshots.walk()
+    assert not os.path.exists(house.snapshots.directory(SnapshotKey(draft.id)))

@@ -103,6 +103,16 @@ def test_what_was_sent_can_be_poured_into_a_file(pieces: list[bytes], cut: int, 
         os.close(file)
 
 
+def test_what_finds_no_room_is_read_all_the_same() -> None:
+    data = _framed([b"a" * 200_000, b"b" * 200_000])
+    with _behind_a_pipe(data[10:]) as fd, open("/dev/full", "wb", buffering=0) as full:
+        chunks = Chunks(fd, data[:10])
+        with pytest.raises(OSError, match="No space left"):
+            while chunks.pour(full.fileno(), 300_000):
+                pass
+        assert chunks.drain()
+
+
 def test_a_body_that_is_cut_cannot_be_poured() -> None:
     with _behind_a_pipe(b"9\r\nabc") as fd, open(os.devnull, "wb") as file:
         chunks = Chunks(fd, b"")
