@@ -21,7 +21,7 @@ def diff(session: Session, asked: Parsed) -> int:
 
 
 def export(session: Session, asked: Parsed) -> int:
-    from skiff.cli.image import write_stream
+    from skiff.cli.image_archive import write_stream
 
     chunks = session.engine().export_container(asked.args[0]).chunks()
     write_stream(chunks, asked["output"], "failed to export container", doing="Exporting")

@@ -5,13 +5,11 @@ Puller, Loader, Remover.
 """
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from msgspec.structs import replace
 
-from skiff.docker import glob
 from skiff.docker.filters import Filters
 from skiff.docker.image import (
     DeleteResponse,
@@ -21,7 +19,6 @@ from skiff.docker.image import (
     ImagesPruneReport,
     ImageSummary,
 )
-from skiff.docker.units import parse_time
 from skiff.engine.images import fetch, push, suiting, views
 from skiff.engine.images.archive import Loader
 from skiff.engine.images.assemble import Assembler
@@ -39,6 +36,7 @@ from skiff.engine.images.remote import Remote
 from skiff.engine.images.removal import Remover
 from skiff.engine.images.reporting import Emit, reported
 from skiff.engine.images.save import Saver
+from skiff.engine.images.selection import Selection, matches
 from skiff.engine.images.shelf import Shelf
 from skiff.engine.images.slimming import Slimmer
 from skiff.engine.images.unpack import Unpacker
@@ -94,6 +92,7 @@ class Images:
         self._in_use = in_use
         self._publish = publish
         self._configs: dict[ImageID, ImageConfig] = {}
+        self._selection = Selection(self._names, self.config)
         self._unpacker = Unpacker(layers, snapshots)
         self.kept = KeptImages(
             Bin(MemoryState(), keeping=False) if bin is None else bin, self._names, state, publish
@@ -190,7 +189,7 @@ class Images:
         self, filters: Filters | None = None, *, all: bool = False, shared_size: bool = False
     ) -> list[ImageSummary]:
         """ImageList, newest first; `host` is not stored, so not listed. all: intermediate ones too."""
-        wanted = self._selected(filters or Filters(), all=all)
+        wanted = self._selection.select(filters or Filters(), all=all)
         uses = self._shares() if shared_size else {}
         found = []
         for row, config in wanted:
@@ -198,8 +197,8 @@ class Images:
             tags, digests = self._names.tags(row.id), self._names.repo_digests(row.id)
             patterns = filters.values("reference") if filters else ()
             if patterns:
-                tags = [tag for tag in tags if _matches(tag, patterns)]
-                digests = [one for one in digests if _matches(one, patterns)]
+                tags = [tag for tag in tags if matches(tag, patterns)]
+                digests = [one for one in digests if matches(one, patterns)]
                 if not tags and not digests:
                     continue
             found.append(
@@ -317,7 +316,7 @@ class Images:
         """
         filters = filters or Filters()
         only_dangling = filters.boolean("dangling", True)
-        selected = self._selected(
+        selected = self._selection.select(
             Filters({k: v for k, v in filters.fields.items() if k != "dangling"}), all=True
         )
         ids = [row.id for row, _ in selected if not (only_dangling and self._names.references(row.id))]
@@ -415,40 +414,6 @@ class Images:
 
     # -- inside
 
-    def _selected(self, filters: Filters, *, all: bool) -> Sequence[tuple[ImageRow, ImageConfig]]:
-        before, since = self._bounds(filters)
-        dangling = filters.boolean("dangling")
-        parents = {row.parent for row in self._names.images() if row.parent}
-        found = []
-        for row in self._names.images():
-            try:
-                config = self.config(row.id)
-            except NotFound:  # its config was lost: it can only be removed
-                config = parse_config(b'{"rootfs":{"type":"layers"}}')
-            nameless = not self._names.references(row.id)
-            if nameless and row.id in parents and not all:
-                continue
-            if dangling is not None and dangling != (not self._names.tags(row.id)):
-                continue
-            made = views.created(config) or datetime.fromtimestamp(0, UTC)
-            if (before and made >= before) or (since and made <= since):
-                continue
-            if not filters.labels(config.run.labels):
-                continue
-            found.append((row, config))
-        return found
-
-    def _bounds(self, filters: Filters) -> tuple[datetime | None, datetime | None]:
-        """Made before, made after: from `before` and `since` (images) and `until` (instants)."""
-        befores = [self._made(name) for name in filters.values("before")]
-        befores += [_until(text) for text in filters.values("until")]
-        sinces = [self._made(name) for name in filters.values("since")]
-        return (min(befores) if befores else None, max(sinces) if sinces else None)
-
-    def _made(self, name: str) -> datetime:
-        id, _ = self._names.find(name)
-        return views.created(self.config(id)) or datetime.fromtimestamp(0, UTC)
-
     def _shares(self) -> Mapping[str, int]:
         counts: dict[str, int] = {}
         for row in self._names.images():
@@ -481,19 +446,3 @@ def _target(repository: str, tag: str) -> Reference:
     if ":" in tag:
         return parse(f"{reference.name}@{tag}")
     return reference.with_tag(tag)
-
-
-def _matches(name: str, patterns: Iterable[str]) -> bool:
-    """A shell pattern over the whole name or over its repository; `*` stops at a slash."""
-    repository = name.partition("@")[0]
-    if ":" in repository.rpartition("/")[2]:
-        repository = repository.rpartition(":")[0]
-    try:
-        return any(glob.matches(pattern, text) for pattern in patterns for text in (name, repository))
-    except InvalidParameter:
-        raise InvalidParameter("syntax error in pattern") from None
-
-
-def _until(text: str) -> datetime:
-    """An instant: RFC 3339, unix seconds, or a span back from now such as 24h. InvalidParameter."""
-    return datetime.fromtimestamp(parse_time(text, time.time_ns()) / 1e9, UTC)
