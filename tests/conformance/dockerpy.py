@@ -26,6 +26,8 @@ def not_asked() -> list[str]:
 
 
 def main(checkout: str, *words: str) -> int:
+    if not Path(checkout, SUITE).is_dir():
+        sys.exit(f"CHECKOUT: expected a work tree of github.com/docker/docker-py, not {checkout!r}")
     chosen = any(word.startswith("tests/") for word in words)
     with hub.running() as engine:
         cache = f"{engine.root}/pytest"

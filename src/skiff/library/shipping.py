@@ -41,6 +41,11 @@ def packed(
         raise InvalidParameter(f"expected a function made with def, not {function!r}")
     if function.__name__ == "<lambda>":
         raise InvalidParameter("a lambda has no source of its own to send: give it a name with def")
+    around = function.__qualname__.rpartition(".")[0]
+    if around and not around.endswith("<locals>"):
+        raise InvalidParameter(
+            f"{function.__qualname__} is a method, which cannot be sent: call it from a function that is sent"
+        )
     shipment = _Shipment(function)
     arguments = shipment.pickled((tuple(args), dict(kwargs)), "an argument")
     return {

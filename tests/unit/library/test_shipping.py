@@ -195,6 +195,7 @@ def test_what_cannot_be_sent_is_said() -> None:
     for function, arguments, sentence in (
         (lambda: 1, (), "give it a name with def"),
         (len, (), "expected a function made with def"),
+        (Odd.__init__, (None, 1), r"Odd\.__init__ is a method, which cannot be sent"),
         (counter, (), "apart from where it stands"),
         (writes, (), "handle cannot be sent to a container"),
         (helper, (handle,), "an argument cannot be sent"),
