@@ -1,4 +1,5 @@
-"""Deleting trees that others filled: of any depth, without following a link, never into another mount.
+"""Walking trees, and deleting those that others filled: of any depth, without following a link, never into
+another mount.
 
 A directory below the top that is not empty gives its own directories to the top first: no recursion, two
 descriptors however deep it is.
@@ -8,6 +9,7 @@ import errno
 import os
 import secrets
 import stat
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
 
@@ -35,6 +37,18 @@ def remove(path: str) -> None:
                         raise
         finally:
             os.close(top)
+
+
+def files(path: str) -> Iterator[os.stat_result]:
+    """The status of everything below a directory that is no directory itself."""
+    pending = [path]
+    while pending:
+        with os.scandir(pending.pop()) as children:
+            for child in children:
+                if child.is_dir(follow_symlinks=False):
+                    pending.append(child.path)
+                else:
+                    yield child.stat(follow_symlinks=False)
 
 
 def _empty(top: int) -> None:

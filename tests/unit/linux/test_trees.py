@@ -64,6 +64,14 @@ def test_what_is_filled_meanwhile_goes_too(
     assert not (tmp_path / "tree").exists()
 
 
+def test_files_of_a_tree(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "one").write_bytes(b"1")
+    (tmp_path / "a" / "b" / "two").write_bytes(b"22")
+    (tmp_path / "a" / "loop").symlink_to("..")
+    assert sorted(file.st_size for file in trees.files(str(tmp_path))) == [1, 2, 2]
+
+
 def test_what_is_gone_is_no_error(tmp_path: Path) -> None:
     trees.remove(str(tmp_path / "nothing"))
 

@@ -26,6 +26,7 @@ from skiff.engine.storage.copying import copy_tree
 from skiff.engine.storage.extractor import Extractor
 from skiff.engine.storage.state import StateStore
 from skiff.errors import Conflict, InvalidParameter, NotFound
+from skiff.linux import trees
 
 KIND = "exec.cachemount"
 
@@ -186,16 +187,7 @@ def _name(id: str) -> str:
 
 
 def _size(path: str) -> int:
-    total = 0
-    pending = [path]
-    while pending:
-        with os.scandir(pending.pop()) as children:
-            for child in children:
-                if child.is_dir(follow_symlinks=False):
-                    pending.append(child.path)
-                else:
-                    total += child.stat(follow_symlinks=False).st_size
-    return total
+    return sum(file.st_size for file in trees.files(path))
 
 
 def _make(path: str, mount: ExecMount, below: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ from skiff.engine.builds import patterns
 from skiff.engine.builds.keys import Part
 from skiff.engine.builds.tree import Tree
 from skiff.errors import InvalidParameter
+from skiff.linux import trees
 
 _PIECE = 1 << 20
 _STEP = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -221,13 +222,4 @@ def _digest(tree: Tree, path: str) -> str:
 
 def newest(root: str) -> int:
     """The latest mtime of the files below a directory, in nanoseconds; 0 when there is none."""
-    latest = 0
-    pending = [root]
-    while pending:
-        with os.scandir(pending.pop()) as children:
-            for child in children:
-                if child.is_dir(follow_symlinks=False):
-                    pending.append(child.path)
-                else:
-                    latest = max(latest, child.stat(follow_symlinks=False).st_mtime_ns)
-    return latest
+    return max((file.st_mtime_ns for file in trees.files(root)), default=0)
