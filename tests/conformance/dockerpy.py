@@ -26,7 +26,7 @@ def not_asked() -> list[str]:
 
 
 def main(checkout: str, *words: str) -> int:
-    if not Path(checkout, SUITE).is_dir():
+    if not Path(checkout, SUITE, "api_exec_test.py").is_file():
         sys.exit(f"CHECKOUT: expected a work tree of github.com/docker/docker-py, not {checkout!r}")
     chosen = any(word.startswith("tests/") for word in words)
     with hub.running() as engine:
