@@ -8,7 +8,7 @@ synchronous=NORMAL).
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -18,7 +18,11 @@ from skiff.errors import NotFound, SkiffError
 
 T = TypeVar("T")
 
+Execute = Callable[..., sqlite3.Cursor]
+
 SCHEMA_VERSION = 1
+_RESERVED = 1 << 18  # bytes: some dozens of records
+_AMPLE = 1 << 23  # bytes free on the disk, of which so many may be reserved
 
 
 class CorruptState(SkiffError):
@@ -51,6 +55,7 @@ class SqliteState:
         self._lock = threading.RLock()
         self._depth = 0
         self._broken = False
+        self._reserve = _Reserve("" if path == ":memory:" else f"{path}-reserve")
         if path != ":memory:":
             _keep_private(path)
         try:
@@ -79,7 +84,19 @@ class SqliteState:
                 f'CREATE TABLE IF NOT EXISTS "{kind}" (id TEXT PRIMARY KEY, record BLOB NOT NULL)'
                 " WITHOUT ROWID"
             )
-        return SqliteTable(self._db, self._lock, kind, of)
+        return SqliteTable(self._execute, self._lock, kind, of)
+
+    def _execute(self, statement: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
+        """With the lock held. On a full disk the reserve gives way: who wants to delete has to write, too."""
+        inside = self._db.in_transaction
+        self._reserve.fill()
+        try:
+            return self._db.execute(statement, values)
+        except sqlite3.OperationalError as error:
+            is_undone = self._db.in_transaction != inside
+            if error.sqlite_errorcode != sqlite3.SQLITE_FULL or is_undone or not self._reserve.give_way():
+                raise
+        return self._db.execute(statement, values)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -95,13 +112,44 @@ class SqliteState:
                 raise
             finally:
                 self._depth -= 1
-                if self._depth == 0:
-                    # an error of an inner transaction undoes the outer one, even if someone caught it
-                    self._db.execute("ROLLBACK" if self._broken else "COMMIT")
+                # an error of an inner transaction undoes the outer one, even if someone caught it; of some
+                # (a full disk) SQLite has undone it already
+                if self._depth == 0 and (self._db.in_transaction or not self._broken):
+                    self._execute("ROLLBACK" if self._broken else "COMMIT")
 
     def close(self) -> None:
         with self._lock:
             self._db.close()
+
+
+class _Reserve:
+    """A file that keeps room for some records on a disk that others fill. path: empty for none."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._is_spent = True
+        self.fill()
+
+    def fill(self) -> None:
+        """Unless it is full, or the disk is."""
+        if not self._path or not self._is_spent:
+            return
+        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            room = os.fstatvfs(fd)
+            if room.f_bavail * room.f_frsize > _AMPLE:
+                os.posix_fallocate(fd, 0, _RESERVED)
+                self._is_spent = False
+        finally:
+            os.close(fd)
+
+    def give_way(self) -> bool:
+        """Whether there is more room now."""
+        if not self._path or self._is_spent:
+            return False
+        os.truncate(self._path, 0)
+        self._is_spent = True
+        return True
 
 
 def _keep_private(path: str) -> None:
@@ -117,10 +165,10 @@ def _keep_private(path: str) -> None:
 
 
 class SqliteTable(Generic[T]):
-    def __init__(self, db: sqlite3.Connection, lock: threading.RLock, kind: str, of: type[T]) -> None:
+    def __init__(self, execute: Execute, lock: threading.RLock, kind: str, of: type[T]) -> None:
         self._kind = kind
         self._lock = lock
-        self._execute = db.execute
+        self._execute = execute
         self._encode = msgspec.json.Encoder().encode
         self._decoder = msgspec.json.Decoder(of)
         self._get = f'SELECT record FROM "{kind}" WHERE id=?'

@@ -1,3 +1,4 @@
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,42 @@ def test_a_row_of_another_shape_is_named(tmp_path: Path) -> None:
     SqliteState(path).table("thing", int).put("1", 5)
     with pytest.raises(CorruptState, match="thing 1"):
         SqliteState(path).table("thing", Thing).get("1")
+
+
+def _full(state: SqliteState) -> None:
+    """Not a page more."""
+    (pages,) = state._db.execute("PRAGMA page_count").fetchone()
+    state._db.execute(f"PRAGMA max_page_count={pages}")
+
+
+def test_a_full_disk_has_room_for_some_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = SqliteState(str(tmp_path / "state.db"))
+    reserve = tmp_path / "state.db-reserve"
+    assert reserve.stat().st_blocks * 512 >= 1 << 18
+    table = state.table("thing", Thing)
+    table.put("1", Thing("a"))
+    give_way = state._reserve.give_way
+
+    def freed() -> bool:
+        state._db.execute("PRAGMA max_page_count=100000")
+        return give_way()
+
+    monkeypatch.setattr(state._reserve, "give_way", freed)
+    monkeypatch.setattr(state._reserve, "fill", lambda: None)
+    _full(state)
+    table.put("2", Thing("b" * 20_000))
+    table.delete("1")
+    assert [id for id, _ in table.all()] == ["2"]
+    assert reserve.stat().st_size == 0
+    monkeypatch.undo()
+    _full(state)
+    state._reserve.fill = lambda: None  # type: ignore[method-assign]
+    with pytest.raises(sqlite3.OperationalError, match="full"):  # it has given way already
+        table.put("3", Thing("c" * 20_000))
+    with pytest.raises(sqlite3.OperationalError, match="full"), state.transaction():
+        table.put("3", Thing("c" * 20_000))
+    assert [id for id, _ in table.all()] == ["2"]
+    state.close()
+    again = SqliteState(str(tmp_path / "state.db"))
+    assert reserve.stat().st_size == 1 << 18
+    again.close()
