@@ -27,19 +27,25 @@ class ForeignImage(Struct, frozen=True):
     words: tuple[str, ...]
     layers: tuple[LayerRow | None, ...]
 
-    def step(self, words: Sequence[str], parent: ChainID | None) -> tuple[LayerRow | None] | None:
-        """What the last of these steps came to on that parent; None: the image did not come of them."""
+    def step(self, op: Op, words: Sequence[str], parent: ChainID | None) -> tuple[LayerRow | None] | None:
+        """What the last of these steps, op, came to on that parent; None: that cannot be told of this image."""
         count = len(words)
         if not count or self.words[:count] != tuple(words):
             return None
-        below = [layer.chain for layer in self.layers[: count - 1] if layer]
-        return (self.layers[count - 1],) if (below[-1] if below else None) == parent else None
+        layer = self.layers[count - 1]
+        if layer is None and not isinstance(op, MetaOp):
+            return (
+                None  # it may have changed files all the same: squashing leaves none of the steps its layer
+            )
+        below = [one.chain for one in self.layers[: count - 1] if one]
+        return (layer,) if (below[-1] if below else None) == parent else None
 
 
 def image(config: ImageConfig, layers: Sequence[LayerRow]) -> ForeignImage | None:
     """None: its history does not say which step each layer is of."""
-    if sum(not entry.empty_layer for entry in config.steps) != len(layers):
-        return None
+    adding = [entry for entry in config.steps if not entry.empty_layer]
+    if len(adding) != len(layers) or not all(entry.created_by for entry in adding):
+        return None  # without a word of it: what several steps were squashed to
     rows = iter(layers)
     added = tuple(None if entry.empty_layer else next(rows) for entry in config.steps)
     return ForeignImage(words(config.steps), added)

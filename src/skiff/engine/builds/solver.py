@@ -246,12 +246,13 @@ class Solving:
 
     def foreign(self, index: OpIndex, parent: ChainID | None) -> tuple[LayerRow | None] | None:
         """What the step came to in an image of another builder, if one came of the same steps."""
-        if not self.job.foreign or not foreign.may_match(self.job.plan.ops[index]):
+        op = self.job.plan.ops[index]
+        if not self.job.foreign or not foreign.may_match(op):
             return None
         root, ours = self._words[index]
         base = self._results[root].result().config
         words = (*foreign.words(base.steps if base else ()), *ours)
-        found = (image.step(words, parent) for image in self.job.foreign)
+        found = (image.step(op, words, parent) for image in self.job.foreign)
         return next((one for one in found if one is not None), None)
 
     def cancel(self) -> None:
