@@ -28,7 +28,7 @@ class ForeignImage(Struct, frozen=True):
     layers: tuple[LayerRow | None, ...]
 
     def step(self, op: Op, words: Sequence[str], parent: ChainID | None) -> tuple[LayerRow | None] | None:
-        """What the last of these steps, op, came to on that parent; None: that cannot be told of this image."""
+        """What the last of these steps, op, came to on that parent; None: this image does not tell."""
         count = len(words)
         if not count or self.words[:count] != tuple(words):
             return None

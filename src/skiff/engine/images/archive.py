@@ -145,7 +145,7 @@ class Loader:
         run = change_lines.apply(RunConfig(), changes)
         with self._leases.hold() as lease:
             blob = await spool_one(stream, self._content, lease.add)
-            row = await self._assembler.layer(blob, (), lease=lease)
+            row = await self._assembler.layer(blob, (), lease=lease, keeps_blob=True)
             now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
             where = platform or self._platform
             comment = message or "Imported from -"

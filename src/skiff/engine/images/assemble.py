@@ -47,17 +47,21 @@ class Assembler:
         begun: Callable[[], Begun | None] = lambda: None,
         *,
         lease: HeldLease,
+        keeps_blob: bool = False,
     ) -> LayerRow:
         """A blob of the content store becomes the committed layer above the diff IDs below. DigestMismatch.
 
         diff_id: what it must come to; None takes what it comes to.
         lease: the caller's on the blob; it gets the layer, too, and is held until an image stands on it.
         begun: gives its extraction, if that is under way; called when the layer is wanted at all.
+        keeps_blob: nobody will slim its image.
         """
         size = self._content.info(blob).size
         parent = chain_id(below)
         if diff_id is None:
-            draft = await self._unpacker.extract(lambda: self._content.open(blob), None, size, tell)
+            draft = await self._unpacker.extract(
+                lambda: self._content.open(blob), None, size, tell, keeps_blob=keeps_blob
+            )
             chain = _chain([*below, draft.applied.diff_id])
             lease.add(chain)
             await self._unpacker.commit(draft, chain, parent)
@@ -69,7 +73,9 @@ class Assembler:
                 known = self._names.layer_size(chain)
                 unpacked = known if known is not None else await asyncio.to_thread(self._unpacker.size, chain)
             else:
-                ahead = begun() or self._unpacker.begin(await asyncio.to_thread(self._content.open, blob))
+                ahead = begun() or self._unpacker.begin(
+                    await asyncio.to_thread(self._content.open, blob), keeps_blob=keeps_blob
+                )
                 draft = await self._unpacker.finished(ahead, diff_id, size, tell_all)
                 unpacked = draft.applied.size
                 await self._unpacker.commit(draft, chain, parent)

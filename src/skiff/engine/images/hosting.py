@@ -285,7 +285,7 @@ class Hosting:
             rows: list[LayerRow] = []
             for number, (diff_id, one) in enumerate(zip(config.diff_ids, chosen.layers, strict=True)):
                 below = config.diff_ids[:number]
-                row = await self._assembler.layer(one.digest, below, diff_id, lease=lease)
+                row = await self._assembler.layer(one.digest, below, diff_id, lease=lease, keeps_blob=True)
                 rows.append(replace(row, media_type=one.media_type))
             id = ImageID(chosen.config.digest)
             if id != await self._assembler.image(data, rows, manifest=digest):

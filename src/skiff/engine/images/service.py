@@ -5,7 +5,8 @@ Puller, Loader, Remover.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from msgspec.structs import replace
@@ -351,7 +352,7 @@ class Images:
                 emit(Progress(status="Status: host is this machine: there is nothing to pull"))
                 return
             pulled = await self._puller.pull(wanted, platform, credentials, emit)
-            await self._slimmer.slim(self._names.find(str(one))[0] for one in pulled)
+            await self._slimmer.slim(self._meant(pulled))
             for one in pulled:
                 self._publish("pull", one.familiar, {"name": one.familiar_name})
 
@@ -413,6 +414,11 @@ class Images:
         return reported(work)
 
     # -- inside
+
+    def _meant(self, references: Iterable[Reference]) -> Iterator[ImageID]:
+        for one in references:
+            with suppress(NotFound):  # removed again
+                yield self._names.find(str(one))[0]
 
     def _shares(self) -> Mapping[str, int]:
         counts: dict[str, int] = {}

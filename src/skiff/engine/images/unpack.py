@@ -87,21 +87,27 @@ class Unpacker:
                 self._works.pop(chain, None)
 
     async def extract(
-        self, open_blob: Callable[[], BinaryIO], diff_id: DiffID | None, size: int, tell: Listener
+        self,
+        open_blob: Callable[[], BinaryIO],
+        diff_id: DiffID | None,
+        size: int,
+        tell: Listener,
+        *,
+        keeps_blob: bool = False,
     ) -> Draft:
         """Extract a layer and check it against diff_id. size: of the blob, in bytes.
 
         DigestMismatch, HostileArchive.
         When cancelled the extraction goes on in its thread, and its result is dropped there.
         """
-        begun = self.begin(await asyncio.to_thread(open_blob))
+        begun = self.begin(await asyncio.to_thread(open_blob), keeps_blob=keeps_blob)
         return await self.finished(begun, diff_id, size, tell)
 
-    def begin(self, blob: BinaryIO, stored: Stored | None = None) -> Begun:
+    def begin(self, blob: BinaryIO, stored: Stored | None = None, *, keeps_blob: bool = False) -> Begun:
         """The same in two steps: this one from any thread, before anybody knows where the layer belongs. The
-        other step is `finished`, or `forget`. blob: is closed when it is read. stored: as for Layers.extract.
+        other step is `finished`, or `forget`. blob: is closed when it is read. All else: as Layers.extract.
         """
-        return Begun(blob, self._threads.submit(copy_context().run, self._extract, blob, stored))
+        return Begun(blob, self._threads.submit(copy_context().run, self._extract, blob, stored, keeps_blob))
 
     async def finished(self, begun: Begun, diff_id: DiffID | None, size: int, tell: Listener) -> Draft:
         try:
@@ -124,9 +130,9 @@ class Unpacker:
     async def discard(self, draft: Draft) -> None:
         await asyncio.to_thread(self._layers.discard, draft)
 
-    def _extract(self, blob: BinaryIO, stored: Stored | None) -> Draft:
+    def _extract(self, blob: BinaryIO, stored: Stored | None, keeps_blob: bool) -> Draft:
         with blob:
-            return self._layers.extract(blob, stored)
+            return self._layers.extract(blob, stored, keeps_blob=keeps_blob)
 
     def _drop(self, future: Future[Draft]) -> None:
         if not future.cancelled() and future.exception() is None:

@@ -67,8 +67,12 @@ class Layers:
         """Start the helper ahead of the first layer, without waiting for it."""
         self._extractor.start()
 
-    def extract(self, blob: BinaryIO | int, stored: Stored | None = None) -> Draft:
+    def extract(
+        self, blob: BinaryIO | int, stored: Stored | None = None, *, keeps_blob: bool = False
+    ) -> Draft:
         """Extract a layer: gzip, zstd or plain tar, told apart by its first bytes. The caller closes blob.
+
+        keeps_blob: the layer's bytes stay as they came, so nothing is noted for it.
 
         stored: blob is a plain tar, perhaps a pipe, whose bytes somebody else keeps and takes the digest of;
         it is called once they have all been read. Raises HostileArchive and leaves nothing behind.
@@ -83,7 +87,7 @@ class Layers:
                 with contextlib.suppress(NeedsMerge):
                     directory, limit = self._snapshots.directory(key), self._max_bytes
                     job = Job(directory, "overlay", max_bytes=limit, hashed=stored is None)
-                    with self._notes(key) as notes:
+                    with self._notes(key, wanted=self.noting and not keeps_blob) as notes:
                         result, whole = self._extractor.run(job, own, notes), True
             diff_id = ""
             if stored is not None:
@@ -101,9 +105,9 @@ class Layers:
             raise
 
     @contextlib.contextmanager
-    def _notes(self, key: SnapshotKey) -> Iterator[int | None]:
+    def _notes(self, key: SnapshotKey, *, wanted: bool) -> Iterator[int | None]:
         """A file beside the draft's directory, when notes are wanted."""
-        if not self.noting:
+        if not wanted:
             yield None
             return
         fd = os.open(self._snapshots.notes(key), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -92,7 +92,9 @@ class ContentStore(Protocol):
     def walk(self) -> Iterator[BlobInfo]: ...
 
     def sync(self) -> None:
-        """Return when everything committed so far survives a power failure."""
+        """Return when everything committed so far survives a power failure, snapshots on the same file
+        system included.
+        """
         ...
 
 

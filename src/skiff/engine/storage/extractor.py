@@ -72,10 +72,14 @@ class Extractor:
     def run(self, job: Job, blob: int, notes: int | None = None) -> Result:
         """Do one job with the bytes of blob, perhaps a pipe, from its start; several threads may at once.
 
-        notes: an empty file that gets what the archive holds beside the contents of files (tarnotes.py).
+        notes: a file that gets what the archive holds beside the contents of files (tarnotes.py), and nothing
+        else.
         Raises HostileArchive, NeedsMerge, OSError.
         """
         for _ in range(3):
+            if notes is not None:  # an attempt that was killed may have written some
+                os.lseek(notes, 0, os.SEEK_SET)
+                os.ftruncate(notes, 0)
             answer, helper = self._ask(job, [blob] if notes is None else [blob, notes])
             if answer:
                 return _judged(msgspec.json.decode(answer, type=Result))

@@ -8,6 +8,7 @@ from tests.unit.engine.storage.archives import entry, tar
 
 from skiff.engine.images.assemble import Assembler
 from skiff.engine.images.names import LayerRow, Names
+from skiff.engine.images.rebuilding import is_noted
 from skiff.engine.images.unpack import Unpacker
 from skiff.engine.storage.apply import Layers
 from skiff.engine.storage.content import FileContent
@@ -21,6 +22,29 @@ from skiff.oci.platform import Platform
 
 pytestmark = pytest.mark.root
 BOTTOM, TOP = tar(entry("a", data=b"a")), tar(entry("b", data=b"b"))
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+@pytest.mark.parametrize("keeps_blob", [True, False])
+def test_what_keeps_its_blob_gets_no_notes(tmp_path: Path, is_told: bool, keeps_blob: bool) -> None:
+    state = MemoryState()
+    leases, content = Leases(state), FileContent(f"{tmp_path}/content")
+    snapshots = OverlaySnapshots(f"{tmp_path}/snapshots", state)
+    layers = Layers(snapshots, noting=True)
+    unpacker = Unpacker(layers, snapshots)
+    platform = Platform(architecture="amd64", os="linux")
+    assembler = Assembler(Names(state), content, leases, unpacker, platform)
+    ingest = content.ingest("bottom")
+    ingest.write(BOTTOM)
+    blob = ingest.commit()
+    diff_id = DiffID(of(BOTTOM)) if is_told else None
+    try:
+        with leases.hold() as lease:
+            layer = assembler.layer(blob, (), diff_id, lease=lease, keeps_blob=keeps_blob)
+            assert is_noted(asyncio.run(layer).chain, snapshots) != keeps_blob
+    finally:
+        unpacker.close()
+        layers.close()
 
 
 @pytest.mark.parametrize("is_told", [True, False])

@@ -4,11 +4,13 @@ import asyncio
 import gzip
 import io
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.unit.engine.storage.archives import DIRECTORY, LINK, SYMLINK, entry, tar
 
+from skiff.engine.images import slimming
 from skiff.engine.images.names import ImageRow, LayerRow, Names
 from skiff.engine.images.rebuilding import is_noted, rebuilt
 from skiff.engine.images.slimming import Slimmer
@@ -16,6 +18,7 @@ from skiff.engine.storage.apply import Layers
 from skiff.engine.storage.content import FileContent
 from skiff.engine.storage.leases import Leases
 from skiff.engine.storage.overlay import OverlaySnapshots
+from skiff.engine.storage.snapshots import Snapshotter
 from skiff.engine.storage.state import MemoryState
 from skiff.errors import DigestMismatch
 from skiff.oci.digest import ChainID, DiffID, Digest, ImageID, of
@@ -129,6 +132,51 @@ def test_without_notes_nothing_goes(world: World) -> None:
     layer = world.add(tar(entry("f", data=b"x")))
     assert world.slim(world.image(layer)) == [layer.blob]
     assert world.blobs() == {layer.blob}
+
+
+def test_the_disk_has_the_files_before_the_first_blob_goes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[set[Digest]] = []
+    monkeypatch.setattr(world.content, "sync", lambda: flushed.append(world.blobs()))
+    bottom = world.add(tar(entry("f", data=b"x")))
+    top = world.add(tar(entry("g", data=b"y")), bottom.chain)
+    assert world.slim(world.image(bottom, top)) == [None, None]
+    assert flushed == [{bottom.blob, top.blob}]
+
+
+def test_images_that_went_meanwhile_are_no_failure_of_what_brought_them(world: World) -> None:
+    layer = world.add(tar(entry("f", data=b"x")))
+    id = world.image(layer)
+    asyncio.run(world.slimmer.slim([ImageID("sha256:gone"), id]))
+    assert world.names.image(id).layers[0].blob is None
+
+
+def test_a_layer_that_cannot_be_read_is_logged_and_keeps_its_blob(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing(layer: LayerRow, snapshots: Snapshotter) -> Iterator[bytes]:
+        raise OSError(5, "Input/output error")
+
+    layer = world.add(tar(entry("f", data=b"x")))
+    monkeypatch.setattr(slimming, "rebuilt", failing)
+    assert world.slim(world.image(layer)) == [layer.blob]
+    assert world.blobs() == {layer.blob}
+    assert "Input/output error" in caplog.text
+
+
+def test_two_may_judge_one_layer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = world.add(tar(entry("f", data=b"first"), entry("f", data=b"second")))
+    id = world.image(layer)
+
+    def other_was_quicker(layer: LayerRow, snapshots: Snapshotter) -> Iterator[bytes]:
+        yield from ()
+        Path(snapshots.notes(layer.chain)).unlink()
+        raise DigestMismatch("not what it was")
+
+    monkeypatch.setattr(slimming, "rebuilt", other_was_quicker)
+    monkeypatch.setattr(slimming.log, "warning", pytest.fail)
+    assert world.slim(id) == [layer.blob]
 
 
 @pytest.mark.parametrize("harm", ["shorter", "gone", "other", "notes"])
