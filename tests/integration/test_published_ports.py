@@ -1,13 +1,15 @@
 """Published ports as the world reaches them: UDP, IPv6, one address; clients keep their own address."""
 
 import asyncio
+import socket
 
 import pytest
+from msgspec.structs import replace
 
-from skiff.docker.network import NetworkCreate
+from skiff.docker.network import NetworkCreate, PortBinding
 from skiff.engine.storage.state import SqliteState
 from tests.integration.house import ASK, FAR, FAR6, HERE, NEAR, NEAR6, House, ask, outside, serving
-from tests.integration.own_network import OUTSIDE, in_own_network, output_in
+from tests.integration.own_network import OUTSIDE, in_own_network, output_in, python_in
 
 pytestmark = pytest.mark.root
 
@@ -93,5 +95,33 @@ def test_a_port_of_one_address_is_there_alone() -> None:
                 assert await ask(None, "127.0.0.1", 8080) == house.gateway("bridge")
                 assert await ask(None, OUTSIDE, 8080) == "no"
                 assert await output_in(far, ASK, NEAR, "8080") == FAR
+
+    in_own_network(scenario)
+
+
+def test_a_port_that_another_took_leaves_the_others_their_relays() -> None:
+    """It was about to come when the earlier engine was killed."""
+
+    async def scenario() -> None:
+        state = SqliteState(":memory:")
+        first = House(state)
+        first.networks.create(NetworkCreate(name="one"))
+        web = await first.open("web", "one", port="8080")
+        async with serving(web):
+            keeper = python_in(web.namespace.path, "import time; print('up', flush=True); time.sleep(60)")
+            assert keeper.stdout is not None
+            await asyncio.to_thread(keeper.stdout.readline)
+            await first.sandboxes.shut_down()
+
+            more = {**web.owner.ports, "81/tcp": (PortBinding(host_port="9090"),)}
+            second = House(state)
+            with socket.create_server(("", 9090)):
+                await second.sandboxes.reopen(replace(web.owner, ports=more), keeper.pid)
+            second.sandboxes.apply_firewall()
+            assert await ask(None, OUTSIDE, 8080) == OUTSIDE
+            assert await ask(None, "::1", 8080) != "no"
+            await second.sandboxes.shut_down()
+            keeper.kill()
+            keeper.communicate()
 
     in_own_network(scenario)

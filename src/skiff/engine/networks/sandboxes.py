@@ -131,6 +131,7 @@ class Sandboxes:
             await self._publish(sandbox)
         except SkiffError as error:  # a port that was about to come, or to stay, is another's now
             log.warning("%s", error)
+            await self._relay(sandbox)  # its other ports are as they were
 
     async def _mend(self, sandbox: Sandbox) -> bool:
         """Attach what the earlier engine had no time to; whether there was any such endpoint."""
