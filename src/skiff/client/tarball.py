@@ -367,6 +367,7 @@ class _Unpacking:
         self._target = target
         self._owners = owners
         self._at: tuple[bytes, int] = (b"", root)
+        self._gives_rights = _gives_rights(root)
         self._directories: list[tuple[bytes, int, float]] = []
 
     def extract(self, entry: Entry, path: bytes, link: bytes, reader: Reader) -> None:
@@ -422,7 +423,8 @@ class _Unpacking:
                     piece = piece[posix.write(fd, piece) :]
             if self._owners:
                 posix.chown(fd, entry.uid, entry.gid)
-            if entry.mode > 0o777:  # only now: whoever writes clears the bits that set an identity
+            # only now: whoever writes clears the bits that set an identity
+            if entry.mode > 0o777 or self._gives_rights:
                 posix.chmod(fd, entry.mode)
             posix.utime(fd, (entry.mtime, entry.mtime))
         finally:
@@ -462,6 +464,7 @@ class _Unpacking:
             if self._at[1] != self._root:
                 posix.close(self._at[1])
             self._at = (path, fd)
+            self._gives_rights = _gives_rights(fd)
         return self._at[1]
 
     def _walk(self, path: bytes) -> int:
@@ -476,6 +479,14 @@ class _Unpacking:
                 posix.close(fd)
             fd = below
         return fd
+
+
+def _gives_rights(directory: int) -> bool:
+    """Whether it has a default ACL, which has a say in the modes of new files. acl(5)."""
+    try:
+        return bool(posix.getxattr(directory, "system.posix_acl_default"))
+    except OSError:  # it has none, or its file system knows none
+        return False
 
 
 def _show(name: bytes) -> str:

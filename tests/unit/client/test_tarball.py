@@ -5,6 +5,7 @@ import io
 import os
 import posix
 import socket
+import struct
 import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -59,6 +60,26 @@ def test_a_tree_survives(tmp_path: Path) -> None:
     assert os.stat(new / "hard").st_ino == os.stat(new / "f").st_ino
     assert os.stat(new / "f").st_mode & 0o777 == 0o741
     assert os.stat(new / "sub").st_mtime == 5
+
+
+def test_a_default_acl_has_no_say_in_modes(tmp_path: Path) -> None:
+    everyone = 0xFFFFFFFF
+    entries = ((1, 7, everyone), (4, 5, everyone), (0x20, 0, everyone))  # user, group, others
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *one) for one in entries)
+    tree = tmp_path / "tree"
+    for folder in ("", "plain", "strict"):
+        (tree / folder).mkdir()
+        (tree / folder / "f").write_text("1")
+        (tree / folder / "f").chmod(0o666)
+    archive = _sent(tarball.packed(os.fsencode(tree), b"top"))
+    (tmp_path / "out/top/strict").mkdir(parents=True)
+    try:
+        os.setxattr(tmp_path / "out/top/strict", "system.posix_acl_default", acl)
+    except OSError as error:
+        pytest.skip(f"no access control lists here: {error}")
+    tarball.unpack([archive], os.fsencode(tmp_path / "out"), b"top", b"top", owners=False)
+    for folder in ("", "plain", "strict"):
+        assert (tmp_path / "out/top" / folder / "f").stat().st_mode & 0o777 == 0o666
 
 
 def _archive(*members: tarfile.TarInfo) -> bytes:
