@@ -9,6 +9,7 @@ import sys
 from skiff.cli.flags import Command
 from skiff.cli.image import CHANGE, ONE_PLATFORM, repository_and_tag, shown, wanted_platform
 from skiff.cli.transfer import Transfer
+from skiff.client import atomic_file
 from skiff.errors import InvalidParameter
 
 TYPE_CHECKING = False
@@ -47,19 +48,10 @@ def write_stream(chunks: Iterator[bytes], path: str, wrong: str, *, doing: str) 
         raise InvalidParameter(f"{wrong}: invalid output path: stat {folder}: {why}") from None
     if path.endswith("/") or _is_directory(path):
         raise InvalidParameter(f"{wrong}: cannot write to a directory")
-    part = f"{path}.{posix.getpid()}.part"
     try:
-        with open(part, "wb") as file:
-            for data in Transfer(doing).through(chunks):
-                file.write(data)
-        posix.rename(part, path)
+        atomic_file.write(path, Transfer(doing).through(chunks))
     except OSError as error:
         raise InvalidParameter(f"{wrong}: {error.strerror}: {path}") from None
-    finally:
-        try:
-            posix.unlink(part)
-        except FileNotFoundError:
-            pass
 
 
 def _is_directory(path: str) -> bool:

@@ -5,6 +5,7 @@ import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import IO
 
+from skiff.client import atomic_file
 from skiff.client.connection import FilePart, Response
 
 Path = str | os.PathLike[str]
@@ -47,17 +48,8 @@ def kept(reply: Response, target: Target) -> None:
         if not isinstance(target, (str, os.PathLike)):
             for piece in reply.chunks():
                 target.write(piece)
-            return
-        path = os.fspath(target)
-        part = f"{path}.{os.getpid()}.part"
-        try:
-            with open(part, "wb") as file:
-                for piece in reply.chunks():
-                    file.write(piece)
-            os.replace(part, path)
-        except BaseException:
-            os.unlink(part)
-            raise
+        else:
+            atomic_file.write(os.fspath(target), reply.chunks())
     finally:
         reply.close()
 
