@@ -53,7 +53,7 @@ class Chunks:
         return piece
 
     def pour(self, target: int, size: int) -> int:
-        """As `read`, but into the file target; how many bytes. What is still to come is not seen here."""
+        """As `read`, but into the file target; how many bytes."""
         while not self._left:
             if self.ended:
                 return 0

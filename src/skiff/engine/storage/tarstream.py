@@ -37,7 +37,7 @@ class Source:
     pour: pour(fd, size) moves some of what is not in a chunk yet, at most size bytes, into a file; how many.
     """
 
-    __slots__ = ("_chunks", "_end", "_position", "_pour", "_view", "consumed")
+    __slots__ = ("_chunks", "_end", "_position", "_pour", "_view")
 
     def __init__(self, chunks: Iterable[bytes], pour: Callable[[int, int], int] | None = None) -> None:
         self._chunks = iter(chunks)
@@ -45,7 +45,6 @@ class Source:
         self._view = memoryview(b"")
         self._position = 0
         self._end = 0
-        self.consumed = 0
 
     def _fill(self) -> bool:
         for chunk in self._chunks:
