@@ -3,9 +3,11 @@
 import asyncio
 import gzip
 import hashlib
+import io
 import os
 import socket
 import subprocess
+import tarfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -15,8 +17,8 @@ from skiff.docker.filters import Filters
 from skiff.engine.images.progress import Progress
 from skiff.engine.images.record import ImageUse
 from skiff.engine.storage.snapshots import SnapshotKey
-from skiff.errors import Conflict, NotFound, NotImplementedHere, SkiffError, Unavailable
-from skiff.oci.digest import ImageID
+from skiff.errors import Conflict, InvalidParameter, NotFound, NotImplementedHere, SkiffError, Unavailable
+from skiff.oci.digest import ImageID, of
 from skiff.oci.platform import Platform
 from tests.fakes.registry import FakeRegistry
 from tests.integration.image_store import MARKS, Engine, layer, layout, push, serving
@@ -216,6 +218,37 @@ async def test_a_pull_finds_the_bytes_of_a_removed_image(registry: str, tmp_path
         await engine.pull(f"{registry}/again:1")
         saved = b"".join([piece async for piece in engine.images.saver.save([f"{registry}/again:1"])])
         assert b"a" * 100 in saved
+    finally:
+        await engine.close()
+
+
+async def test_an_archive_without_images_takes_nothing_along(tmp_path: Path) -> None:
+    """Some of its files are a removed image's, that can come back, and of what comes in just now."""
+    layout(tmp_path / "layout", [layer({"a": b"a" * 100})])
+    archive = tmp_path / "archive.tar"
+    subprocess.run(
+        ["skopeo", "copy", "-q", f"oci:{tmp_path}/layout", f"oci-archive:{archive}:example.org/app:7"],
+        check=True,
+    )
+    out = io.BytesIO()
+    with tarfile.open(archive) as old, tarfile.open(fileobj=out, mode="w") as new:
+        for entry in old:
+            if entry.isfile() and "blobs" in entry.name:
+                new.addfile(entry, old.extractfile(entry))
+        for data in (b"held", b"of nobody"):
+            entry = tarfile.TarInfo(f"blobs/sha256/{hashlib.sha256(data).hexdigest()}")
+            entry.size = len(data)
+            new.addfile(entry, io.BytesIO(data))
+    engine = Engine(tmp_path, keeping=True)
+    try:
+        [event async for event in engine.images.load(chunks(archive.read_bytes()))]
+        await engine.images.remove("example.org/app:7")
+        before = {blob.digest for blob in engine.content.walk()}
+        held = of(b"held")
+        with engine.leases.hold(held):
+            with pytest.raises(InvalidParameter, match="invalid archive"):
+                [event async for event in engine.images.load(chunks(out.getvalue()))]
+            assert {blob.digest for blob in engine.content.walk()} == before | {held}
     finally:
         await engine.close()
 

@@ -7,7 +7,7 @@ those that no image uses are deleted again.
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from msgspec import Struct
 from skiff.engine.images import changes as change_lines
 from skiff.engine.images.assemble import Assembler
 from skiff.engine.images.names import LayerRow, Names
+from skiff.engine.images.needs import Needs
 from skiff.engine.images.progress import Progress, layer, moving
 from skiff.engine.images.reporting import Emit
 from skiff.engine.images.spool import Entries, spool, spool_one
@@ -104,10 +105,9 @@ class Loader:
         unpacker: Unpacker,
         assembler: Assembler,
         platform: Platform,
-        needed: Callable[[], Set[str]],
+        needs: Needs,
     ) -> None:
-        """needed: blobs that somebody beside images needs."""
-        self._needed = needed
+        self._needs = needs
         self._names = names
         self._content = content
         self._leases = leases
@@ -119,10 +119,12 @@ class Loader:
         self, stream: Body, platform: Platform | None, emit: Emit, *, quiet: bool
     ) -> list[ImageID]:
         """The images of the archive, in its order. InvalidParameter, HostileArchive, DigestMismatch."""
-        with self._leases.hold() as lease, _Ahead(self._unpacker, self._content, self._names) as ahead:
-            held = await spool(stream, self._content, lease.add, ahead.begin)
-            told = _Told(emit, ahead, lease, quiet, platform)
-            try:
+        came: set[Digest] = set()
+        try:
+            with self._leases.hold() as lease, _Ahead(self._unpacker, self._content, self._names) as ahead:
+                held = await spool(stream, self._content, lease.add, ahead.begin)
+                came = held.digests
+                told = _Told(emit, ahead, lease, quiet, platform)
                 document = held.get("manifest.json")
                 if document is not None:
                     return await self._docker(held, self._read(document), told)
@@ -130,8 +132,8 @@ class Loader:
                 if document is not None:
                     return await self._layout(self._read(document), platform or self._platform, told)
                 raise InvalidParameter("invalid archive: expected a manifest.json or an index.json in it")
-            finally:
-                await asyncio.to_thread(self._drop_unused, held)
+        finally:  # without a lease of ours: what others hold stays
+            await asyncio.to_thread(self._needs.drop, came)
 
     async def import_tar(
         self,
@@ -230,16 +232,6 @@ class Loader:
                 return blob.read()
         except NotFound as error:
             raise InvalidParameter(f"invalid archive: {digest} is missing") from error
-
-    def _drop_unused(self, held: Entries) -> None:
-        used = set(self._needed())
-        for row in self._names.images():
-            used |= {row.id, *row.blobs}
-        for digest in held.digests - used:
-            try:
-                self._content.delete(digest)
-            except NotFound:
-                pass
 
 
 def _listener(emit: Emit, diff_id: DiffID, quiet: bool) -> Listener:

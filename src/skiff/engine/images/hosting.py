@@ -20,6 +20,7 @@ from skiff.engine.images import documents, shelf
 from skiff.engine.images.assemble import Assembler, store
 from skiff.engine.images.documents import Document
 from skiff.engine.images.names import ImageRow, LayerRow, Names
+from skiff.engine.images.needs import Needs
 from skiff.engine.images.packing import Packer
 from skiff.engine.images.record import Publish
 from skiff.engine.images.shelf import Shelf
@@ -53,6 +54,7 @@ class Hosting:
         packer: Packer,
         assembler: Assembler,
         kept: Shelf,
+        needs: Needs,
         platform: Platform,
         publish: Publish,
         remove: Remove,
@@ -64,6 +66,7 @@ class Hosting:
         self._packer = packer
         self._assembler = assembler
         self._shelf = kept
+        self._needs = needs
         self._platform = platform
         self._publish = publish
         self._remove = remove
@@ -200,8 +203,7 @@ class Hosting:
     def delete_blob(self, path: str, digest: str) -> None:
         """Refusal when it is not here, or something needs it."""
         self.blob(path, digest)
-        used = {blob for row in self._names.images() for blob in (row.id, *row.blobs)} | self._shelf.needed()
-        if digest in used:
+        if digest in self._needs.blobs():
             raise Refusal("UNSUPPORTED", f"blob {digest} is in use: remove what names it")
         self._content.delete(Digest(digest))
 

@@ -5,12 +5,13 @@ compressed when it is first pushed; from then on the compressed blob is the laye
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
 from msgspec import Struct
 
-from skiff.engine.images.names import ImageRow, LayerRow, Names
+from skiff.engine.images.names import LayerRow, Names
+from skiff.engine.images.needs import Needs
 from skiff.engine.images.rebuilding import is_noted, rebuilt
 from skiff.engine.storage import compression
 from skiff.engine.storage.content import ContentStore
@@ -37,8 +38,6 @@ class FormRow(Struct, frozen=True):
 
 
 class Packer:
-    """others: images beside those of names whose blobs must stay. needed: further blobs that must."""
-
     def __init__(
         self,
         state: StateStore,
@@ -46,16 +45,14 @@ class Packer:
         content: ContentStore,
         snapshots: Snapshotter,
         leases: Leases,
-        others: Callable[[], Iterable[ImageRow]],
-        needed: Callable[[], Set[str]],
+        needs: Needs,
     ) -> None:
         self._forms = state.table("layer_form", FormRow)
         self._names = names
         self._content = content
         self._snapshots = snapshots
         self._leases = leases
-        self._others = others
-        self._needed = needed
+        self._needs = needs
         self._works: dict[DiffID, asyncio.Task[LayerRow]] = {}
 
     async def packed(self, layer: LayerRow, lease: HeldLease) -> LayerRow:
@@ -104,10 +101,7 @@ class Packer:
 
     def let_go(self, blobs: Iterable[Digest]) -> None:
         """Blobs that a push has made for itself go, unless somebody else needs them by now."""
-        held = self._leases.held()
-        for blob in blobs:
-            if blob not in held and self._is_idle(blob) and self._holds(blob):
-                self._content.delete(blob)
+        self._needs.drop(set(blobs))
 
     async def _packed(self, layer: LayerRow, lease: HeldLease) -> LayerRow:
         if layer.blob is None or not self._holds(layer.blob):  # another push has packed it meanwhile
@@ -143,15 +137,11 @@ class Packer:
                     layer.chain, layer.diff_id, layer.size, digest, manifests.OCI_LAYER_GZIP, size
                 )
                 self._names.with_blob(layer.blob, packed)
-            if blob and self._is_idle(blob):
+            if blob and blob not in self._needs.blobs():  # whoever asked leases it, but for this
                 self._content.delete(blob)
             return packed
         finally:
             del self._works[layer.diff_id]
-
-    def _is_idle(self, blob: Digest) -> bool:
-        rows = [*self._names.images(), *self._others()]
-        return blob not in self._needed() and not any(blob in row.blobs for row in rows)
 
     def _plain(self, blob: Digest) -> Iterator[bytes]:
         with self._content.open(blob) as kept:

@@ -5,13 +5,13 @@ the last tag, an id   untag, delete the image, its layers from the top down, its
 """
 
 import asyncio
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Sequence
 
 from skiff.docker.image import DeleteResponse
 from skiff.engine.images.kept import KeptImages
 from skiff.engine.images.names import ImageRow, Names
+from skiff.engine.images.needs import Needs
 from skiff.engine.images.record import ImageUse, InUse, Publish
-from skiff.engine.storage.content import ContentStore
 from skiff.engine.storage.leases import Leases
 from skiff.engine.storage.snapshots import Snapshotter
 from skiff.errors import Conflict, NotFound
@@ -25,23 +25,20 @@ class Remover:
     def __init__(
         self,
         names: Names,
-        content: ContentStore,
         snapshots: Snapshotter,
         leases: Leases,
         in_use: InUse,
         publish: Publish,
         kept: KeptImages,
-        needed: Callable[[], Set[str]],
+        needs: Needs,
     ) -> None:
-        """needed: blobs that somebody beside images needs."""
         self._names = names
         self._kept = kept
-        self._content = content
         self._snapshots = snapshots
         self._leases = leases
         self._in_use = in_use
         self._publish = publish
-        self._needed = needed
+        self._needs = needs
 
     async def remove(self, name: str, *, force: bool, prune_parents: bool) -> Done:
         """What was done, in order. NotFound, Conflict."""
@@ -145,10 +142,6 @@ class Remover:
         self._names.delete(row.id)
         done.append(DeleteResponse(deleted=row.id))
         self._publish("delete", row.id, {"name": row.id})
-        rest = [*self._names.images(), *self._kept.images()]
-        chains = {layer.chain for one in rest for layer in one.layers}
-        blobs: set[str] = {blob for one in rest for blob in one.blobs} | self._needed()
-        held = self._leases.held()
         freed = 0
         if self._kept.keeping:  # the collector takes them when the grace is over
             self._kept.note_image(row)
@@ -158,14 +151,12 @@ class Remover:
                     done.append(DeleteResponse(deleted=layer.chain))
                     freed += layer.size
             return freed
+        needed = {layer.chain for one in self._needs.images() for layer in one.layers} | self._leases.held()
         for layer in reversed(row.layers):
-            if layer.chain not in chains | held and await asyncio.to_thread(self._remove_layer, layer.chain):
+            if layer.chain not in needed and await asyncio.to_thread(self._remove_layer, layer.chain):
                 done.append(DeleteResponse(deleted=layer.chain))
                 freed += layer.size
-        for blob in row.blobs - blobs - held:
-            await asyncio.to_thread(self._remove_blob, blob)
-        if row.id not in held | blobs:
-            await asyncio.to_thread(self._remove_blob, Digest(row.id))
+        await asyncio.to_thread(self._needs.drop, {*row.blobs, Digest(row.id)})
         return freed
 
     def _remove_layer(self, chain: ChainID) -> bool:
@@ -174,12 +165,6 @@ class Remover:
         except (NotFound, Conflict):  # Conflict: a container or a draft stands on it; the collector comes by
             return False
         return True
-
-    def _remove_blob(self, digest: Digest) -> None:
-        try:
-            self._content.delete(digest)
-        except NotFound:
-            pass
 
     def _uses(self, id: ImageID) -> Sequence[ImageUse]:
         return self._in_use(id)

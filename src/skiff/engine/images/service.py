@@ -28,6 +28,7 @@ from skiff.engine.images.host import HostImage
 from skiff.engine.images.hosting import Hosting
 from skiff.engine.images.kept import KeptImages
 from skiff.engine.images.names import ImageRow, LayerRow, Names
+from skiff.engine.images.needs import Needs
 from skiff.engine.images.packing import Form, Packer
 from skiff.engine.images.progress import Progress
 from skiff.engine.images.pull import Puller
@@ -106,17 +107,12 @@ class Images:
         self.saver = Saver(self._names, content, snapshots, leases)
         self._shelf = shelf = Shelf(state)
         shelf.settle(blob.digest for blob in content.walk())
-        packer = Packer(state, self._names, content, snapshots, leases, self.kept.images, shelf.needed)
-        self._loader = Loader(
-            self._names, content, leases, self._unpacker, self.assembler, platform, shelf.needed
-        )
-        self._slimmer = Slimmer(
-            self._names, content, snapshots, leases, self.kept.images, shelf.needed, wanted=layers.noting
-        )
+        self._needs = needs = Needs(self._names, content, leases, self.kept.images, shelf.needed)
+        packer = Packer(state, self._names, content, snapshots, leases, needs)
+        self._loader = Loader(self._names, content, leases, self._unpacker, self.assembler, platform, needs)
+        self._slimmer = Slimmer(self._names, content, snapshots, needs, wanted=layers.noting)
         self._pusher = Pusher(self._names, registries, content, leases, packer, concurrent=uploads)
-        self._remover = Remover(
-            self._names, content, snapshots, leases, in_use, publish, self.kept, shelf.needed
-        )
+        self._remover = Remover(self._names, snapshots, leases, in_use, publish, self.kept, needs)
         self.remote = Remote(registries)
         self.hosting = Hosting(
             names=self._names,
@@ -125,6 +121,7 @@ class Images:
             packer=packer,
             assembler=self.assembler,
             kept=shelf,
+            needs=needs,
             platform=platform,
             publish=publish,
             remove=self.remove,
@@ -245,7 +242,7 @@ class Images:
 
     def held(self) -> Sequence[ImageRow]:
         """All images, and the removed ones that can still come back."""
-        return [*self._names.images(), *self.kept.images()]
+        return self._needs.images()
 
     def layers(self, id: ImageID) -> Sequence[LayerRow]:
         """The layers of an image, lowest first; none of `host`, which is this machine."""
@@ -274,7 +271,7 @@ class Images:
     def edges(self) -> Mapping[str, Sequence[str]]:
         """From an image to its layers and their blobs, from a manifest pushed here to what it names."""
         found = self._shelf.edges()
-        for row in [*self._names.images(), *self.kept.images()]:
+        for row in self._needs.images():
             found.setdefault(row.id, []).extend([*(layer.chain for layer in row.layers), *row.blobs])
         return found
 

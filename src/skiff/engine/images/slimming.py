@@ -8,43 +8,36 @@ collector finds.
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Iterable
 from contextlib import suppress
 
-from skiff.engine.images.names import ImageRow, LayerRow, Names
+from skiff.engine.images.names import LayerRow, Names
+from skiff.engine.images.needs import Needs
 from skiff.engine.images.rebuilding import is_noted, rebuilt
 from skiff.engine.storage.content import ContentStore
-from skiff.engine.storage.leases import Leases
 from skiff.engine.storage.snapshots import Snapshotter
-from skiff.errors import DigestMismatch, NotFound, SkiffError
-from skiff.oci.digest import Digest, ImageID
+from skiff.errors import DigestMismatch, SkiffError
+from skiff.oci.digest import ImageID
 
 log = logging.getLogger(__name__)
 
 
 class Slimmer:
-    """others: images beside those of names whose blobs must stay. needed: further blobs that must.
-
-    wanted: False for those who keep everything.
-    """
+    """wanted: False for those who keep everything."""
 
     def __init__(
         self,
         names: Names,
         content: ContentStore,
         snapshots: Snapshotter,
-        leases: Leases,
-        others: Callable[[], Iterable[ImageRow]],
-        needed: Callable[[], Set[str]],
+        needs: Needs,
         *,
         wanted: bool = True,
     ) -> None:
         self._names = names
         self._content = content
         self._snapshots = snapshots
-        self._leases = leases
-        self._others = others
-        self._needed = needed
+        self._needs = needs
         self._wanted = wanted
 
     async def slim(self, images: Iterable[ImageID]) -> None:
@@ -62,16 +55,13 @@ class Slimmer:
         layers = [one for one in self._names.image(id).layers if one.blob]
         noted = [one for one in layers if is_noted(one.chain, self._snapshots)]
         right = await asyncio.gather(*(asyncio.to_thread(self._comes_out_right, one) for one in noted))
-        blobs = [one.blob for one, is_right in zip(noted, right, strict=True) if is_right and one.blob]
+        blobs = {one.blob for one, is_right in zip(noted, right, strict=True) if is_right and one.blob}
         if blobs:
-            await asyncio.to_thread(
-                self._content.sync
-            )  # files and notes, too: now nothing else has their bytes
+            # of files and notes, too: from now on nothing else has the layers' bytes
+            await asyncio.to_thread(self._content.sync)
         for blob in blobs:
             self._names.without_blob(blob)
-            if self._is_idle(blob):
-                with suppress(NotFound):
-                    self._content.delete(blob)
+        self._needs.drop(blobs)
 
     def _comes_out_right(self, layer: LayerRow) -> bool:
         try:
@@ -82,8 +72,3 @@ class Slimmer:
                 os.unlink(self._snapshots.notes(layer.chain))
             return False
         return True
-
-    def _is_idle(self, blob: Digest) -> bool:
-        rows = [*self._names.images(), *self._others()]
-        used = blob in self._needed() or any(blob in row.blobs for row in rows)
-        return not used and blob not in self._leases.held()

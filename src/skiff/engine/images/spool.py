@@ -37,7 +37,7 @@ class Entries:
     def __init__(self) -> None:
         self.files: dict[str, Digest] = {}
         self.links: dict[str, str] = {}
-        self.digests: set[Digest] = set()  # those that were not here before
+        self.digests: set[Digest] = set()  # of all its files, whether or not they were here before
 
     def get(self, name: str) -> Digest | None:
         name = _key(name)

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+from datetime import UTC, datetime
 
 import aiohttp
+import pytest
 from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,13 +15,15 @@ from tests.fakes.memory_snapshots import MemorySnapshots
 from skiff.engine.api.app import App
 from skiff.engine.api.distribution import DistributionRoutes
 from skiff.engine.images.hosting import Hosting, page
-from skiff.engine.images.names import Names
+from skiff.engine.images.names import ImageRow, Names
+from skiff.engine.images.needs import Needs
 from skiff.engine.images.packing import Packer
 from skiff.engine.images.shelf import Shelf
+from skiff.engine.images.uploads import Refusal
 from skiff.engine.storage.gc import Collector
 from skiff.engine.storage.leases import Leases
 from skiff.engine.storage.state import MemoryState
-from skiff.oci.digest import Digest
+from skiff.oci.digest import Digest, ImageID
 from skiff.oci.platform import Platform
 
 PARTS = st.sampled_from(
@@ -38,9 +42,12 @@ HEADERS = st.dictionaries(
 )
 
 
-def hosting(content: MemoryContent | None = None, state: MemoryState | None = None) -> Hosting:
+def hosting(
+    content: MemoryContent | None = None, state: MemoryState | None = None, removed: tuple[ImageRow, ...] = ()
+) -> Hosting:
     state, content = state or MemoryState(), content or MemoryContent()
     leases, names, kept = Leases(state), Names(state), Shelf(state)
+    needs = Needs(names, content, leases, lambda: removed, kept.needed)
 
     async def remove(name: str) -> None:
         raise AssertionError("nothing is here")
@@ -49,9 +56,10 @@ def hosting(content: MemoryContent | None = None, state: MemoryState | None = No
         names=names,
         content=content,
         leases=leases,
-        packer=Packer(state, names, content, MemorySnapshots(), leases, lambda: [], kept.needed),
+        packer=Packer(state, names, content, MemorySnapshots(), leases, needs),
         assembler=None,  # type: ignore[arg-type]  # nothing that is sent here is an image
         kept=kept,
+        needs=needs,
         platform=Platform(architecture="amd64", os="linux"),
         publish=lambda *_: None,
         remove=remove,
@@ -129,6 +137,16 @@ def test_what_a_client_was_told_is_here_is_not_collected_before_it_names_it() ->
     assert collect() == ()
     leases.release_all()
     assert collect() == (digest,)
+
+
+def test_a_blob_of_an_image_that_can_come_back_is_not_deleted() -> None:
+    content = MemoryContent()
+    config, other = content.add(b"config"), content.add(b"other")
+    asked = hosting(content, removed=(ImageRow(ImageID(config), (), datetime.now(UTC)),))
+    asked.delete_blob("app", other)
+    with pytest.raises(Refusal, match="in use"):
+        asked.delete_blob("app", config)
+    assert set(content.blobs) == {config}
 
 
 @given(st.lists(st.text(max_size=3), unique=True), st.integers(1, 4))

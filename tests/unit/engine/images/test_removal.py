@@ -8,6 +8,7 @@ import pytest
 
 from skiff.engine.images.kept import KeptImages
 from skiff.engine.images.names import ImageRow, Names
+from skiff.engine.images.needs import Needs
 from skiff.engine.images.record import ImageUse
 from skiff.engine.images.removal import Remover
 from skiff.engine.storage.content import FileContent
@@ -35,15 +36,17 @@ class Room:
         self.names = Names(state)
         self.uses: list[ImageUse] = []
         self.events: list[str] = []
+        leases = Leases(state)
+        kept = KeptImages(Bin(state, keeping=False), self.names, state, lambda *_: None)
+        content = FileContent(str(root / "content"))
         self.remover = Remover(
             self.names,
-            FileContent(str(root / "content")),
             OverlaySnapshots(str(root / "snapshots"), state),
-            Leases(state),
+            leases,
             lambda id: self.uses if id == ID else [],
             lambda action, actor, attributes: self.events.append(action),
-            KeptImages(Bin(state, keeping=False), self.names, state, lambda *_: None),
-            frozenset,
+            kept,
+            Needs(self.names, content, leases, kept.images, frozenset),
         )
 
     def image(self, *names: str, id: ImageID = ID, parent: ImageID | None = None) -> None:

@@ -12,6 +12,7 @@ from tests.unit.engine.storage.archives import DIRECTORY, LINK, SYMLINK, entry, 
 
 from skiff.engine.images import slimming
 from skiff.engine.images.names import ImageRow, LayerRow, Names
+from skiff.engine.images.needs import Needs
 from skiff.engine.images.rebuilding import is_noted, rebuilt
 from skiff.engine.images.slimming import Slimmer
 from skiff.engine.storage.apply import Layers
@@ -36,7 +37,10 @@ class World:
         self.leases = Leases(self.state)
         self.needed: set[str] = set()
         self.slimmer = Slimmer(
-            self.names, self.content, self.snapshots, self.leases, lambda: (), lambda: self.needed
+            self.names,
+            self.content,
+            self.snapshots,
+            Needs(self.names, self.content, self.leases, list, lambda: self.needed),
         )
 
     def add(self, data: bytes, parent: ChainID | None = None) -> LayerRow:

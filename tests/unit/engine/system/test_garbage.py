@@ -23,6 +23,7 @@ from skiff.docker.volume import Volume
 from skiff.engine.containers.branches import Branches
 from skiff.engine.images.kept import KeptImages
 from skiff.engine.images.names import ImageRow, LayerRow, Names
+from skiff.engine.images.needs import Needs
 from skiff.engine.images.record import ImageUse
 from skiff.engine.images.removal import Remover
 from skiff.engine.storage.apply import Layers
@@ -164,13 +165,12 @@ class World:
         self.kept_images = KeptImages(self.bin, self.names, state, lambda *_: None)
         self.remover = Remover(
             self.names,
-            self.content,
             self.snapshots,
             self.leases,
             self.uses,
             lambda *_: None,
             self.kept_images,
-            frozenset,
+            Needs(self.names, self.content, self.leases, self.kept_images.images, frozenset),
         )
         self.branches = Branches(
             state=state,
