@@ -31,6 +31,7 @@ class DataPaths:
         self.build_contexts = self.root / "build-contexts"
         self.build_caches = self.root / "build-caches"
         self.engine_id = self.root / "engine-id"
+        self.front = self.root / "front"
 
     def container(self, id: str) -> Path:
         """hosts, hostname, resolv.conf and the log of one container."""

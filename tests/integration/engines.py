@@ -167,6 +167,11 @@ class Engine:
                         found.update(int(pid) for pid in Path(path, "cgroup.procs").read_text().split())
         return sorted(found)
 
+    def command_lines(self) -> list[int]:
+        """Processes of the loaded command line: its server, and workers that wait or work."""
+        mark = b"skiff.cli.preloaded"
+        return [pid for pid in self.processes() if mark in _command(pid).encode()]
+
     def processes_called(self, name: str) -> list[int]:
         return [pid for pid in self.processes() if _command(pid).split()[:1] == [name]]
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from skiff.linux import machine, syscalls
 from tests.integration.engines import Engine, wait_for
 from tests.integration.footprint import descriptors, footprint, leaked
 
@@ -13,6 +14,11 @@ WAYS = (
 )
 
 
+def is_loaded(engine: Engine) -> bool:
+    """Whether the command line is as it will be."""
+    return len(engine.command_lines()) == (2 if syscalls.architecture() in machine.WALK else 0)
+
+
 @pytest.mark.slow
 def test_two_hundred_runs(own_engine: Engine) -> None:
     def run(count: int) -> None:
@@ -22,6 +28,7 @@ def test_two_hundred_runs(own_engine: Engine) -> None:
             assert reply.code == 3, reply
 
     run(8)  # what is made once is made
+    wait_for(lambda: is_loaded(own_engine), 20, own_engine.log)
     wait_for(lambda: not own_engine.client.get("/containers/json", all=True).json(), 5, lambda: "they stay")
     before, opened = footprint(own_engine), descriptors(own_engine)
     run(200)
@@ -36,7 +43,8 @@ def test_two_hundred_runs(own_engine: Engine) -> None:
 
 
 def test_failed_starts_leave_nothing(own_engine: Engine) -> None:
-    own_engine.skiff("run", "--rm", "busybox", "true").ok()  # the worker of the command line is there, too
+    own_engine.skiff("run", "--rm", "busybox", "true").ok()
+    wait_for(lambda: is_loaded(own_engine), 20, own_engine.log)
     before = footprint(own_engine)
     for _ in range(10):
         assert own_engine.skiff("run", "--rm", "busybox", "nosuchcommand").code == 127

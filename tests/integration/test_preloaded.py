@@ -1,9 +1,11 @@
 """The command line that an engine keeps loaded: whoever calls it cannot tell, but for the time."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,18 +19,18 @@ pytestmark = pytest.mark.skipif(
 )
 
 SKIFF = Path(sys.executable).parent / "skiff"
-LOADED = "skiff.cli.preloaded"
 
 
 @pytest.fixture
 def loaded(own_engine: Engine) -> Iterator[Engine]:
     """An engine that a command line has called."""
     skiff(own_engine, "version").ok()
-    wait_for(lambda: front(own_engine).exists(), 20, own_engine.log)
+    wait_for(lambda: sign(own_engine).exists(), 20, own_engine.log)
     yield own_engine
 
 
-def front(engine: Engine) -> Path:
+def sign(engine: Engine) -> Path:
+    """Names the front."""
     return Path(f"{engine.socket}.front")
 
 
@@ -52,27 +54,17 @@ def begun(engine: Engine, *words: str, **how: object) -> subprocess.Popen[bytes]
     return process
 
 
-def workers(engine: Engine) -> list[int]:
-    """The server, and below it those that wait or work."""
-    found = []
-    for pid in engine.processes():
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            if LOADED.encode() in file.read():
-                found.append(pid)
-    return found
-
-
 def is_front(pid: int) -> bool:
-    return os.readlink(f"/proc/{pid}/exe").endswith(".front")
+    return os.readlink(f"/proc/{pid}/exe").endswith("/front")
 
 
 def test_it_is_used(loaded: Engine) -> None:
     process = begun(loaded, "events")
-    wait_for(lambda: len(workers(loaded)) == 3, 20, loaded.log)
+    wait_for(lambda: len(loaded.command_lines()) == 3, 20, loaded.log)
     assert is_front(process.pid)
     process.terminate()
     assert process.wait(20) == -signal.SIGTERM
-    wait_for(lambda: len(workers(loaded)) == 2, 20, loaded.log)
+    wait_for(lambda: len(loaded.command_lines()) == 2, 20, loaded.log)
 
 
 def test_streams_and_exit_codes(loaded: Engine) -> None:
@@ -117,7 +109,7 @@ def test_signals_reach_the_container(loaded: Engine) -> None:
 
 def test_an_interrupt_and_a_broken_pipe(loaded: Engine) -> None:
     process = begun(loaded, "events")
-    wait_for(lambda: len(workers(loaded)) == 3, 20, loaded.log)
+    wait_for(lambda: len(loaded.command_lines()) == 3, 20, loaded.log)
     process.send_signal(signal.SIGINT)
     assert process.wait(20) in (-signal.SIGINT, 130)
     flood = ("run", "--rm", "--network=none", "busybox", "yes")
@@ -128,21 +120,60 @@ def test_an_interrupt_and_a_broken_pipe(loaded: Engine) -> None:
     assert process.wait(20) == -signal.SIGPIPE
 
 
+def test_signals_at_any_moment(loaded: Engine) -> None:
+    """It dies of it as an interpreter does, and says nothing."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        for milliseconds in range(12):
+            process = begun(loaded, "events", stderr=subprocess.PIPE)
+            time.sleep(milliseconds / 1000)
+            process.send_signal(number)
+            _, err = process.communicate(timeout=20)
+            if is_loaded(err):
+                assert (process.returncode, err) == (-number, b"")
+
+
+def is_loaded(err: bytes) -> bool:
+    """Not interrupted while its shell or an interpreter started."""
+    return b"Traceback" not in err
+
+
+def test_signals_that_the_caller_has_blocked(loaded: Engine) -> None:
+    def block() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    process = begun(loaded, "events", preexec_fn=block)
+    wait_for(lambda: len(loaded.command_lines()) == 3, 20, loaded.log)
+    process.terminate()
+    time.sleep(0.2)
+    assert process.poll() is None
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(20) == -signal.SIGHUP
+
+
+def test_nothing_of_the_callers_is_held_after_its_end(loaded: Engine, tmp_path: Path) -> None:
+    for _ in range(20):
+        with open(tmp_path / "lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            skiff(loaded, "version", pass_fds=[lock.fileno()]).ok()
+        with open(tmp_path / "lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def test_killed_callers_take_their_workers_along(loaded: Engine) -> None:
     processes = [begun(loaded, "events") for _ in range(5)]
-    wait_for(lambda: len(workers(loaded)) == 7, 20, loaded.log)
+    wait_for(lambda: len(loaded.command_lines()) == 7, 20, loaded.log)
     for process in processes:
         process.kill()
         assert process.wait(20) == -signal.SIGKILL
-    wait_for(lambda: len(workers(loaded)) == 2, 20, loaded.log)
+    wait_for(lambda: len(loaded.command_lines()) == 2, 20, loaded.log)
 
 
 def test_a_killed_worker_takes_its_caller_along(loaded: Engine) -> None:
-    before = set(workers(loaded))
+    before = set(loaded.command_lines())
     process = begun(loaded, "events")
-    wait_for(lambda: len(workers(loaded)) == 3, 20, loaded.log)
+    wait_for(lambda: len(loaded.command_lines()) == 3, 20, loaded.log)
     assert is_front(process.pid)
-    waiting = before & set(workers(loaded))  # the server, and who is at work
+    waiting = before & set(loaded.command_lines())  # the server, and who is at work
     os.kill(max(waiting), signal.SIGKILL)
     assert process.wait(20) == -signal.SIGKILL
 
@@ -181,7 +212,8 @@ def test_many_at_once(loaded: Engine) -> None:
 
 
 def test_only_its_own_user_may_call_it(loaded: Engine) -> None:
-    assert front(loaded).stat().st_mode & 0o777 == 0o700
+    assert sign(loaded).stat().st_mode & 0o777 == 0o600
+    assert Path(sign(loaded).read_text().strip()).stat().st_mode & 0o777 == 0o700
     assert Path(loaded.root, "run/command-line.sock").stat().st_mode & 0o777 == 0o600
 
 
@@ -190,8 +222,8 @@ def test_it_goes_with_the_engine(loaded: Engine) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == b"up\n"
     loaded.stop()
-    assert not front(loaded).exists()
-    wait_for(lambda: len(workers(loaded)) == 1, 20, loaded.log)
+    assert not sign(loaded).exists()
+    wait_for(lambda: len(loaded.command_lines()) == 1, 20, loaded.log)
     assert process.poll() is None  # a command in progress goes on, as its container does
     loaded.start()
     (container,) = skiff(loaded, "ps", "-q").ok().split()
@@ -201,9 +233,9 @@ def test_it_goes_with_the_engine(loaded: Engine) -> None:
 
 def test_it_goes_when_the_engine_is_killed(loaded: Engine) -> None:
     loaded.crash()
-    wait_for(lambda: not front(loaded).exists(), 20, loaded.log)
+    wait_for(lambda: not sign(loaded).exists(), 20, loaded.log)
     assert "Cannot connect" in skiff(loaded, "ps").err
-    wait_for(lambda: not workers(loaded), 20, loaded.log)
+    wait_for(lambda: not loaded.command_lines(), 20, loaded.log)
     loaded.start()
 
 
@@ -213,12 +245,12 @@ def test_not_asked_for(own_engine: Engine) -> None:
     own_engine.start()
     skiff(own_engine, "version").ok()
     skiff(own_engine, "version").ok()
-    assert not workers(own_engine)
+    assert not own_engine.command_lines()
 
 
 def test_a_server_that_ended_is_replaced(loaded: Engine) -> None:
-    server = min(workers(loaded))
+    server = min(loaded.command_lines())
     os.kill(server, signal.SIGTERM)
     wait_for(lambda: not Path(f"/proc/{server}").exists(), 20, loaded.log)  # nor is a zombie left
     skiff(loaded, "version").ok()
-    wait_for(lambda: len(workers(loaded)) == 2, 20, loaded.log)
+    wait_for(lambda: len(loaded.command_lines()) == 2, 20, loaded.log)

@@ -161,6 +161,7 @@ async def _listen(engine: Engine, live: Live, stop: asyncio.Event) -> None:
     )
     loaded = CommandLine(
         str(paths.RunPaths(settings.exec_root).command_line),
+        str(paths.DataPaths(settings.data_root).front),
         [listener.path for listener in opened if listener.path],
     )
     factory = engine.app.server()

@@ -4,23 +4,24 @@
                                    as it ends
                                    finds none, or is refused: becomes INTERPRETER ARGUMENTS…
 
-It is an executable of our own making (linux/executable.py), a program of system calls. The words between the
-two are packets of 8 bytes, little-endian:
+It is an executable of our own making (linux/executable.py), a program of system calls. This file has both its
+program and the protocol, packets of 8 bytes, little-endian:
 
-    worker → front   the front's process id: accepted; the worker's own; at the end the signal to die by or 0,
-                     and the exit code
+    front → worker   the signals that the caller had blocked
+    worker → front   ACCEPTED; the worker's process id; at the end the signal to die by or 0, the exit code
     end of file      at first: refused. Later: the worker was killed, and so is the front
 
 SIGIO tells that a packet has come, so that one call waits for packets and signals alike.
 """
 
 import struct
-from errno import EAGAIN, EBADF, EINTR
+from errno import EAGAIN, EINTR
 from typing import Final
 
 from skiff.linux.calls import ANY_ERROR, Program, Result, errors
 
 CONNECTION: Final = 1000  # a descriptor's number that nobody else is likely to have
+ACCEPTED: Final = CONNECTION  # it is there, and so the call that asks whether this was an answer succeeds
 PACKET: Final = struct.Struct("<q")
 
 _AF_UNIX, _SOCK_SEQPACKET, _SOCK_CLOEXEC = 1, 5, 0o2000000
@@ -28,7 +29,9 @@ _O_CLOEXEC: Final = 0o2000000
 _O_ASYNC: Final = 0o20000
 _F_GETFD, _F_SETFL, _F_SETOWN = 1, 4, 8
 _MSG_DONTWAIT: Final = 0x40
-_SIG_BLOCK, _SIG_SETMASK, _SET = 0, 2, 8
+_MSG_NOSIGNAL: Final = 0x4000
+_SIG_BLOCK, _SIG_SETMASK = 0, 2
+_SET: Final = 8  # bytes of a set of signals
 _SIGKILL: Final = 9
 _NOBODY: Final = 0x7FFFFFFF  # above every process id; proc(5), pid_max
 # Not sent on: what cannot wait, faults of our own, and stopping, which is between the shell and us.
@@ -48,7 +51,7 @@ def front(numbers: dict[str, int], base: int, socket: bytes) -> tuple[Program, R
     program = Program(numbers, base)
     unblocked = program.room(_SET)
     program.call("rt_sigprocmask", _SIG_BLOCK, _MASK, unblocked, _SET)
-    refused = _find_worker(program, struct.pack("<H", _AF_UNIX) + socket + b"\0")
+    refused = _find_worker(program, struct.pack("<H", _AF_UNIX) + socket + b"\0", unblocked)
     _stand_in(program, unblocked)
     for call in refused:
         program.resume(call)
@@ -58,21 +61,21 @@ def front(numbers: dict[str, int], base: int, socket: bytes) -> tuple[Program, R
     return program, execve
 
 
-def _find_worker(program: Program, address: bytes) -> list[Result]:
+def _find_worker(program: Program, address: bytes, unblocked: int) -> list[Result]:
     """Connect and wait for a worker. The calls after whose failure there is none."""
     call = program.call
-    free = call("fcntl", CONNECTION, _F_GETFD, may_fail=errors(EBADF))
+    free = call("fcntl", CONNECTION, _F_GETFD, may_fail=ANY_ERROR)
     taken = program.skip()
     program.resume(free)
     socket = call("socket", _AF_UNIX, _SOCK_SEQPACKET | _SOCK_CLOEXEC, 0, may_fail=ANY_ERROR)
     moved = call("dup3", socket, CONNECTION, _O_CLOEXEC, may_fail=ANY_ERROR)
     call("close", socket)
     connected = call("connect", CONNECTION, address, len(address), may_fail=ANY_ERROR)
+    told = call("sendto", CONNECTION, unblocked, PACKET.size, _MSG_NOSIGNAL, None, 0, may_fail=ANY_ERROR)
     answered = _receive(program, may_fail=ANY_ERROR)
-    # Was it an answer? The worker may be gone again by now, but we are there.
-    accepted = call("kill", _NOBODY, 0, may_fail=ANY_ERROR)
+    accepted = call("fcntl", -1, _F_GETFD, may_fail=ANY_ERROR)
     program.point(answered, 1, accepted, 0)
-    return [taken, socket, moved, connected, answered, accepted]
+    return [taken, socket, moved, connected, told, answered, accepted]
 
 
 def _stand_in(program: Program, unblocked: int) -> None:

@@ -21,11 +21,19 @@ ABOVE: Final = 1000  # where descriptors are out of the way of those that a call
 
 _RIGHTS: Final = (
     *("Uid", "Gid", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"),
-    *("NoNewPrivs", "Seccomp", "Speculation_Store_Bypass", "SpeculationIndirectBranch"),
+    *("NoNewPrivs", "Seccomp", "Seccomp_filters", "Speculation_Store_Bypass", "SpeculationIndirectBranch"),
 )
-_SAME: Final = ("user", "pid")  # namespaces that a process does not change for itself
-_JOINED: Final = ("mount", "network", "uts", "ipc", "cgroup")
+_TAKEN: Final = ("mount", "network", "uts", "ipc", "cgroup")
+_SAME: Final = (
+    "user",
+    "pid",
+    "time",
+    "pid_for_children",
+)  # namespaces that a worker cannot change for itself
+_JOINED: Final = {namespaces.KINDS[kind][1]: namespaces.KINDS[kind][0] for kind in _TAKEN}
 _LIMITS: Final = sorted({value for name, value in vars(resource).items() if name.startswith("RLIMIT_")})
+_IOPRIO_GET, _IOPRIO_SET = syscalls.number("ioprio_get"), syscalls.number("ioprio_set")
+_IOPRIO_WHO_PROCESS: Final = 1
 _PIDFD_GETFD: Final = syscalls.number("pidfd_getfd")
 
 
@@ -43,9 +51,7 @@ class Place:
         self.arguments = self._read("cmdline").split(b"\0")[:-1]
         self._status = status(self._read("status"))
         self._label = self._security_label()
-        self._namespaces = {
-            kind: os.readlink(f"/proc/{pid}/ns/{namespaces.KINDS[kind][1]}") for kind in (*_SAME, *_JOINED)
-        }
+        self._namespaces = {name: os.readlink(f"/proc/{pid}/ns/{name}") for name in (*_SAME, *_JOINED)}
         self._root = os.stat(f"/proc/{pid}/root")
         self._directory = os.open(f"/proc/{pid}/cwd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._descriptors = self._inherited()
@@ -53,6 +59,7 @@ class Place:
         self._limits = {limit: resource.prlimit(pid, limit) for limit in _LIMITS}
         self._scheduler = os.sched_getscheduler(pid)
         self._nice = os.getpriority(os.PRIO_PROCESS, pid)
+        self._io_priority = check(syscall(_IOPRIO_GET, _IOPRIO_WHO_PROCESS, pid), "ioprio_get")
         self._cpus = os.sched_getaffinity(pid)
         self._oom_score = self._read("oom_score_adj")
 
@@ -64,9 +71,9 @@ class Place:
         self._compare(own)
         copies = {number: self._copy(number) for number in self._descriptors}
         self._take_limits(own)
-        moved = [kind for kind in _JOINED if self._namespaces[kind] != own._namespaces[kind]]
-        if moved:
-            namespaces.setns(self._pidfd, sum(namespaces.KINDS[kind][0] for kind in moved))
+        flags = [flag for name, flag in _JOINED.items() if self._namespaces[name] != own._namespaces[name]]
+        if flags:
+            namespaces.setns(self._pidfd, sum(flags))
         if not os.path.samestat(self._root, os.stat("/")):
             raise Refused("another root")
         os.fchdir(self._directory)
@@ -111,9 +118,9 @@ class Place:
                 raise Refused(f"other rights: {name}")
         if self._label != own._label:
             raise Refused("another security label")
-        for kind in _SAME:
-            if self._namespaces[kind] != own._namespaces[kind]:
-                raise Refused(f"another {kind} namespace")
+        for name in _SAME:
+            if self._namespaces[name] != own._namespaces[name]:
+                raise Refused(f"another namespace: {name}")
         if self._descriptors[:3] != [0, 1, 2] or self._descriptors[-1] >= ABOVE:
             raise Refused("a stream is closed, or a descriptor is in the way")
         if self._scheduler != own._scheduler:
@@ -129,10 +136,16 @@ class Place:
 
     def _take_limits(self, own: "Place") -> None:
         for limit, values in self._limits.items():
-            if values != own._limits[limit]:
+            if values == own._limits[limit]:
+                continue
+            try:
                 resource.setrlimit(limit, values)
+            except ValueError as error:  # higher than ours, and no CAP_SYS_RESOURCE
+                raise Refused(str(error)) from error
         if self._nice != own._nice:
             os.setpriority(os.PRIO_PROCESS, 0, self._nice)
+        if self._io_priority != own._io_priority:
+            check(syscall(_IOPRIO_SET, _IOPRIO_WHO_PROCESS, 0, self._io_priority), "ioprio_set")
         if self._cpus != own._cpus:
             os.sched_setaffinity(0, self._cpus)
         if self._oom_score != own._oom_score:
@@ -165,7 +178,7 @@ def _ignore(signals: int) -> None:
 
 def _open_streams() -> None:
     """As the interpreter opens them in a locale of UTF-8, or of none."""
-    text = partial(open, encoding="utf-8", closefd=False)
+    text = partial(open, encoding="utf-8", newline="\n", closefd=False)
     sys.stdin = text(0, errors="surrogateescape")
     sys.stdout = text(1, "w", errors="surrogateescape", buffering=1 if os.isatty(1) else -1)
     sys.stderr = text(2, "w", errors="backslashreplace", buffering=1)
@@ -179,5 +192,4 @@ def _set_environment(found: dict[bytes, bytes]) -> None:
     posix.environ.update(found)
     for name, value in found.items():
         posix.putenv(name, value)
-    if b"TZ" in found:
-        time.tzset()
+    time.tzset()

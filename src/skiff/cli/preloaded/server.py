@@ -5,16 +5,19 @@
                                   └─ how it ended ─┘
 
 An engine starts the server once a command line has called. It ends with the engine, after a while without a
-call, and when a file that it was loaded from has changed. It has a socket, and a front beside each socket of
-the engine, where the shell script looks; all of them for our own user alone.
+call, and when a file that it was loaded from has changed. It has a socket, and beside each socket of the
+engine a file with the front's path, where the shell script looks. The front itself lies in the data root,
+since on many machines nothing can be executed below /run; it stays there, and then finds nobody. All of them
+are for our own user alone.
 """
 
 import _signal  # type: ignore[import-not-found]
-import _socket
+import errno
 import gc
 import os
 import resource
 import select
+import socket
 import sys
 import traceback
 from collections.abc import Sequence
@@ -22,8 +25,9 @@ from typing import Final, NoReturn
 
 import skiff
 from skiff.cli.preloaded.front import front
-from skiff.cli.preloaded.worker import Worker
-from skiff.linux import executable, inotify, syscalls
+from skiff.cli.preloaded.worker import Worker, hang_up, tell_end
+from skiff.linux import executable as elf
+from skiff.linux import fds, inotify, syscalls
 from skiff.linux.processes import clone
 
 IDLE: Final = 600.0  # seconds
@@ -39,37 +43,44 @@ _CHANGES: Final = (
 class Server:
     """It listens from the start."""
 
-    def __init__(self, address: str, fronts: Sequence[str]) -> None:
-        """address: of the socket. fronts: the paths of their files. OSError."""
+    def __init__(self, address: str, executable: str, signs: Sequence[str]) -> None:
+        """address: of the socket. executable: where the front is to be. signs: the files that name it.
+
+        OSError, ValueError: here it cannot be.
+        """
         self._changed = inotify.watch(sum(_CHANGES), *_folders())
         _load()
-        self._listening = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        self._listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         os.umask(0o177)
         _unlink(address)
         self._listening.bind(address)
         self._listening.listen(1024)
         architecture = syscalls.architecture()
-        program, execve = front(syscalls.numbers(architecture), executable.DATA, os.fsencode(address))
-        content = executable.executable(architecture, program.image(), execve)
-        for path in fronts:
-            _write(path, content)
-        self._files = {path: _inode(path) for path in (address, *fronts)}
+        program, execve = front(syscalls.numbers(architecture), elf.DATA, os.fsencode(address))
+        _write(executable, elf.executable(architecture, program.image(), execve), 0o700)
+        if not os.access(executable, os.X_OK):
+            raise PermissionError(errno.EACCES, "nothing can be executed there", executable)
+        for path in signs:
+            _write(path, os.fsencode(executable) + b"\n", 0o600)
+        self._files = {path: _inode(path) for path in (address, *signs)}
 
     def serve(self, engine: int) -> None:
         """Until `engine`, a descriptor, is at its end, or there is nothing more to do."""
-        called, tell = os.pipe2(os.O_CLOEXEC)
-        own = os.getpid()
+        told, tell = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        busy: dict[int, int] = {}  # pidfd of a worker → the connection with its front
+        waiting = self._fork(tell)
         while True:
-            pid, waiting = clone()
-            if pid == 0:
-                self._work(tell, own)
-            try:
-                ready = _readable(engine, self._changed, called, waiting, patience=IDLE)
-            finally:
-                os.close(waiting)
-            if called not in ready or engine in ready or self._changed in ready:
+            ready = _readable(engine, self._changed, told.fileno(), waiting, *busy, patience=IDLE)
+            for pidfd in ready & busy.keys():
+                _see_off(pidfd, busy.pop(pidfd))
+            if engine in ready or self._changed in ready or (not ready and not busy):
                 return
-            os.read(called, 1)
+            if told.fileno() in ready:
+                _, (door,) = fds.recv_packet(told, 1)
+                busy[waiting] = door
+                waiting = self._fork(tell)
+            elif waiting in ready:
+                return
 
     def close(self) -> None:
         """Remove our files, unless another server has put its own there. Who has called and was not heard
@@ -80,17 +91,38 @@ class Server:
                 _unlink(path)
         self._listening.close()
 
-    def _work(self, tell: int, own: int) -> NoReturn:
+    def _fork(self, tell: socket.socket) -> int:
+        """A worker that waits; its pidfd. When it has a caller it tells so, with the connection."""
+        own = os.getpid()
+        pid, pidfd = clone()
+        if pid == 0:
+            self._work(tell, own)
+        return pidfd
+
+    def _work(self, tell: socket.socket, own: int) -> NoReturn:
         try:
             worker = Worker(_PROGRAM, own)
             door = worker.accept(self._listening)
-            os.write(tell, b"c")
-            if not _readable(self._changed):
-                worker.work(door)
+            fds.send_packet(tell, b"c", [door.fileno()])
+            if _readable(self._changed):
+                hang_up(door)
+            worker.work(door)
         except BaseException:
             traceback.print_exc()
         finally:
             os._exit(1)
+
+
+def _see_off(pidfd: int, fd: int) -> None:
+    """A worker has ended. If by a signal, he could not tell his front."""
+    ended = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+    os.close(pidfd)
+    with socket.socket(fileno=fd) as door:
+        if ended is not None and ended.si_code != os.CLD_EXITED:
+            try:
+                tell_end(door, signal=ended.si_status, code=128 + ended.si_status)
+            except OSError:
+                pass  # that was why it was killed
 
 
 def _readable(*fds: int, patience: float = 0) -> set[int]:
@@ -121,13 +153,14 @@ def _unlink(path: str) -> None:
         pass
 
 
-def _write(path: str, content: bytes) -> None:
-    """An executable, whole from the moment that it is there."""
+def _write(path: str, content: bytes, mode: int) -> None:
+    """A file that is whole from the moment that it is there."""
     part = f"{path}.{os.getpid()}"
-    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    _unlink(part)
+    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with open(fd, "wb") as file:
         file.write(content)
-        os.fchmod(fd, 0o700)
+        os.fchmod(fd, mode)
     os.rename(part, path)
 
 
@@ -140,15 +173,29 @@ def _load() -> None:
                 __import__(f"skiff.{room}.{name}")
 
 
+def _reset_signals() -> None:
+    """As in an interpreter whose parent has ignored and blocked nothing; the engine's own may have."""
+    for number in _signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP, _signal.SIGINT}:
+        is_ignored = number in (_signal.SIGPIPE, _signal.SIGXFSZ)
+        _signal.signal(number, _signal.SIG_IGN if is_ignored else _signal.SIG_DFL)
+    _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+
+
 def main() -> None:
-    """argv: the socket's path, the fronts'. Standard input: a pipe whose other end the engine has."""
+    """argv: the paths of the socket, the front, the signs. Standard input: a pipe whose other end the engine
+    has. Exit status 1 where it cannot be.
+    """
     gc.disable()
-    address, *fronts = sys.argv[1:]
+    address, executable, *signs = sys.argv[1:]
     os.setsid()
-    _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)  # nobody waits for workers
+    _reset_signals()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    server = Server(address, fronts)
+    try:
+        server = Server(address, executable, signs)
+    except (OSError, ValueError) as error:
+        sys.exit(f"skiffd: the command line is not kept loaded: {error}")
     gc.freeze()
     try:
         server.serve(0)

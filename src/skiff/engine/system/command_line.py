@@ -1,7 +1,7 @@
 """The command line, kept loaded beside the engine (cli/preloaded): started once one has called.
 
-The process owns its socket and its fronts, and goes when the pipe from here is at its end. It may go sooner;
-then the next call starts another.
+The process owns its socket and what names its front, and goes when the pipe from here is at its end. It may
+go sooner; then the next call starts another.
 """
 
 import asyncio
@@ -25,18 +25,23 @@ server.main()
 
 
 class CommandLine:
-    """One helper process at most. address: its socket's path. sockets: the paths of the engine's own."""
+    """One helper process at most. address: its socket's path. front: that of an executable. sockets: the
+    engine's own; beside each will be a file that names the front.
+    """
 
-    def __init__(self, address: str, sockets: Sequence[str]) -> None:
-        self._words = [os.path.abspath(address), *(f"{os.path.abspath(path)}.front" for path in sockets)]
+    def __init__(self, address: str, front: str, sockets: Sequence[str]) -> None:
+        signs = (f"{path}.front" for path in sockets)
+        self._words = [os.path.abspath(path) for path in (address, front, *signs)]
         self._possible = bool(sockets) and syscalls.architecture() in machine.WALK
         self._process: asyncio.subprocess.Process | None = None
         self._starting: asyncio.Task[None] | None = None
 
     def called(self) -> None:
         """A command line is there: the next one shall find itself loaded."""
-        is_there = self._process is not None and self._process.returncode is None
-        if self._possible and not is_there and self._starting is None:
+        code = 0 if self._process is None else self._process.returncode
+        if code == 1:  # it has said why it cannot be
+            self._possible = False
+        if self._possible and code is not None and self._starting is None:
             self._starting = asyncio.create_task(self._start())
 
     async def close(self) -> None:

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import pytest
 
-from skiff.cli.preloaded.front import PACKET, SENT_ON, front
+from skiff.cli.preloaded.front import ACCEPTED, PACKET, SENT_ON, front
 from skiff.linux import executable, machine, syscalls
 
 pytestmark = pytest.mark.skipif(
@@ -48,11 +48,11 @@ class Worker:
     """A process to send signals to, and the connection of the front that sends them."""
 
     def __init__(self, accepted: Accepted, script: str) -> None:
-        front, self.door = accepted
+        _, self.door = accepted
         self.process = subprocess.Popen(["/bin/sh", "-c", script], stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == "up\n"
-        self.say(front.pid, self.process.pid)
+        self.say(ACCEPTED, self.process.pid)
 
     def say(self, *words: int) -> None:
         for word in words:
@@ -77,6 +77,7 @@ def accepted(program: Path, listening: socket.socket) -> Iterator[Accepted]:
     process = started(program)
     door, _ = listening.accept()
     with door:
+        assert door.recv(8) == bytes(8)
         yield process, door
     process.kill()
     process.wait()
@@ -95,7 +96,7 @@ def test_refused(program: Path, listening: socket.socket) -> None:
 def test_a_worker_that_is_gone_before_it_is_heard(accepted: Accepted) -> None:
     process, door = accepted
     os.kill(process.pid, signal.SIGSTOP)
-    for word in (process.pid, 0x7FFFFFFE, 0, 6):
+    for word in (ACCEPTED, 0x7FFFFFFE, 0, 6):
         door.send(PACKET.pack(word))
     door.close()
     os.kill(process.pid, signal.SIGCONT)
@@ -104,7 +105,7 @@ def test_a_worker_that_is_gone_before_it_is_heard(accepted: Accepted) -> None:
 
 def test_a_worker_that_is_gone_before_it_has_said_much(accepted: Accepted) -> None:
     process, door = accepted
-    door.send(PACKET.pack(process.pid))
+    door.send(PACKET.pack(ACCEPTED))
     door.close()
     assert ended(process) == (-signal.SIGKILL, "")  # the command may have begun: not again
 
@@ -113,6 +114,19 @@ def test_its_number_is_taken(program: Path, listening: socket.socket) -> None:
     with socket.socket() as other:
         process = started(program, preexec_fn=lambda: os.dup2(other.fileno(), 1000), close_fds=False)
         assert ended(process) == (3, "cold word\n")
+
+
+def test_it_tells_what_was_blocked(program: Path, listening: socket.socket) -> None:
+    def block() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, signal.SIGTERM})
+
+    process = started(program, preexec_fn=block)
+    door, _ = listening.accept()
+    with door:
+        (blocked,) = PACKET.unpack(door.recv(8))
+    assert blocked == 1 << signal.SIGHUP - 1 | 1 << signal.SIGTERM - 1
+    process.kill()
+    process.communicate()
 
 
 def test_becoming_another_leaves_signals_as_they_were(program: Path) -> None:

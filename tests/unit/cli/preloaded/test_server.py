@@ -28,10 +28,17 @@ server.main()
 
 class Server:
     def __init__(self, root: Path, *, idle: float = 600) -> None:
+        self.front = root / "front"
         self.files = [root / "socket", root / "one.front", root / "other.front"]
         before = inode(self.files[-1])
-        self.process = subprocess.Popen(
-            [sys.executable, "-Ic", START, root / "source", str(idle), *self.files], stdin=subprocess.PIPE
+        self.process: subprocess.Popen[str] = subprocess.Popen(
+            [
+                *(sys.executable, "-Ic", START, root / "source", str(idle)),
+                *(self.files[0], self.front, *self.files[1:]),
+            ],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         wait_for(lambda: inode(self.files[-1]) != before or self.process.poll() is not None)
 
@@ -61,8 +68,8 @@ def started(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
     yield start
     for server in servers:
-        server.process.kill()
-        server.process.communicate()
+        with server.process:
+            server.process.kill()
 
 
 def left(server: Server) -> list[Path]:
@@ -72,7 +79,9 @@ def left(server: Server) -> list[Path]:
 def test_it_ends_with_its_engine(started: Callable[..., Server]) -> None:
     server = started()
     assert left(server) == server.files
-    assert [path.stat().st_mode & 0o777 for path in server.files] == [0o600, 0o700, 0o700]
+    assert [path.stat().st_mode & 0o777 for path in server.files] == [0o600, 0o600, 0o600]
+    assert server.front.stat().st_mode & 0o777 == 0o700
+    assert server.files[1].read_text() == f"{server.front}\n"
     assert server.process.stdin is not None
     server.process.stdin.close()
     assert server.ended() == 0
@@ -107,7 +116,7 @@ def test_who_calls_then_is_hung_up_on(started: Callable[..., Server], tmp_path: 
     """His front becomes what it was given."""
     server = started()
     os.kill(server.process.pid, 19)  # it cannot fork another worker
-    first = [str(server.files[1]), "/bin/echo", "cold"]
+    first = [str(server.front), "/bin/echo", "cold"]
     assert subprocess.run(first, stdin=subprocess.DEVNULL, capture_output=True).stdout == b"cold\n"
     waiting = subprocess.Popen(first, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     (tmp_path / "source/skiff/client/more.py").touch()
@@ -122,5 +131,15 @@ def test_files_of_another_server_stay(started: Callable[..., Server]) -> None:
     server.process.stdin.close()
     assert server.ended() == 0
     assert left(other) == other.files
-    called = subprocess.run([other.files[1], "/bin/echo", "cold"], stdin=subprocess.DEVNULL)
+    called = subprocess.run([other.front, "/bin/echo", "cold"], stdin=subprocess.DEVNULL)
     assert called.returncode == 0
+
+
+def test_where_it_cannot_be(started: Callable[..., Server], tmp_path: Path) -> None:
+    """One line says why, and nothing is left."""
+    (tmp_path / "front").mkdir()
+    server = started()
+    assert server.ended() == 1
+    assert server.process.stderr is not None
+    (line,) = server.process.stderr.read().splitlines()
+    assert line.startswith("skiffd: the command line is not kept loaded: ")
