@@ -6,10 +6,12 @@ import os
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from skiff.oci.digest import Digest
+from skiff.oci.reference import Reference
 from tests.integration.engines import Engine as WholeEngine
 from tests.integration.image_store import MARKS, Engine, layer, layout, push, serving
 
@@ -97,6 +99,34 @@ async def test_what_is_served_is_whole(engine: Engine, registry: str, tmp_path: 
     document = await engine.images.hosting.manifest(name.removesuffix(":1"), "1")
     for layer_ in json.loads(document.data)["layers"]:
         assert engine.content.info(Digest(layer_["digest"])).size == layer_["size"]
+
+
+async def test_what_keeps_its_blob_has_no_notes(engine: Engine) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield layer({"f": b"imported"})
+
+    [event async for event in engine.images.import_tar(body(), reference="imported")]
+    assert kept(engine) > 10_000
+    assert list(engine.root.glob("snapshots/*/fs")) != []
+    assert list(engine.root.glob("snapshots/*/notes")) == []
+
+
+async def test_an_image_that_is_removed_at_once_is_pulled_all_the_same(
+    engine: Engine, registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout(tmp_path / "layout", [layer({"f": b"short-lived"})])
+    name = f"{registry}/short-lived:1"
+    push(tmp_path / "layout", name)
+    pull = engine.images._puller.pull
+
+    async def and_removed(*args: Any) -> list[Reference]:
+        pulled = await pull(*args)
+        await engine.images.remove(name)
+        return pulled
+
+    monkeypatch.setattr(engine.images._puller, "pull", and_removed)
+    events = await engine.pull(name)
+    assert events[-1].status == f"Status: Downloaded newer image for {name}"
 
 
 def test_an_engine_with_the_option(busybox_archive: bytes, tmp_path: Path) -> None:
