@@ -31,6 +31,7 @@ _SAME: Final = (
     "pid_for_children",
 )  # namespaces that a worker cannot change for itself
 _JOINED: Final = {namespaces.KINDS[kind][1]: namespaces.KINDS[kind][0] for kind in _TAKEN}
+_SCHEDULERS: Final = (os.SCHED_OTHER, os.SCHED_BATCH)  # that anybody may choose
 _LIMITS: Final = sorted({value for name, value in vars(resource).items() if name.startswith("RLIMIT_")})
 _IOPRIO_GET, _IOPRIO_SET = syscalls.number("ioprio_get"), syscalls.number("ioprio_set")
 _IOPRIO_WHO_PROCESS: Final = 1
@@ -123,7 +124,7 @@ class Place:
                 raise Refused(f"another namespace: {name}")
         if self._descriptors[:3] != [0, 1, 2] or self._descriptors[-1] >= ABOVE:
             raise Refused("a stream is closed, or a descriptor is in the way")
-        if self._scheduler != own._scheduler:
+        if self._scheduler not in _SCHEDULERS:
             raise Refused("another scheduler")
 
     def _copy(self, number: int) -> int:
@@ -142,6 +143,8 @@ class Place:
                 resource.setrlimit(limit, values)
             except ValueError as error:  # higher than ours, and no CAP_SYS_RESOURCE
                 raise Refused(str(error)) from error
+        if self._scheduler != own._scheduler:
+            os.sched_setscheduler(0, self._scheduler, os.sched_param(0))
         if self._nice != own._nice:
             os.setpriority(os.PRIO_PROCESS, 0, self._nice)
         if self._io_priority != own._io_priority:

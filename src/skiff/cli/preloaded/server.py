@@ -189,6 +189,8 @@ def main() -> None:
     gc.disable()
     address, executable, *signs = sys.argv[1:]
     os.setsid()
+    # The next worker is made when nobody else has anything to do: not before the one that just woke us.
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     _reset_signals()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

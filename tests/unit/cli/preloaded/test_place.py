@@ -53,6 +53,7 @@ os.write(int(sys.argv[3]), json.dumps({
     "nice": os.getpriority(os.PRIO_PROCESS, 0), "environment": dict(os.environ),
     "cpus": sorted(os.sched_getaffinity(0)),
     "fds": sorted(int(n) for n in os.listdir("/proc/self/fd") if int(n) < 1000), "errors": sys.stdout.errors,
+    "scheduler": os.sched_getscheduler(0),
     "ignored": [n for n in signal.valid_signals() if signal.getsignal(n) == signal.SIG_IGN],
     "streams": [os.readlink(f"/proc/self/fd/{n}") for n in range(3)],
 }).encode())
@@ -114,6 +115,13 @@ def test_what_it_ignores(sleeper: Callable[..., int]) -> None:
     found = taken(pid)
     assert isinstance(found, dict)
     assert {signal.SIGHUP, signal.SIGRTMIN + 3} <= set(found["ignored"])
+
+
+def test_its_scheduler(sleeper: Callable[..., int]) -> None:
+    found = taken(sleeper("chrt", "--batch", "0"))
+    assert isinstance(found, dict)
+    assert found["scheduler"] == os.SCHED_BATCH
+    assert taken(sleeper("chrt", "--idle", "0")) == "another scheduler"
 
 
 def test_fewer_rights(sleeper: Callable[..., int]) -> None:
