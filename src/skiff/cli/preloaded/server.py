@@ -48,8 +48,8 @@ class Server:
 
         OSError, ValueError: here it cannot be.
         """
-        self._changed = inotify.watch(sum(_CHANGES), *_folders())
         _load()
+        self._changed = inotify.watch(sum(_CHANGES), *_folders())  # not before: loading writes __pycache__
         self._listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         os.umask(0o177)
         _unlink(address)
@@ -134,8 +134,9 @@ def _readable(*fds: int, patience: float = 0) -> set[int]:
 
 
 def _folders() -> list[str]:
-    """What the command line is loaded from."""
-    return [folder for folder, _, files in os.walk(_ROOT) if "__init__.py" in files]
+    """What has been loaded from."""
+    modules = (module for name, module in sys.modules.items() if name.partition(".")[0] == "skiff")
+    return sorted({os.path.dirname(str(module.__file__)) for module in modules})
 
 
 def _inode(path: str) -> tuple[int, int] | None:

@@ -5,14 +5,13 @@ A step that changed nothing has no layer.
 """
 
 import contextlib
-import hashlib
 import os
 import secrets
 import stat
 from contextlib import AbstractContextManager
 
 from skiff.engine.images.names import LayerRow
-from skiff.engine.storage import diff
+from skiff.engine.storage import diff, hashing
 from skiff.engine.storage.leases import HeldLease, Leases
 from skiff.engine.storage.snapshots import SnapshotKey, Snapshotter
 from skiff.errors import AlreadyExists, NotFound
@@ -49,16 +48,13 @@ class Layering:
         """The layer above parent; None, and no snapshot, when nothing was changed."""
         try:
             size = _clamp(self.snapshots.directory(key), epoch_ns)
-            digest = hashlib.sha256()
             with self.snapshots.change(key) as (upper, lowers):
                 if upper != self.snapshots.directory(key):
                     size = _clamp(upper, epoch_ns)
                 if size is None:
                     self.discard(key)
                     return None
-                for chunk in diff.upper_layer(upper, lowers):
-                    digest.update(chunk)
-            diff_id = DiffID(f"sha256:{digest.hexdigest()}")
+                diff_id = DiffID(hashing.sha256(diff.upper_layer(upper, lowers)))
             chain = above(parent, diff_id)
             lease.add(chain)
             try:

@@ -11,9 +11,11 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Literal
 
 from skiff.engine.storage import tarstream
+from skiff.engine.storage.hashing import Digest, Hasher
 from skiff.engine.storage.tarstream import Entry, Source
 from skiff.errors import HostileArchive
 from skiff.oci import layer
@@ -27,6 +29,7 @@ _DEVICES = {
     tarstream.FIFO: stat.S_IFIFO,
 }
 _SET_ID = 0o6000
+_DIGITS = 64
 LARGEST_LIST = 256 << 20  # bytes of names and digests, which the engine gets as one document
 Maker = Callable[[bytes], None]
 # What the walk of a bad path comes to; any other error is the machine's trouble, not the archive's.
@@ -54,12 +57,12 @@ class Untar:
     ) -> None:
         """keep_owners: False where only root's own files can be made (an unprivileged user namespace).
 
-        digests: note the SHA-256 of every file's content in `sums`.
+        digests: tell the SHA-256 of every file's content in `sums`, at the end of `run`.
         """
         self._deletes = whiteouts != "overlay"
         self._whiteouts = whiteouts != "none"
-        self._digests = digests
-        self.sums: dict[bytes, str] = {}
+        self._hasher = Hasher() if digests else None
+        self._digests: dict[bytes, Digest] = {}
         self._overlay = overlay_xattrs
         self._owners = keep_owners
         self._max_bytes = max_bytes
@@ -74,6 +77,11 @@ class Untar:
         self.listed = 0  # bytes of `sums`
 
     @property
+    def sums(self) -> dict[bytes, str]:
+        """Path → hexadecimal digest."""
+        return {path: digest.hexdigest() for path, digest in self._digests.items()}
+
+    @property
     def implied(self) -> list[bytes]:
         """Directories made on the way to an entry, parents first; b"" is the root when no entry described
         it.
@@ -82,6 +90,16 @@ class Untar:
 
     def run(self, source: Source) -> None:
         os.umask(0)
+        with self._hasher or nullcontext():
+            self._entries(source)
+        for path, mtime in reversed(self._directories):
+            try:
+                os.utime(path or b".", ns=(mtime, mtime), follow_symlinks=False)
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # a later entry replaced it
+        source.drain()
+
+    def _entries(self, source: Source) -> None:
         for entry in tarstream.entries(source):
             self.entries += 1
             path = layer.clean(entry.name)
@@ -95,12 +113,6 @@ class Untar:
                 if error.errno in _NAME_ERRORS:
                     raise HostileArchive(f"cannot extract {layer.show(path)}: {error.strerror}") from error
                 raise
-        for path, mtime in reversed(self._directories):
-            try:
-                os.utime(path or b".", ns=(mtime, mtime), follow_symlinks=False)
-            except (FileNotFoundError, NotADirectoryError):
-                continue  # a later entry replaced it
-        source.drain()
 
     def _extract(self, entry: Entry, path: bytes, source: Source) -> None:
         if self._whiteouts and b".wh." in path and self._whiteout(entry, path, source):
@@ -131,14 +143,15 @@ class Untar:
             self._make(lambda path: opened.append(os.open(path, _NEW, mode)), path)
             fd = opened[0]
         try:
-            digest = hashlib.sha256() if self._digests else None
+            if self._hasher is not None:
+                self._list(path, digest := hashlib.sha256())
             if entry.size:
                 self._account(entry.size)
-                if digest is None:
+                if self._hasher is None:
                     source.into(fd, entry.size)
                 else:
                     for piece in source.pieces(entry.size):
-                        digest.update(piece)
+                        self._hasher.add(digest, piece)
                         tarstream.write(fd, piece)
                 source.took(path, entry.size)
             if self._owners and (entry.uid or entry.gid):
@@ -148,8 +161,6 @@ class Untar:
             if entry.xattrs:
                 self._xattrs(entry, fd)
             os.utime(fd, ns=(entry.mtime, entry.mtime))
-            if digest is not None:
-                self._list(path, digest.hexdigest())
         finally:
             os.close(fd)
 
@@ -178,8 +189,8 @@ class Untar:
         if target == path:
             return
         os.lstat(target)  # before anything at path gives way
-        if target in self.sums:
-            self._list(path, self.sums[target])
+        if target in self._digests:
+            self._list(path, self._digests[target])
         self._make(lambda path: os.link(target, path, follow_symlinks=False), path)
 
     def _special(self, entry: Entry) -> Maker:
@@ -270,11 +281,11 @@ class Untar:
             self._make_opaque(parent)
             del self._implied[parent]
 
-    def _list(self, path: bytes, digest: str) -> None:
-        self.listed += len(path) + len(digest)
+    def _list(self, path: bytes, digest: Digest) -> None:
+        self.listed += len(path) + _DIGITS
         if self.listed > LARGEST_LIST:
             raise HostileArchive(f"the archive holds more files than a list of {LARGEST_LIST} bytes names")
-        self.sums[path] = digest
+        self._digests[path] = digest
 
     def _account(self, size: int) -> None:
         self.written += size

@@ -59,7 +59,7 @@ def wait_for(condition: Callable[[], object]) -> None:
 
 @pytest.fixture
 def started(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    shutil.copytree(SOURCE, tmp_path / "source/skiff")
+    shutil.copytree(SOURCE, tmp_path / "source/skiff", ignore=shutil.ignore_patterns("__pycache__"))
     servers = []
 
     def start(**how: float) -> Server:

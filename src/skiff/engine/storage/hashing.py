@@ -1,0 +1,63 @@
+"""Digests of what passes by, taken in a thread beside whoever makes it."""
+
+import hashlib
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Protocol
+
+_BATCH = 1 << 20  # bytes that are worth a word to another thread
+
+
+class Digest(Protocol):
+    """As hashlib makes them."""
+
+    def update(self, data: bytes | memoryview, /) -> None: ...
+
+    def hexdigest(self) -> str: ...
+
+
+class Hasher:
+    """`with Hasher() as hasher:` what is added is in its digest by the end of it. One caller at a time; he is
+    at most two batches ahead.
+    """
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1)
+        self._last: Future[None] | None = None
+        self._batch: list[tuple[Digest, bytes | memoryview]] = []
+        self._size = 0
+
+    def __enter__(self) -> "Hasher":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown()
+        if kind is None:
+            _update(self._batch)
+
+    def add(self, digest: Digest, data: bytes | memoryview) -> None:
+        """data: not to be changed any more."""
+        self._batch.append((digest, data))
+        self._size += len(data)
+        if self._size >= _BATCH:
+            if self._last is not None:
+                self._last.result()
+            self._last = self._pool.submit(_update, self._batch)
+            self._batch, self._size = [], 0
+
+
+def sha256(chunks: Iterable[bytes]) -> str:
+    """`sha256:…` of the chunks in their order."""
+    digest = hashlib.sha256()
+    with Hasher() as hasher:
+        for chunk in chunks:
+            hasher.add(digest, chunk)
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _update(batch: list[tuple[Digest, bytes | memoryview]]) -> None:
+    for digest, data in batch:
+        digest.update(data)
