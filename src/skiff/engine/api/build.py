@@ -126,7 +126,8 @@ class BuildRoutes:
         return json({"Token": token, "Missing": missing})
 
     async def fill(self, call: Call) -> web.Response:
-        await self.builds.trees.fill(call["token"], streaming.body(call.request))
+        async with streaming.upload(call.request) as body:
+            await self.builds.trees.fill(call["token"], body)
         return web.Response(status=204)
 
     async def export(self, call: Call) -> web.StreamResponse:

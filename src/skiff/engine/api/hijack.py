@@ -192,7 +192,8 @@ class Connection(RequestHandler):
 
 STREAM_REQUEST: Final = re.compile(rb"POST [^ ?]*/(?:attach|exec/[^/ ?]+/start)(?:\?[^ ]*)? HTTP/1")
 UPLOAD_REQUEST: Final = re.compile(
-    rb"(?:PUT [^ ?]*/archive|POST [^ ?]*/images/load|POST [^ ?]*/images/create\?[^ ]*fromSrc=-)[^ ]*"
+    rb"(?:PUT [^ ?]*/archive|PUT [^ ?]*/skiff/build/contexts/[^ /?]+"
+    rb"|POST [^ ?]*/images/load|POST [^ ?]*/images/create\?[^ ]*fromSrc=-)[^ ]*"
     rb" HTTP/1\.1\r"
 )
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})[ \t]*\r\n", re.IGNORECASE)

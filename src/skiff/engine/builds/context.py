@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
+from functools import partial
 from urllib.parse import unquote, urlsplit
 
 import aiohttp
@@ -27,6 +28,7 @@ from skiff.engine.builds.tree import Tree, seen
 from skiff.engine.registry.transport import reason_of
 from skiff.engine.storage import compression
 from skiff.engine.storage.extractor import Extractor, Job, Result
+from skiff.engine.storage.uploads import Body, Upload
 from skiff.errors import InvalidParameter, NotImplementedHere
 from skiff.linux import fds
 
@@ -45,9 +47,11 @@ class Context(Struct, frozen=True):
     token: str = ""
 
 
-async def receive(extractor: Extractor, body: AsyncIterator[bytes], directory: str) -> Context:
+async def receive(extractor: Extractor, body: Body, directory: str) -> Context:
     """A tar, plain or compressed, into directory, as it arrives. HostileArchive."""
     os.mkdir(directory, 0o755)
+    if isinstance(body, Upload):
+        return await _handed_over(extractor, body, directory)
     reader, writer = os.pipe2(os.O_CLOEXEC)
     try:
         extraction = asyncio.ensure_future(
@@ -65,6 +69,17 @@ async def receive(extractor: Extractor, body: AsyncIterator[bytes], directory: s
         result = await extraction
     finally:
         os.close(reader)
+    return Context(directory, result.sums)
+
+
+async def _handed_over(extractor: Extractor, body: Upload, directory: str) -> Context:
+    """The extractor reads the client's socket itself."""
+    stream, early = body.begin()
+    with open(os.memfd_create("early", os.MFD_CLOEXEC), "wb", buffering=0) as file:
+        file.write(early)
+        job = Job(directory, "none", digests=True, framed=True)
+        result = await finished(partial(extractor.run, early=file.fileno()), job, stream.fileno())
+    body.close(ended=result.ended)
     return Context(directory, result.sums)
 
 

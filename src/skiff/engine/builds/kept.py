@@ -18,7 +18,7 @@ import hashlib
 import os
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -33,6 +33,7 @@ from skiff.engine.builds.selection import newest
 from skiff.engine.builds.threads import finished
 from skiff.engine.storage.extractor import Extractor
 from skiff.engine.storage.state import StateStore
+from skiff.engine.storage.uploads import Body
 from skiff.errors import InvalidParameter, NotFound
 from skiff.linux import safepath
 
@@ -116,7 +117,7 @@ class Trees:
             self._pending.popitem(last=False)
         return token, missing
 
-    async def fill(self, token: str, body: AsyncIterator[bytes]) -> None:
+    async def fill(self, token: str, body: Body) -> None:
         """What was missing, as a tar with every directory and link. NotFound: offer anew."""
         pending = self._pending.pop(token, None)
         if token in self._rows:

@@ -23,11 +23,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from skiff.engine.storage import compression
+from skiff.engine.storage.chunks import Chunks
 from skiff.engine.storage.tarnotes import Noting
 from skiff.engine.storage.tarstream import Source
 from skiff.engine.storage.untar import NeedsParents, Untar
 from skiff.errors import HostileArchive
 
+Read = Callable[[int], bytes]
 LARGEST_JOB = 1 << 16
 _SMALL = 1 << 16  # below this a thread costs more than it gains
 _DEPTH = 8  # chunks between two threads
@@ -57,13 +59,13 @@ def main(fd: int, idle_seconds: float) -> None:
             for child in children:
                 os.kill(child, signal.SIGKILL)
             return
-        blob, result, *notes = fds
+        blob, result, *more = fds
         child = os.fork()
         if child == 0:
             door.close()
             code = 1
             try:
-                _answer(result, _job(json.loads(message), blob, notes))
+                _answer(result, _job(json.loads(message), blob, more))
                 code = 0
             finally:
                 os._exit(code)
@@ -84,12 +86,23 @@ def _answer(fd: int, answer: dict[str, Any]) -> None:
         data = data[os.write(fd, data) :]
 
 
-def _job(job: dict[str, Any], blob: int, notes: Sequence[int] = ()) -> dict[str, Any]:
-    """Run one job; errors become part of the answer. notes: perhaps a file for the archive's headers."""
+def _job(job: dict[str, Any], blob: int, more: Sequence[int] = ()) -> dict[str, Any]:
+    """Run one job; errors become part of the answer. more: of a framed body a file with its beginning, else
+    perhaps a file for the archive's headers.
+    """
+    if not job.get("framed"):
+        return _done(job, lambda size: os.read(blob, size), os.fstat(blob).st_size, more)
+    body = Chunks(blob, os.pread(more[0], os.fstat(more[0]).st_size, 0))
+    answer = _done(job, body.read, 0)
+    return answer | {"ended": body.drain()}
+
+
+def _done(job: dict[str, Any], read: Read, size: int, notes: Sequence[int] = ()) -> dict[str, Any]:
+    """size: of all that can be read, 0 when that is not known."""
     try:
         if job["directory"] is None:
-            return _measure(blob)
-        return _extract(job, blob, notes)
+            return _measure(read)
+        return _extract(job, read, size, notes)
     except NeedsParents as error:
         return {"error": "parents", "message": str(error)}
     except HostileArchive as error:
@@ -98,10 +111,9 @@ def _job(job: dict[str, Any], blob: int, notes: Sequence[int] = ()) -> dict[str,
         return {"error": "os", "errno": error.errno or 0, "message": error.strerror or str(error)}
 
 
-def _extract(job: dict[str, Any], blob: int, notes: Sequence[int]) -> dict[str, Any]:
-    size = os.fstat(blob).st_size
+def _extract(job: dict[str, Any], read: Read, size: int, notes: Sequence[int]) -> dict[str, Any]:
     # a pipe cannot be read twice: what was read to tell the compression is handed out again
-    head = [_head(blob)]
+    head = [_head(read)]
     kind = compression.detect(head[0])
     compression.prepare(kind)
     keep_owners = _confine(job["directory"], job["overlay"], job["base"])
@@ -113,7 +125,7 @@ def _extract(job: dict[str, Any], blob: int, notes: Sequence[int]) -> dict[str, 
         digests=job.get("digests", False),
     )
     digest = hashlib.sha256()
-    plain = compression.decompressed(lambda n: head.pop() if head else os.read(blob, n))
+    plain = compression.decompressed(lambda size: head.pop() if head else read(size))
     is_hashed = job.get("hashed", True) and not job.get("digests")  # of files or by others: not of the whole
     plain = _hashed(plain, digest.update) if is_hashed else plain
     is_work = is_hashed or kind != "none"  # enough for a thread, unless there is little of it
@@ -128,18 +140,18 @@ def _extract(job: dict[str, Any], blob: int, notes: Sequence[int]) -> dict[str, 
     }
 
 
-def _head(blob: int) -> bytes:
+def _head(read: Read) -> bytes:
     """The first bytes, enough to tell a compression by, or all there are."""
     head = b""
-    while len(head) < 16 and (more := os.read(blob, _SMALL)):
+    while len(head) < 16 and (more := read(_SMALL)):
         head += more
     return head
 
 
-def _measure(blob: int) -> dict[str, Any]:
+def _measure(read: Read) -> dict[str, Any]:
     digest = hashlib.sha256()
     size = 0
-    for chunk in compression.decompressed(lambda n: os.read(blob, n)):
+    for chunk in compression.decompressed(read):
         digest.update(chunk)
         size += len(chunk)
     return {"diff_id": f"sha256:{digest.hexdigest()}", "size": size, "entries": 0, "implied": []}

@@ -28,7 +28,7 @@ extract.main(int(sys.argv[1]), float(sys.argv[2]))
 class Job(Struct, frozen=True):
     """directory: where to extract; None: only measure. overlay: mount it there first, options relative to
     base. digests: tell the SHA-256 of every file instead of that of the archive. hashed: take the archive's
-    at all; somebody else may have done so.
+    at all; somebody else may have done so. framed: it comes in HTTP's chunks.
     """
 
     directory: str | None
@@ -38,10 +38,13 @@ class Job(Struct, frozen=True):
     base: str = "/"
     digests: bool = False
     hashed: bool = True
+    framed: bool = False
 
 
 class Result(Struct, frozen=True):
-    """What the helper answers; error is empty when all went well."""
+    """What the helper answers; error is empty when all went well. ended: a framed body was read exactly to
+    its end.
+    """
 
     diff_id: str = ""
     size: int = 0
@@ -51,6 +54,7 @@ class Result(Struct, frozen=True):
     error: str = ""
     errno: int = 0
     message: str = ""
+    ended: bool = False
 
 
 class NeedsMerge(Exception):
@@ -69,18 +73,18 @@ class Extractor:
         with self._lock:
             self._started()
 
-    def run(self, job: Job, blob: int, notes: int | None = None) -> Result:
+    def run(self, job: Job, blob: int, notes: int | None = None, *, early: int | None = None) -> Result:
         """Do one job with the bytes of blob, perhaps a pipe, from its start; several threads may at once.
 
         notes: a file that gets what the archive holds beside the contents of files (tarnotes.py), and nothing
-        else.
+        else. early: a file with the beginning of a framed body, whose rest is in blob.
         Raises HostileArchive, NeedsMerge, OSError.
         """
         for _ in range(3):
             if notes is not None:  # an attempt that was killed may have written some
                 os.lseek(notes, 0, os.SEEK_SET)
                 os.ftruncate(notes, 0)
-            answer, helper = self._ask(job, [blob] if notes is None else [blob, notes])
+            answer, helper = self._ask(job, [file for file in (blob, early, notes) if file is not None])
             if answer:
                 return _judged(msgspec.json.decode(answer, type=Result))
             if not _ended(helper):
