@@ -404,13 +404,12 @@ class Connection:
         if pieces is not None:
             try:
                 for piece in pieces:
-                    if piece:
+                    if isinstance(piece, FilePart):
                         sock.sendall(b"%x\r\n" % len(piece))
-                        if isinstance(piece, FilePart):
-                            piece.send(sock)
-                        else:
-                            sock.sendall(piece)
+                        piece.send(sock)
                         sock.sendall(b"\r\n")
+                    elif piece:  # one word to whoever waits for it, not three
+                        sock.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
                 sock.sendall(b"0\r\n\r\n")
             except BrokenPipeError:
                 pass  # the engine may refuse before it has read everything: its answer is what counts
