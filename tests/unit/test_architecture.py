@@ -66,6 +66,7 @@ PURE = {
     "engine.networks.ruleset",
     "engine.system.shell",
     "engine.system.shell_netlink",
+    "runtime.likeness",
     "runtime.isolation.seccomp",
     "runtime.isolation.devices",
     "runtime.isolation.cgroup",

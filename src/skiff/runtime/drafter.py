@@ -11,19 +11,21 @@ opened by its init.
 import gc
 import os
 import socket
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 from msgspec import DecodeError, Struct, json
 
 from skiff.errors import SkiffError
 from skiff.linux import capabilities, cgroups, fds, processes
+from skiff.linux.calls import Image
 from skiff.linux.spawn import Spawner
-from skiff.oci.runtime import Linux
+from skiff.oci.runtime import Linux, Spec
 from skiff.runtime.builder import equipment, our_ends
 from skiff.runtime.isolation import becoming, config, create, rootfs
 from skiff.runtime.isolation.create import Streams
 from skiff.runtime.isolation.entering import Unplanned
 from skiff.runtime.isolation.handshake import StepFailed
+from skiff.runtime.likeness import Likenesses
 from skiff.runtime.monitor.control import SOCKET
 from skiff.runtime.monitor.streams import pipes
 from skiff.runtime.protocol import MAX_PACKET, Create, decode_for_zygote
@@ -49,6 +51,14 @@ class Draft(Struct, frozen=True, tag_field="t"):
     riders: tuple[str, ...]
 
 
+class Plan(NamedTuple):
+    """What a program was made from: the container's id, its spec without seccomp; and how to follow it."""
+
+    id: str
+    spec: Spec
+    init: becoming.Init
+
+
 encode: Final = json.Encoder().encode
 decode: Final = json.Decoder(Draft).decode
 
@@ -60,6 +70,7 @@ class Drafter:
         self.here = here
         self.reader = reader
         self.spawner = spawner
+        self.likenesses: Likenesses[Plan] = Likenesses()
         _, self.have, _ = capabilities.get_sets()
 
     def run(self, orders: socket.socket) -> NoReturn:
@@ -101,16 +112,9 @@ class Drafter:
         wish = decode_for_zygote(packet)
         if not isinstance(wish, Create) or wish.runtime or wish.init or wish.trace or wish.stdio.terminal:
             raise Unplanned("more than a program does")
-        spec, filter = self.reader.spec(wish)
-        linux = spec.linux or Linux()
-        group = cgroups.existing(self.here, linux.cgroups_path or f"/skiff/{wish.id}")
-        program = self.spawner.program()
-        init = becoming.become(
-            program, spec, group, rootfs=wish.rootfs, at=wish.bundle, filter=filter, have=self.have
-        )
-        image = program.image()
-        if len(image.data) > LONGEST:
-            raise Unplanned("too long")
+        image, plan = self._planned(packet, wish)
+        linux = plan.spec.linux or Linux()
+        group = cgroups.existing(self.here, cgroup_of(wish, plan))
         create.make_group(self.here, group.path)
         riders: dict[str, int] = {}
         try:
@@ -118,8 +122,8 @@ class Drafter:
             theirs, ours = pipes(stdin=wish.stdio.stdin)
             riders |= zip(THEIR_ENDS, theirs, strict=True)
             riders |= our_ends(ours)
-            assert spec.process
-            create.own_streams(Streams.of(theirs), spec.process, ())
+            assert plan.spec.process
+            create.own_streams(Streams.of(theirs), plan.spec.process, ())
             riders |= equipment(wish.bundle, group)
             if group.v2 is not None:
                 riders["group"] = os.open(group.v2.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -127,8 +131,36 @@ class Drafter:
             fds.close_all(riders.values())
             discard(group, wish)
             raise
-        draft = Draft(wish, group.path, init, image.start, image.places, ("control", *riders))
+        draft = Draft(wish, group.path, plan.init, image.start, image.places, ("control", *riders))
         return draft, image.data, list(riders.values())
+
+    def _planned(self, packet: bytes, wish: Create) -> tuple[Image, Plan]:
+        """The program, and what it came from: perhaps a container like this one. Unplanned, StepFailed."""
+        text = config.read(wish.bundle)
+        found = self.likenesses.find(packet, text, wish.id)
+        if found is not None:
+            return found
+        spec, filter = self.reader.spec(wish, text)
+        group = cgroups.existing(self.here, _cgroup(spec, wish.id))
+        program = self.spawner.program()
+        init = becoming.become(
+            program, spec, group, rootfs=wish.rootfs, at=wish.bundle, filter=filter, have=self.have
+        )
+        image = program.image()
+        if len(image.data) > LONGEST:
+            raise Unplanned("too long")
+        plan = Plan(wish.id, spec, init)
+        self.likenesses.keep(packet, text, wish.id, image, plan)
+        return image, plan
+
+
+def _cgroup(spec: Spec, id: str) -> str:
+    return (spec.linux or Linux()).cgroups_path or f"/skiff/{id}"
+
+
+def cgroup_of(wish: Create, plan: Plan) -> str:
+    """The path that a container has instead of the one that the plan was made for."""
+    return _cgroup(plan.spec, plan.id).replace(plan.id, wish.id)
 
 
 def discard(group: cgroups.Group, wish: Create) -> None:

@@ -51,10 +51,9 @@ class Reader:
         self._filters: dict[bytes, Filter] = {}
         self._teach = teach
 
-    def spec(self, wish: Create) -> tuple[Spec, Filter | None]:
-        """What is in the bundle; the spec comes without its seccomp profile. StepFailed."""
-        config = read(wish.bundle)
-        found, filter = self.decode(config)
+    def spec(self, wish: Create, config: bytes | None = None) -> tuple[Spec, Filter | None]:
+        """What is in the bundle, or the config at hand; a spec without its seccomp profile. StepFailed."""
+        found, filter = self.decode(read(wish.bundle) if config is None else config)
         if found.process is not None and found.process.terminal != wish.stdio.terminal:
             raise StepFailed("config.json", text="process.terminal differs from what the engine asked for")
         return found, filter
