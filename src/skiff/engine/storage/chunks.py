@@ -25,10 +25,13 @@ class _Cut(HostileArchive):
 
 
 class Chunks:
-    """The body behind a descriptor, which may be non-blocking. early: what was read of it before."""
+    """The body behind a descriptor, which may be non-blocking. early: what was read of it before. piece: how
+    much of it is read at once.
+    """
 
-    def __init__(self, fd: int, early: bytes = b"") -> None:
+    def __init__(self, fd: int, early: bytes = b"", *, piece: int = PIECE) -> None:
         self._fd = fd
+        self._piece = piece
         self._held = early
         self._at = 0
         self._left = 0  # bytes of the chunk under way
@@ -48,7 +51,7 @@ class Chunks:
             piece = self._held[self._at : self._at + wanted]
             self._at += len(piece)
         else:
-            piece = self._receive(min(wanted, PIECE))
+            piece = self._receive(min(wanted, self._piece))
         self._left -= len(piece)
         return piece
 

@@ -32,6 +32,7 @@ from skiff.errors import HostileArchive
 Read = Callable[[int], bytes]
 LARGEST_JOB = 1 << 16
 _SMALL = 1 << 16  # below this a thread costs more than it gains
+_LARGE = 1 << 18
 _DEPTH = 8  # chunks between two threads
 
 CLONE_NEWNS = 0x00020000
@@ -92,7 +93,8 @@ def _job(job: dict[str, Any], blob: int, more: Sequence[int] = ()) -> dict[str, 
     """
     if not job.get("framed"):
         return _done(job, lambda size: os.read(blob, size), os.fstat(blob).st_size, more)
-    body = Chunks(blob, os.pread(more[0], os.fstat(more[0]).st_size, 0))
+    # large pieces: fewer files lie across two of them
+    body = Chunks(blob, os.pread(more[0], os.fstat(more[0]).st_size, 0), piece=_LARGE)
     answer = _done(job, body.read, 0)
     return answer | {"ended": body.drain()}
 
