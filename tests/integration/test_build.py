@@ -254,6 +254,21 @@ def test_links_of_a_context_lead_nowhere_outside(engine: Engine, tmp_path: Path)
     assert engine.docker("build", str(tmp_path)).code == 1
 
 
+def test_clients_that_leave_at_any_moment_leave_nothing(own_engine: Engine) -> None:
+    """While a step's container is made, before it starts, and when it runs."""
+    tasks = Path(own_engine.root, "run/tasks")
+    for number in range(60):
+        body = context(Dockerfile=f"FROM busybox\nRUN sleep 600 # {number}\n")
+        with socket.socket(socket.AF_UNIX) as stream:
+            stream.connect(own_engine.socket)
+            stream.sendall(request(body))
+            said = b""
+            while b"Running in" not in said:
+                said += stream.recv(4096)
+            time.sleep(number % 20 / 1000)
+        wait_for(lambda: not tasks.exists() or not os.listdir(tasks), 10, lambda: str(os.listdir(tasks)))
+
+
 def test_a_client_that_leaves_ends_the_build(engine: Engine) -> None:
     body = context(Dockerfile="FROM busybox\nRUN echo before\nRUN sleep 600\n")
     stream = socket.socket(socket.AF_UNIX)

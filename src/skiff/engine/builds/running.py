@@ -31,7 +31,7 @@ from skiff.engine.storage.beneath import copy_attributes
 from skiff.engine.storage.overlay import escape
 from skiff.engine.storage.snapshots import SnapshotKey, Snapshotter
 from skiff.engine.storage.state import StateStore
-from skiff.errors import Conflict, NotFound, SkiffError
+from skiff.errors import NotFound, SkiffError
 from skiff.linux import users
 from skiff.oci.runtime import Mount, Spec
 from skiff.paths import RunPaths
@@ -39,7 +39,6 @@ from skiff.paths import RunPaths
 Tell = Callable[[str], Awaitable[None]]
 _HOST_FILES = ("hosts", "resolv.conf")
 _PLACES = ("/proc", "/dev/pts", "/dev/shm", "/dev/mqueue", "/sys", "/etc")
-_SIGKILL = 9
 _LONGEST_LINE = 1 << 16  # bytes; a longer one is told in pieces
 
 
@@ -218,14 +217,12 @@ def new_id() -> str:
 
 
 async def _end(task: Task) -> None:
-    """Kill it if it runs, and take away what it had."""
-    try:
-        with contextlib.suppress(Conflict, NotFound):
-            await task.signal(_SIGKILL)
-            await task.wait()
-    finally:
-        with contextlib.suppress(NotFound):
-            await task.delete(force=True)
+    """Kill it, whether or not it has begun, and take away what it had.
+
+    Not by a signal: of one that has not begun no exit is told, and there would be nothing to wait for.
+    """
+    with contextlib.suppress(NotFound):
+        await task.delete(force=True)
 
 
 async def _finish(reading: "asyncio.Future[None]") -> None:

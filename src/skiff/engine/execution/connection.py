@@ -33,7 +33,7 @@ class Connection:
 
     async def first(self) -> ToEngine | None:
         """The first message; None if the other side went without a word."""
-        return await self._first
+        return await asyncio.shield(self._first)  # who stops waiting may ask again
 
     def listen(self, on_news: Callable[[ToEngine], None], on_lost: Callable[[], None]) -> None:
         """Take the news from here on, those that came already included."""

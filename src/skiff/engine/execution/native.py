@@ -25,7 +25,7 @@ from skiff.errors import AlreadyExists
 from skiff.linux import cgroups, fds, safepath, watching
 from skiff.oci.runtime import Mount
 from skiff.paths import RunPaths
-from skiff.runtime.protocol import Create, Created, Failed, Quit, Status, decode_for_engine, encode
+from skiff.runtime.protocol import Create, Created, Delete, Failed, Quit, Status, decode_for_engine, encode
 
 # The interpreter runs isolated and without site: it starts in a third of the time, and only our own path
 # counts. msgspec does without typing_extensions, whose imports would be a sixth of the heap to fork.
@@ -109,6 +109,9 @@ class NativeRuntime:
             with theirs:
                 self._living_zygote().send(encode(wish), theirs.fileno())
             first = await connection.first()
+        except asyncio.CancelledError:
+            await _take_back(connection)
+            raise
         except BaseException:
             connection.close()
             raise
@@ -214,6 +217,17 @@ class _Zygote:
             fds.send_packet(self.channel, encode(Quit()))
         except OSError:
             pass  # it is on its way out
+
+
+async def _take_back(connection: Connection) -> None:
+    """What is being made and nobody wants any more: it is awaited, and goes."""
+    try:
+        if isinstance(await connection.first(), Created):
+            await connection.ask(Delete(force=True))
+    except RuntimeFailure:
+        pass  # its monitor has gone before
+    finally:
+        connection.close()
 
 
 def _import_path() -> list[str]:
