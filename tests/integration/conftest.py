@@ -9,6 +9,7 @@ import pytest
 
 from tests.integration import busybox
 from tests.integration.engines import Engine, Run
+from tests.integration.image_store import serving
 
 
 class Cli(Protocol):
@@ -91,3 +92,10 @@ def _volumes(engine: Engine) -> list[str]:
 
 def _fail(trouble: list[str]) -> NoReturn:
     pytest.fail("\n".join(trouble))
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a registry of the module's own."""
+    with serving(tmp_path_factory.mktemp("registry")) as address:
+        yield address

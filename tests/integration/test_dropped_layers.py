@@ -26,12 +26,6 @@ async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
     await engine.close()
 
 
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(tmp_path_factory.mktemp("registry")) as address:
-        yield address
-
-
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Iterator[str]:
     with serving(tmp_path / "elsewhere") as address:

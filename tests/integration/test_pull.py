@@ -8,7 +8,7 @@ import os
 import socket
 import subprocess
 import tarfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from skiff.errors import Conflict, InvalidParameter, NotFound, NotImplementedHer
 from skiff.oci.digest import ImageID, of
 from skiff.oci.platform import Platform
 from tests.fakes.registry import FakeRegistry
-from tests.integration.image_store import MARKS, Engine, layer, layout, push, serving
+from tests.integration.image_store import MARKS, Engine, layer, layout, push
 
 pytestmark = MARKS
 
@@ -31,13 +31,6 @@ async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
     engine = Engine(tmp_path)
     yield engine
     await engine.close()
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a registry of our own."""
-    with serving(tmp_path_factory.mktemp("registry")) as address:
-        yield address
 
 
 def statuses(events: list[Progress], id: str) -> list[str]:

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from skiff.engine.images.progress import Progress
 from skiff.errors import InvalidParameter, NotFound, SkiffError
 from skiff.oci.platform import Platform
 from tests.fakes.local_server import LocalServer
-from tests.integration.image_store import MARKS, Engine, layer, layout, push, serving
+from tests.integration.image_store import MARKS, Engine, layer, layout, push
 
 pytestmark = MARKS
 
@@ -24,12 +24,6 @@ async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
     engine = Engine(tmp_path)
     yield engine
     await engine.close()
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(tmp_path_factory.mktemp("registry")) as address:
-        yield address
 
 
 def said(events: list[Progress], layer: bytes) -> list[str]:

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,6 @@ async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
     engine = Engine(tmp_path)
     yield engine
     await engine.close()
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(tmp_path_factory.mktemp("registry")) as address:
-        yield address
 
 
 def manifest(name: str) -> dict[str, Any]:

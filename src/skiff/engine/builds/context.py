@@ -74,11 +74,9 @@ async def receive(extractor: Extractor, body: Body, directory: str) -> Context:
 
 async def _handed_over(extractor: Extractor, body: Upload, directory: str) -> Context:
     """The extractor reads the client's socket itself."""
-    stream, early = body.begin()
-    with open(os.memfd_create("early", os.MFD_CLOEXEC), "wb", buffering=0) as file:
-        file.write(early)
-        job = Job(directory, "none", digests=True, framed=True)
-        result = await finished(partial(extractor.run, early=file.fileno()), job, stream.fileno())
+    job = Job(directory, "none", digests=True, framed=True)
+    with body.handed_over() as (stream, early):
+        result = await finished(partial(extractor.run, early=early), job, stream)
     body.close(ended=result.ended)
     return Context(directory, result.sums)
 

@@ -305,14 +305,8 @@ async def _head(archive: AsyncIterator[bytes]) -> bytes:
 
 async def _hand_over(visit: Visit, archive: Upload) -> None:
     """The visit reads the client's socket itself."""
-    stream, early = archive.begin()
-    file = os.memfd_create("early", os.MFD_CLOEXEC)
-    try:
-        with open(file, "wb", closefd=False) as writer:
-            writer.write(early)
-        await visit.go(stream.fileno(), file, framed=True)
-    finally:
-        os.close(file)
+    with archive.handed_over() as (stream, early):
+        await visit.go(stream, early, framed=True)
     try:
         await visit.answer()
     finally:

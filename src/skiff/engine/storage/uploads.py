@@ -6,8 +6,10 @@ The door hands out an Upload when it has parsed the request's head and nothing m
 """
 
 import asyncio
+import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 
 from skiff.engine.storage.chunks import LINES, peek
 from skiff.errors import HostileArchive
@@ -45,6 +47,14 @@ class Upload:
         assert self._early is not None
         early, self._early = self._early, None
         return self._stream, early
+
+    @contextmanager
+    def handed_over(self) -> Iterator[tuple[int, int]]:
+        """As `begin`, for another process: the stream's descriptor, and that of a file with what is early."""
+        stream, early = self.begin()
+        with open(os.memfd_create("early", os.MFD_CLOEXEC), "wb", buffering=0) as file:
+            file.write(early)
+            yield stream.fileno(), file.fileno()
 
     def close(self, *, ended: bool = False) -> None:
         """ended: the body was read exactly to its end. Does nothing the second time."""

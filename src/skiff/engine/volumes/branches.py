@@ -118,18 +118,15 @@ def _place(volume: Volume, label: str) -> str:
 def _copy(source: str, target: str) -> None:
     """All of it or nothing: copied aside, then renamed."""
     os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
-    draft = f"{os.path.dirname(os.path.dirname(target))}/{DRAFT}{secrets.token_hex(4)}"
-    try:
-        copy_tree(source, draft)
-        os.rename(draft, target)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
+    _copy_by(f"{os.path.dirname(os.path.dirname(target))}/{DRAFT}{secrets.token_hex(4)}", source, target)
 
 
 def _fill(source: str, target: str) -> None:
     """A copy in the place of an empty directory."""
-    draft = f"{target}.new"
+    _copy_by(f"{target}.new", source, target)
+
+
+def _copy_by(draft: str, source: str, target: str) -> None:
     try:
         copy_tree(source, draft)
         os.rename(draft, target)
