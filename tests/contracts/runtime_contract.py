@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from skiff.engine.execution.runtime import AttachRequest, Bundle, Runtime, Stdio, Task, TaskExit
+from skiff.engine.execution.runtime import AttachRequest, Bundle, EndedEarly, Runtime, Stdio, Task, TaskExit
 from skiff.errors import CannotRun, Conflict, NotFound
 from skiff.oci.runtime import Mount, Process
 
@@ -65,6 +65,20 @@ class RuntimeContract:
             assert (ended.code, ended.signal) == (137, 9)
             with pytest.raises(Conflict):
                 await task.signal(9)
+
+    async def test_one_that_ends_before_its_start_answers_and_is_not_told(
+        self, runtime: Runtime, make: Make
+    ) -> None:
+        task = await runtime.create(*make("sleep", "60"))
+        await task.signal(9)
+        ended = await asyncio.wait_for(task.wait(), 10)
+        assert (ended.code, ended.signal) == (137, 9)
+        with pytest.raises(EndedEarly, match="cannot start a stopped process") as info:
+            await task.start()
+        assert info.value.exit_code == 137
+        await task.delete()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(runtime.exits()), 0.05)
 
     async def test_a_missing_command_is_127_and_not_told(self, runtime: Runtime, make: Make) -> None:
         task = await runtime.create(*make("no-such-command"))

@@ -15,7 +15,7 @@ from typing import Any
 
 from msgspec import json
 
-from skiff.engine.execution.runtime import AttachRequest, Bundle, Stdio, TaskExit, failure
+from skiff.engine.execution.runtime import AttachRequest, Bundle, EndedEarly, Stdio, TaskExit, failure
 from skiff.errors import AlreadyExists, Conflict, NotFound
 from skiff.oci.runtime import Mount, Resources, Spec
 from skiff.oci.runtime import Process as ProcessSpec
@@ -129,6 +129,8 @@ class FakeTask:
             self.runtime.tell(ended)
 
     async def start(self) -> None:
+        if self._exit.done() and not self._deleted:
+            raise EndedEarly(self._exit.result().code)
         self._alive()
         assert self.spec.process is not None
         try:
@@ -158,7 +160,7 @@ class FakeTask:
     async def signal(self, number: int, *, everyone: bool = False) -> None:
         self._alive()
         if number in (2, 3, 9, 15):
-            self.end(128 + number, signal=number)
+            self.end(128 + number, signal=number, told=self.is_started)
 
     async def freeze(self) -> None:
         self._alive()
@@ -194,7 +196,11 @@ class FakeTask:
     async def attach(
         self, stream: socket.socket, request: AttachRequest, *, gate: socket.socket | None = None
     ) -> int:
-        self._alive()
+        try:
+            self._alive()
+        except Conflict:
+            stream.close()
+            raise
         (self._command.clients if self._command else self.waiting).append((stream, request))
         return time.time_ns()
 

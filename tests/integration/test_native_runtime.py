@@ -1,8 +1,10 @@
 """The native runtime on a real kernel: its contract, what containers see, engine restarts, leaks."""
 
 import asyncio
+import contextlib
 import os
 import select
+import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 
 from skiff.engine.execution import bundle
 from skiff.engine.execution.native import NativeRuntime
-from skiff.engine.execution.runtime import AttachRequest, Bundle, LogConfig, Stdio
+from skiff.engine.execution.runtime import AttachRequest, Bundle, EndedEarly, LogConfig, Stdio
 from skiff.linux import cgroups, spawn
 from skiff.oci.runtime import ConsoleSize, Mount, Process, Spec, User
 from skiff.paths import RunPaths
@@ -92,6 +94,33 @@ class TestNativeRuntime(RuntimeContract):
             return box(*args, stdio=Stdio(terminal=terminal, stdin=stdin, stdin_once=stdin))
 
         return make
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+async def test_a_kill_from_outside_before_the_start_is_told(
+    runtime: NativeRuntime, box: Box, terminal: bool
+) -> None:
+    task = await runtime.create(*box("sleep", "60", stdio=Stdio(terminal=terminal)))
+    os.kill(task.pid, signal.SIGKILL)
+    ended = await asyncio.wait_for(task.wait(), 10)
+    assert (ended.code, ended.signal) == (137, 9)
+    with pytest.raises(EndedEarly):
+        await task.start()
+    await task.delete()
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+async def test_a_kill_just_before_the_start_is_not_lost(
+    runtime: NativeRuntime, box: Box, terminal: bool
+) -> None:
+    """Whoever is faster: it never runs on."""
+    for _ in range(40):
+        task = await runtime.create(*box("sleep", "60", stdio=Stdio(terminal=terminal)))
+        os.kill(task.pid, signal.SIGKILL)
+        with contextlib.suppress(EndedEarly):
+            await task.start()
+        assert (await asyncio.wait_for(task.wait(), 10)).code == 137
+        await task.delete()
 
 
 async def test_what_a_container_sees(runtime: NativeRuntime, box: Box) -> None:

@@ -78,6 +78,12 @@ def reap(pid: int) -> int:
     return os.waitpid(pid, 0)[1]
 
 
+def was_killed(pidfd: int) -> bool:
+    """Whether the child, which is about to end, ended by a signal; it stays to be reaped."""
+    ended = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOWAIT)
+    return ended is not None and ended.si_code in (os.CLD_KILLED, os.CLD_DUMPED)
+
+
 def exit_code(status: int) -> tuple[int, int]:
     """(code as a shell says it, signal or 0) of a wait status."""
     if os.WIFSIGNALED(status):

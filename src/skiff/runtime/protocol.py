@@ -102,7 +102,10 @@ class Request(Message, frozen=True, kw_only=True):
 
 
 class Start(Request, frozen=True, kw_only=True):
-    """Let init run the container's command. Answered when execve has succeeded or failed (Reply.error)."""
+    """Let init run the container's command. Answered when execve has succeeded or failed (Reply.error).
+
+    ESRCH when init has ended before: Exited has told how.
+    """
 
 
 class Signal(Request, frozen=True, kw_only=True):
@@ -217,7 +220,7 @@ class Oom(Message, frozen=True, kw_only=True):
 class Exited(Message, frozen=True, kw_only=True):
     """Init has exited and all its output is in the log and at the clients.
 
-    code: 0–255, 128+n for signal n. started, finished: ns since the epoch.
+    code: 0–255, 128+n for signal n. started (0 when it has not begun), finished: ns since the epoch.
     """
 
     code: int

@@ -200,13 +200,12 @@ def rehearsal(spawner: Spawner, bundle: str) -> tuple[Draft, bytes]:
     program.call("sendto", becoming.SYNC, ready, len(ready), socket.MSG_NOSIGNAL, None, 0)
     program.call("recvfrom", becoming.SYNC, bytes(8), 1, 0, None, None)
     gate = program.call("exit_group", 1)
-    program.call("close", becoming.SYNC)
-    end = program.call("ppoll", None, 0, None, None, 0)
+    execves = (program.call("close", becoming.SYNC), program.call("ppoll", None, 0, None, None, 0))
     image = program.image()
     draft = Draft(
         Create(id="rehearsal", bundle=bundle, stdio=Stdio(log=LogConfig(path=f"{bundle}/log"))),
         "/skiff-rehearsal",
-        becoming.Init(0, 0, gate, (end,)),
+        becoming.Init(0, 0, gate, execves),
         image.start,
         image.places,
         ("control", "oom", *drafter.THEIR_ENDS, *builder.STREAMS),
@@ -267,7 +266,7 @@ class Attempt:
         """As create.start; the container is another one after a failure that was none."""
         self.spawner.replace(self.draft.init.gate, _GO_ON)
         create.start(container)
-        if not self.spawner.executes(self.draft.init.execves):
+        if not self.spawner.executes(self.draft.init.execves) and not processes.was_killed(container.pidfd):
             self._start_another(container)
         self.spawner.forget()
         fds.close_all(self.streams.numbers)

@@ -1,6 +1,7 @@
 """A client's socket joins a container's streams: before the first byte, or while it runs."""
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from socket import socket, socketpair
 
@@ -76,7 +77,8 @@ class Attachments:
     async def connect(self, id: str, task: Task) -> None:
         """The task is ready and has not started: whoever waits joins now."""
         for waiting in self._waiting.pop(id, ()):
-            await task.attach(waiting.stream, waiting.request)
+            with contextlib.suppress(Conflict):  # it has ended: its start tells so
+                await task.attach(waiting.stream, waiting.request)
 
     def abandon(self, id: str) -> None:
         """There will be no task: whoever waits sees the end."""

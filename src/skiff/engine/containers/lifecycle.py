@@ -32,7 +32,7 @@ from skiff.engine.containers.starting import Starting
 from skiff.engine.containers.trash import Trash
 from skiff.engine.containers.volumes import Volumes
 from skiff.engine.execution import bundle
-from skiff.engine.execution.runtime import RuntimeFailure, Task
+from skiff.engine.execution.runtime import EndedEarly, RuntimeFailure, Task
 from skiff.engine.storage.snapshots import SnapshotKey, Snapshotter
 from skiff.errors import CannotRun, Conflict, InvalidParameter, NotFound, NotModified, SkiffError
 
@@ -130,7 +130,7 @@ class Lifecycle:
             bundle.remove(self.starting.run, container.id)
 
     async def _start_failed(self, container: Container, error: Exception) -> None:
-        code = error.exit_code if isinstance(error, CannotRun) else OTHER_FAILURE
+        code = error.exit_code if isinstance(error, CannotRun | EndedEarly) else OTHER_FAILURE
         message = str(_as_docker_says(error))
         state = states.start_failed(container.state, code=code, error=message)
         container = self.records.put(replace(container, state=state))

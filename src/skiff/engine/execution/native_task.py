@@ -12,6 +12,7 @@ from msgspec import json, structs
 from skiff.engine.execution.connection import Connection
 from skiff.engine.execution.runtime import (
     AttachRequest,
+    EndedEarly,
     Stdio,
     TaskExit,
     failure,
@@ -95,12 +96,9 @@ class NativeTask:
         if reply.error is None or reply.error.step.startswith("hook poststart"):
             self.started = self.started or time.time_ns()
         if reply.error is not None:
-            error = failure(reply.error)
-            if not self.started and not self._exit.done():
-                code = getattr(error, "exit_code", 126)
-                now = instant(time.time_ns())
-                self._exit.set_result(TaskExit(id=self.id, code=code, started=now, finished=now))
-            raise error
+            if reply.error.step == "start" and reply.error.errno == NO_LONGER and self.ended is not None:
+                raise EndedEarly(self.ended.code)
+            raise failure(reply.error)
 
     async def signal(self, number: int, *, everyone: bool = False) -> None:
         await self.verb(protocol.Signal(number=number, everyone=everyone))

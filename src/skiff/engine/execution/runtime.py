@@ -22,6 +22,7 @@ from skiff.runtime.protocol import LogConfig, Stdio, StepError
 __all__ = [
     "AttachRequest",
     "Bundle",
+    "EndedEarly",
     "LogConfig",
     "Process",
     "Runtime",
@@ -72,6 +73,14 @@ class RuntimeFailure(SkiffError):
         self.errno = errno
 
 
+class EndedEarly(SkiffError):
+    """The container had ended before it could be started. exit_code: as in TaskExit."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__("cannot start a stopped process")
+        self.exit_code = exit_code
+
+
 class Process(Protocol):
     """A further process of a task."""
 
@@ -100,9 +109,9 @@ class Task(Protocol):
     is_paused: bool
 
     async def start(self) -> None:
-        """Let the command run. CannotRun (126, 127) or RuntimeFailure; then the task only waits for delete.
+        """Let the command run. CannotRun (126, 127), EndedEarly, RuntimeFailure: then it waits for delete.
 
-        A task whose start failed is not told by exits(), but wait() answers.
+        A task that has ended early or whose start failed is not told by exits(), but wait() answers.
         """
         ...
 

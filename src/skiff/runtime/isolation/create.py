@@ -198,7 +198,7 @@ def charge(
 
 
 def start(container: Container) -> None:
-    """Open the gate; returns once execve has succeeded. StepFailed."""
+    """Open the gate; returns once execve has succeeded. StepFailed; InitEnded."""
     sync = container.sync
     if sync is None:
         raise StepFailed("start", text="started already")
@@ -206,9 +206,9 @@ def start(container: Container) -> None:
     with sync:
         try:
             handshake.say(sync, handshake.START)
-        except BrokenPipeError:
-            raise StepFailed("start", text="init has ended before it was started") from None
-        letter, _, riders = handshake.hear(sync)  # the end of the socket is success; ERROR raises
+            letter, _, riders = handshake.answered(sync)  # the end of the socket is success; ERROR raises
+        except (BrokenPipeError, ConnectionResetError):
+            raise handshake.InitEnded() from None
         descriptors.close_all(riders)
         if letter:
             raise StepFailed("start", text=f"unexpected {letter!r} from init")

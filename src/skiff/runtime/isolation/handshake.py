@@ -12,6 +12,7 @@ tells the parent that execve succeeded.
     init ◄─START─ parent    answers READY when the container shall run
 """
 
+import errno
 import os
 import socket
 from collections.abc import Iterable
@@ -40,6 +41,13 @@ class StepFailed(Exception):
     def __init__(self, step: str, errno: int = 0, text: str = "") -> None:
         super().__init__(f"{step}: {text}")
         self.error = StepError(step, errno, text)
+
+
+class InitEnded(StepFailed):
+    """Init has ended before it was started."""
+
+    def __init__(self) -> None:
+        super().__init__("start", errno.ESRCH, "init has ended before it was started")
 
 
 class step_failed:
@@ -88,9 +96,14 @@ def tell(sock: socket.socket, error: StepError) -> None:
 def hear(sock: socket.socket) -> tuple[bytes, bytes, list[int]]:
     """(letter, body, descriptors); b"" when the other side is gone. ERROR raises its StepFailed."""
     try:
-        packet, riders = fds.recv_packet(sock, LIMIT)
+        return answered(sock)
     except ConnectionResetError:
         return b"", b"", []
+
+
+def answered(sock: socket.socket) -> tuple[bytes, bytes, list[int]]:
+    """As hear, but ConnectionResetError when the other side went without reading what was said last."""
+    packet, riders = fds.recv_packet(sock, LIMIT)
     if packet[:1] == ERROR:
         fds.close_all(riders)
         raise failed(packet[1:])

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from msgspec import DecodeError, json, structs
-from msgspec.structs import replace
 
 from skiff.errors import SkiffError
 from skiff.linux import cgroups, fds, processes, terminals, watching
@@ -23,30 +22,21 @@ from skiff.linux.spawn import Spawner
 from skiff.oci.runtime import Process
 from skiff.runtime import protocol
 from skiff.runtime.builder import Built
-from skiff.runtime.isolation import config, create, join
-from skiff.runtime.isolation.handshake import StepFailed, reason
+from skiff.runtime.isolation import config, create
+from skiff.runtime.isolation.handshake import InitEnded, StepFailed, reason
 from skiff.runtime.monitor import status as status_file
 from skiff.runtime.monitor.control import SOCKET, Control, listening
 from skiff.runtime.monitor.driver import Driver, Native
+from skiff.runtime.monitor.execs import Execs
 from skiff.runtime.monitor.foreign import Foreign
-from skiff.runtime.monitor.logs import LogWriter, NoLog, open_log
+from skiff.runtime.monitor.logs import LogWriter, open_log
 from skiff.runtime.monitor.poller import READ, Poller
-from skiff.runtime.monitor.streams import Streams, pipes
+from skiff.runtime.monitor.streams import Streams, channels, connect
 from skiff.runtime.monitor.thrifty import Thrifty
 from skiff.runtime.protocol import Exited, Reply, Status, StepError
 
 LINGER: Final = 30.0  # seconds
 _decode_process: Final = json.Decoder(Process).decode
-
-
-class Running:
-    """A process that was joined to the container, with its streams."""
-
-    __slots__ = ("joined", "streams")
-
-    def __init__(self, joined: join.Joined, streams: Streams) -> None:
-        self.joined = joined
-        self.streams = streams
 
 
 class Monitor:
@@ -83,7 +73,7 @@ class Monitor:
         self.streams: Streams
         self.container: create.Container
         self.driver: Driver
-        self.execs: dict[str, Running] = {}
+        self.execs = Execs(self.poller, self.bundle, self.control.say)
         self.oom: cgroups.OomWatch | None = None
         self.oom_killed = False
         self.started = 0
@@ -137,7 +127,7 @@ class Monitor:
             self.driver.abandon()
             self.driver.clean()
             raise
-        self._connect(self.streams, ours, self.container.master, stdio)
+        connect(self.streams, ours, self.container.master, stdio)
         self.poller.watch(self.container.pidfd, READ, self._on_exit)
 
     def _native(self) -> tuple[Driver, Sequence[int]]:
@@ -170,7 +160,7 @@ class Monitor:
         signal.set_wakeup_fd(told, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         self.poller.watch(heard, READ, lambda events: self._reap_strays(heard, foreign))
-        theirs, ours = _channels(terminal=self.wish.stdio.terminal, stdin=self.wish.stdio.stdin)
+        theirs, ours = channels(self.wish.stdio)
         try:
             foreign.create(create.Streams.of(theirs))
         except BaseException:
@@ -182,16 +172,7 @@ class Monitor:
 
     def _reap_strays(self, heard: int, foreign: Foreign) -> None:
         os.read(heard, 4096)
-        waited = [running.joined.pid for running in self.execs.values()]
-        foreign.reap_strays((self.container.pid, *waited))
-
-    def _connect(self, streams: Streams, ours: Sequence[int], master: int, stdio: protocol.Stdio) -> None:
-        if not stdio.terminal:
-            streams.connect(*ours)
-            return
-        if stdio.size and stdio.size.height and stdio.size.width:
-            terminals.set_window_size(master, stdio.size.height, stdio.size.width)
-        streams.connect(master, master)
+        foreign.reap_strays((self.container.pid, *self.execs.pids()))
 
     def _watch_oom(self) -> None:
         group = self.container.group
@@ -226,8 +207,7 @@ class Monitor:
             code=code, signal=signal, oom_killed=self.oom_killed, started=self.started, finished=finished
         )
         status_file.write(self.bundle, self._status())
-        if self.started:
-            self.control.say(self.exited)
+        self.control.say(self.exited)
         self.streams.finish()
 
     def _clean(self) -> None:
@@ -236,7 +216,7 @@ class Monitor:
             self.poller.forget(self.oom.fileno())
             self.oom.close()
             self.oom = None
-        self._end_execs()
+        self.execs.end_all()
         self.driver.clean()
 
     def _patience(self) -> int | None:
@@ -273,7 +253,7 @@ class Monitor:
             running=self.exited is None,
             paused=self.paused,
             exited=self.exited,
-            execs=tuple(self.execs),
+            execs=self.execs.ids(),
         )
 
     # -- requests ----------------------------------------------------------------------------------------
@@ -337,7 +317,11 @@ class Monitor:
                 self._attach(request, riders)
                 time_now = time.time_ns()
             case protocol.Exec():
-                pid = self._exec(request, riders)
+                self._alive("exec")
+                if self.paused or not self.started:  # who joins a frozen group is frozen before we let go
+                    state = "paused" if self.paused else "not running"
+                    raise StepFailed("exec", 3, f"the container is {state}")
+                pid = self.execs.begin(request, riders, self.driver)
             case protocol.CloseStdin():
                 self.streams.close_stdin()
             case protocol.Update():
@@ -355,10 +339,14 @@ class Monitor:
             raise StepFailed(step, 3, "the container has exited")
 
     def _start(self) -> None:
-        self._alive("start")
+        if self.exited is not None:
+            raise InitEnded()
         self.poller.forget(self.container.pidfd)
         try:
             self.driver.start()
+        except InitEnded:
+            self._on_exit(0)
+            raise
         except StepFailed as failure:
             if failure.error.step.startswith("hook poststart"):
                 self._started()  # it runs; the hook's failure is only told
@@ -376,18 +364,13 @@ class Monitor:
     def _signal(self, request: protocol.Signal) -> None:
         self._alive("signal")
         if request.exec_id:
-            processes.pidfd_signal(self._running(request.exec_id).joined.pidfd, request.number)
+            processes.pidfd_signal(self.execs.running(request.exec_id).joined.pidfd, request.number)
         else:
             self.driver.signal(request.number, everyone=request.everyone)
 
-    def _running(self, exec_id: str) -> Running:
-        if exec_id not in self.execs:
-            raise StepFailed("exec", 3, f"no such running process: {exec_id}")
-        return self.execs[exec_id]
-
     def _streams_of(self, exec_id: str) -> Streams:
         if exec_id:
-            return self._running(exec_id).streams
+            return self.execs.running(exec_id).streams
         self._alive("streams")
         return self.streams
 
@@ -398,65 +381,6 @@ class Monitor:
         gate = riders.pop() if len(riders) == 2 else -1
         streams.attach(socket.socket(fileno=riders.pop()), request, gate)
 
-    def _exec(self, request: protocol.Exec, riders: list[int]) -> int:
-        self._alive("exec")
-        if self.paused or not self.started:  # who joins a frozen group is frozen before we have let go of it
-            raise StepFailed("exec", 3, f"the container is {'paused' if self.paused else 'not running'}")
-        if request.exec_id in self.execs:
-            raise StepFailed("exec", 17, f"there is a process {request.exec_id} already")
-        process = self._process_of(request)
-        stdio = request.stdio
-        streams = Streams(self.poller, NoLog(), terminal=stdio.terminal, stdin_once=stdio.stdin_once)
-        theirs, ours = _channels(terminal=stdio.terminal, stdin=stdio.stdin)
-        try:
-            joined = self.driver.exec(process, create.Streams.of(theirs))
-        except BaseException:
-            fds.close_all(ours)
-            raise
-        finally:
-            fds.close_all(theirs)
-        if request.attach is not None and riders:
-            streams.attach(socket.socket(fileno=riders.pop()), request.attach)
-        self.execs[request.exec_id] = Running(joined, streams)
-        self._connect(streams, ours, joined.master, stdio)
-        self.poller.watch(joined.pidfd, READ, self._exec_exit(request.exec_id))
-        return joined.pid
-
-    def _process_of(self, request: protocol.Exec) -> Process:
-        process = request.process
-        if request.process_file:
-            fd = os.open(
-                os.path.basename(request.process_file), os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.bundle
-            )
-            with open(fd, "rb") as file:
-                process = _decode_process(file.read())
-            os.unlink(os.path.basename(request.process_file), dir_fd=self.bundle)
-        if process is None:
-            raise StepFailed("exec", 22, "no process given")
-        if process.terminal != request.stdio.terminal:
-            raise StepFailed("exec", 22, "process.terminal differs from what the engine asked for")
-        # The program may ask for its terminal's size at once: it has to be there before execve.
-        return replace(process, console_size=request.stdio.size or process.console_size)
-
-    def _exec_exit(self, exec_id: str) -> Callable[[int], None]:
-        return lambda events: self._end_exec(exec_id)
-
-    def _end_execs(self) -> None:
-        for exec_id, running in tuple(self.execs.items()):
-            _kill(running.joined.pidfd)
-            self._end_exec(exec_id)
-
-    def _end_exec(self, exec_id: str) -> None:
-        running = self.execs.pop(exec_id)
-        joined = running.joined
-        self.poller.forget(joined.pidfd)
-        code, _ = processes.exit_code(processes.reap(joined.pid))
-        os.close(joined.pidfd)
-        running.streams.drain()
-        # Before the client sees the end of its stream: it asks for the code right after.
-        self.control.say(protocol.ExecExited(exec_id=exec_id, code=code))
-        running.streams.finish()
-
     def _delete(self, request: protocol.Delete) -> None:
         if self.exited is None:
             if not request.force and self.started:
@@ -465,7 +389,7 @@ class Monitor:
                 self.driver.thaw()
             processes.pidfd_signal(self.container.pidfd, 9)
             # Init ends only after everything in its pid namespace is reaped, and those are our children.
-            self._end_execs()
+            self.execs.end_all()
             self._on_exit(0)
         if not self.cleaned:
             self._clean()
@@ -482,17 +406,3 @@ def _opened(config: protocol.LogConfig | None) -> LogWriter:
         raise StepFailed("open log", error.errno or 0, reason(error)) from error
     except ValueError as error:
         raise StepFailed("open log", text=str(error)) from error
-
-
-def _channels(*, terminal: bool, stdin: bool) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """(the process's descriptors, ours)."""
-    if terminal:
-        return (-1, -1, -1), (-1, -1, -1)
-    return pipes(stdin=stdin)
-
-
-def _kill(pidfd: int) -> None:
-    try:
-        processes.pidfd_signal(pidfd, 9)
-    except ProcessLookupError:
-        pass

@@ -18,12 +18,13 @@ import socket
 import struct
 import termios
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
-from skiff.linux import fds
+from skiff.linux import fds, terminals
 from skiff.runtime.monitor.logs import LogWriter, NoLog, StreamName
 from skiff.runtime.monitor.poller import GONE, READ, WRITE, Poller
-from skiff.runtime.protocol import Attach
+from skiff.runtime.protocol import Attach, Stdio
 
 PIPE_SIZE: Final = 1 << 20
 CHUNK: Final = 256 * 1024
@@ -423,3 +424,20 @@ def pipes(*, stdin: bool) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
     stderr_read, stderr_write = os.pipe2(os.O_CLOEXEC)
     fds.widen_pipe(stdout_read, PIPE_SIZE)
     return (stdin_read, stdout_write, stderr_write), (stdin_write, stdout_read, stderr_read)
+
+
+def channels(stdio: Stdio) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """As pipes; -1 for all where there will be a terminal."""
+    if stdio.terminal:
+        return (-1, -1, -1), (-1, -1, -1)
+    return pipes(stdin=stdio.stdin)
+
+
+def connect(streams: Streams, ours: Sequence[int], master: int, stdio: Stdio) -> None:
+    """Join our ends, or the master of the terminal, which gets its size."""
+    if not stdio.terminal:
+        streams.connect(*ours)
+        return
+    if stdio.size and stdio.size.height and stdio.size.width:
+        terminals.set_window_size(master, stdio.size.height, stdio.size.width)
+    streams.connect(master, master)

@@ -2,14 +2,16 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.fakes.engine_containers import Room
+from tests.fakes.fake_runtime import FakeTask
 
 from skiff.docker import filters, wire
 from skiff.docker.container import ContainerUpdate
 from skiff.engine.execution.runtime import AttachRequest
-from skiff.errors import CannotRun, Conflict, InvalidParameter, NotFound, NotModified
+from skiff.errors import CannotRun, Conflict, InvalidParameter, NotFound, NotModified, SkiffError
 
 
 @pytest.fixture
@@ -225,3 +227,27 @@ async def test_a_network_that_is_not_there_is_refused(room: Room) -> None:
     asked = wire.convert({"Image": "busybox", "HostConfig": {"NetworkMode": "web"}}, ContainerCreate)
     with pytest.raises(NotFound, match="network web not found"):
         await room.containers.creation.create(asked)
+
+
+async def test_one_killed_before_its_start_stays_created(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in Docker: the start fails with the exit of what had been made, the next one makes it anew."""
+    id = await room.create("sleep", "100", name="web")
+    ours, theirs = socket.socketpair()
+    ours.settimeout(10)
+    await room.containers.attachments.attach("web", theirs, AttachRequest())
+    make = room.runtime.create
+
+    async def killed(*arguments: Any, **named: Any) -> FakeTask:
+        task = await make(*arguments, **named)
+        await task.signal(9)
+        return task
+
+    with ours, monkeypatch.context() as patched:
+        patched.setattr(room.runtime, "create", killed)
+        with pytest.raises(SkiffError, match=r"^cannot start a stopped process$"):
+            await room.life.start("web")
+        assert ours.recv(1) == b""
+    state = room.record(id).state
+    assert (state.status, state.exit_code, state.error) == ("created", 137, "cannot start a stopped process")
+    await room.life.start("web")
+    assert room.record(id).state.running
