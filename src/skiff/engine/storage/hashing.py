@@ -17,6 +17,9 @@ class Digest(Protocol):
     def hexdigest(self) -> str: ...
 
 
+_Batch = list[tuple[Digest, list[bytes | memoryview]]]
+
+
 class Hasher:
     """`with Hasher() as hasher:` what is added is in its digest by the end of it. One caller at a time; he is
     at most two batches ahead.
@@ -25,7 +28,7 @@ class Hasher:
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1)
         self._last: Future[None] | None = None
-        self._batch: list[tuple[Digest, bytes | memoryview]] = []
+        self._batch: _Batch = []
         self._size = 0
 
     def __enter__(self) -> "Hasher":
@@ -40,7 +43,10 @@ class Hasher:
 
     def add(self, digest: Digest, data: bytes | memoryview) -> None:
         """data: not to be changed any more."""
-        self._batch.append((digest, data))
+        if self._batch and self._batch[-1][0] is digest:
+            self._batch[-1][1].append(data)
+        else:
+            self._batch.append((digest, [data]))
         self._size += len(data)
         if self._size >= _BATCH:
             if self._last is not None:
@@ -58,6 +64,7 @@ def sha256(chunks: Iterable[bytes]) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def _update(batch: list[tuple[Digest, bytes | memoryview]]) -> None:
-    for digest, data in batch:
-        digest.update(data)
+def _update(batch: _Batch) -> None:
+    """One update for all that a digest gets: each gives the interpreter away and has to wait for it again."""
+    for digest, pieces in batch:
+        digest.update(pieces[0] if len(pieces) == 1 else b"".join(pieces))
