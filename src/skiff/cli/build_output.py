@@ -122,20 +122,20 @@ def received(session: Session, messages: Iterable[Json], wanted: list[Wanted]) -
 def _take(session: Session, token: str, wanted: Wanted) -> None:
     connection = session.another()
     try:
-        chunks = connection.request("GET", f"/skiff/build/exports/{token}").chunks()
+        export = connection.request("GET", f"/skiff/build/exports/{token}")
         if wanted.unpacked:
             from skiff.client import tarball
 
             os.makedirs(wanted.dest, exist_ok=True)
             owners = os.geteuid() == 0
-            tarball.unpack(chunks, os.fsencode(wanted.dest), b"", b"", owners=owners)
+            tarball.unpack(export, os.fsencode(wanted.dest), b"", b"", owners=owners)
         elif wanted.dest == "-":
-            for chunk in chunks:
+            for chunk in export.chunks():
                 sys.stdout.buffer.write(chunk)
             sys.stdout.buffer.flush()
         else:
             with open(wanted.dest, "wb") as file:
-                for chunk in chunks:
+                for chunk in export.chunks():
                     file.write(chunk)
     except OSError as error:
         raise InvalidParameter(f"{wanted.dest}: {(error.strerror or str(error)).lower()}") from error

@@ -11,7 +11,7 @@ import stat
 import sys
 
 from skiff.cli import human
-from skiff.cli.transfer import Transfer
+from skiff.cli.transfer import Transfer, Watched
 from skiff.client.connection import EngineError
 from skiff.errors import InvalidParameter, SkiffError
 
@@ -148,7 +148,7 @@ def _out(session: Session, asked: Parsed, container: str, path: str, target: str
 
         old = b"" if asked_for in (".", "") else asked_for.encode("utf-8", "surrogateescape")
         tarball.unpack(
-            counter.through(response.chunks()),
+            Watched(response, counter),
             directory.encode("utf-8", "surrogateescape"),
             old,
             name.encode("utf-8", "surrogateescape"),
@@ -157,6 +157,7 @@ def _out(session: Session, asked: Parsed, container: str, path: str, target: str
     except OSError as error:
         raise SkiffError(_words(error)) from None
     finally:
+        counter.clear()
         response.close()
     counter.done(where)
     return 0

@@ -71,7 +71,7 @@ def read_pieces(path: str) -> Pieces:
 
 
 def _pieces(fd: int) -> Pieces:
-    from skiff.client.connection import FilePart
+    from skiff.client.bulk import FilePart
 
     status = posix.fstat(fd)
     if stat.S_ISREG(status.st_mode):

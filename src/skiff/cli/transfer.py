@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 import time
 
-from skiff.client.connection import FilePart
+from skiff.client.bulk import FilePart
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import TypeVar
+
+    from skiff.client.bulk import Body
 
     Piece = TypeVar("Piece", bound=bytes | FilePart)
 
@@ -38,11 +40,14 @@ class Transfer:
             for chunk in chunks:
                 for piece in self._pieces(chunk):
                     yield piece
-                    self.size += len(piece)
-                    if self.shows and time.monotonic() > self._next:
-                        self._draw()
+                    self.moved(len(piece))
         finally:
             self.clear()
+
+    def moved(self, size: int) -> None:
+        self.size += size
+        if self.shows and time.monotonic() > self._next:
+            self._draw()
 
     def _pieces(self, chunk: Piece) -> Iterator[Piece]:
         """What is sent without passing through here goes in parts, so that it can be counted."""
@@ -65,3 +70,22 @@ class Transfer:
         sys.stderr.flush()
         self._is_drawn = True
         self._next = time.monotonic() + INTERVAL
+
+
+class Watched:
+    """A body that is counted as it is taken."""
+
+    def __init__(self, body: Body, transfer: Transfer) -> None:
+        self._body = body
+        self._transfer = transfer
+
+    def take(self) -> bytes:
+        data = self._body.take()
+        self._transfer.moved(len(data))
+        return data
+
+    def pour(self, fd: int, size: int) -> None:
+        for at in range(0, size, PART):
+            part = min(PART, size - at)
+            self._body.pour(fd, part)
+            self._transfer.moved(part)

@@ -3,14 +3,13 @@
 No policy, no endpoints (client/engine.py), no redirects, no cookies. One idle connection is kept; a request
 made while a response is still being read opens another one, so streams and calls do not disturb each other.
 
-    request ─► Response ─► read() · json() · chunks() · lines()          back to the idle slot at its end
+    request ─► Response ─► read() · json() · chunks() · lines() · pour() back to the idle slot at its end
     hijack  ─► Stream (the raw socket and what was already read)         never comes back
 """
 
 from __future__ import annotations
 
 import _socket
-import posix
 
 from skiff.client import json_text
 from skiff.client.endpoint import CannotConnect, Endpoint, dial
@@ -21,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import Any, Protocol
 
-    Pieces = Iterator[bytes | "FilePart"]
+    from skiff.client.bulk import FilePart
+
+    Pieces = Iterator[bytes | FilePart]
 
     class Socket(Protocol):
         """What a unix, tcp, TLS or ssh connection can do."""
@@ -39,6 +40,7 @@ READ_SIZE = 256 * 1024
 _SO_SNDBUFFORCE = 32  # socket(7); Python has no name for it
 _ON_ITS_WAY = 4 << 20  # bytes
 HEAD_LIMIT = 1 << 20
+_ENDLESS = 1 << 62
 API_VERSION = "1.51"
 TOO_NEW = "Maximum supported API version is"
 
@@ -57,38 +59,6 @@ class EngineError(SkiffError):
 
 class BrokenReply(SkiffError):
     """The engine hung up, or what it said is not HTTP."""
-
-
-class FilePart:
-    """As many bytes of an open file, from where it stands, as a piece of a body: to a plain socket they go
-    without passing through here. The descriptor is its owner's to close, once the next piece is asked for.
-    """
-
-    def __init__(self, fd: int, size: int) -> None:
-        self._fd = fd
-        self._size = size
-
-    def __len__(self) -> int:
-        return self._size
-
-    def cut(self, size: int) -> Iterator[FilePart]:
-        """Itself in parts of at most that size, for one who wants to see them go."""
-        for at in range(0, self._size, size):
-            yield FilePart(self._fd, min(size, self._size - at))
-
-    def send(self, sock: Socket) -> None:
-        left = self._size
-        is_plain = type(sock) is _socket.socket
-        while left:
-            if is_plain:
-                sent = posix.sendfile(sock.fileno(), self._fd, None, min(left, 1 << 30))
-            else:
-                data = posix.read(self._fd, min(left, 1 << 20))
-                sock.sendall(data)
-                sent = len(data)
-            if not sent:
-                raise SkiffError("a file became shorter while it was read")
-            left -= sent
 
 
 class Stream:
@@ -151,24 +121,49 @@ class Response:
         self.status = status
         self.headers = headers
         self._chunked = "chunked" in headers.get("transfer-encoding", "").lower()
+        self._in_chunk = False
         length = headers.get("content-length")
-        self._left: int | None = int(length) if length is not None and not self._chunked else None
+        self._left = 0  # bytes of the chunk, or of the body
+        self._until_close = False
         if status in (204, 304):
-            self._left, self._chunked = 0, False
-        self._until_close = not self._chunked and self._left is None
+            self._chunked = False
+        elif not self._chunked:
+            self._until_close = length is None
+            self._left = _ENDLESS if length is None else int(length)
+
+    def take(self, most: int = _ENDLESS) -> bytes:
+        """The next bytes of the body as they come; b"" at its end. Raises BrokenReply."""
+        room = min(most, self._room())
+        data = (self._buffer or self._recv()) if room else b""
+        if not data:
+            if room and not self._until_close:
+                raise BrokenReply("error during connect: unexpected EOF")
+            self._end()
+            return b""
+        data, self._buffer = data[:room], data[room:]
+        self._left -= len(data)
+        return data
+
+    def pour(self, fd: int, size: int) -> None:
+        """The next size bytes of the body into an open file. Raises BrokenReply, OSError."""
+        from skiff.client import bulk, streams
+
+        while size:
+            room = min(size, self._room())
+            moved = bulk.drain(self._sock, fd, room) if self._sock is not None and not self._buffer else 0
+            self._left -= moved
+            if not moved:
+                data = self.take(size)
+                if not data:
+                    raise BrokenReply("error during connect: unexpected EOF")
+                streams.write_all(fd, memoryview(data))
+                moved = len(data)
+            size -= moved
 
     def chunks(self) -> Iterator[bytes]:
         """The body's bytes as they come."""
-        if self._chunked:
-            yield from self._chunked_body()
-        elif self._until_close:
-            if self._buffer:
-                yield self._buffer
-            while data := self._recv():
-                yield data
-        else:
-            yield from self._counted(self._left or 0)
-        self._end()
+        while data := self.take():
+            yield data
 
     def read(self) -> bytes:
         return b"".join(self.chunks())
@@ -220,29 +215,21 @@ class Response:
         except OSError as error:
             raise BrokenReply(f"error during connect: {error.strerror or error}") from error
 
-    def _counted(self, left: int) -> Iterator[bytes]:
-        while left:
-            data, self._buffer = self._buffer or self._recv(), b""
-            if not data:
-                raise BrokenReply("error during connect: unexpected EOF")
-            if len(data) > left:
-                data, self._buffer = data[:left], data[left:]
-            left -= len(data)
-            yield data
-
-    def _chunked_body(self) -> Iterator[bytes]:
-        while True:
-            line = self._line()
+    def _room(self) -> int:
+        """Bytes that are left of this chunk, else of the next one; 0 at the end of the body."""
+        if not self._left and self._chunked:
+            if self._in_chunk:
+                self._line()
             try:
-                size = int(line.split(b";", 1)[0], 16)
+                self._left = int(self._line().split(b";", 1)[0], 16)
             except ValueError:
                 raise BrokenReply("error during connect: malformed chunked encoding") from None
-            if size == 0:
+            self._in_chunk = True
+            if not self._left:
+                self._chunked = False
                 while self._line():
                     pass
-                return
-            yield from self._counted(size)
-            self._line()
+        return self._left
 
     def _line(self) -> bytes:
         while b"\n" not in self._buffer:
@@ -407,12 +394,14 @@ class Connection:
             _widen(sock)
             try:
                 for piece in pieces:
-                    if isinstance(piece, FilePart):
+                    if not piece:
+                        continue
+                    if isinstance(piece, bytes):  # one word to whoever waits for it, not three
+                        sock.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
+                    else:
                         sock.sendall(b"%x\r\n" % len(piece))
                         piece.send(sock)
                         sock.sendall(b"\r\n")
-                    elif piece:  # one word to whoever waits for it, not three
-                        sock.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
                 sock.sendall(b"0\r\n\r\n")
             except BrokenPipeError:
                 pass  # the engine may refuse before it has read everything: its answer is what counts

@@ -9,13 +9,15 @@ from __future__ import annotations
 import posix
 import stat
 
-from skiff.client.connection import FilePart
+from skiff.client.bulk import FilePart
+from skiff.client.streams import write_all
 from skiff.errors import HostileArchive, SkiffError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from skiff.client.bulk import Body
     from skiff.client.connection import Pieces
 
     Links = dict[tuple[int, int], bytes]  # device, inode → its first name in the archive
@@ -200,21 +202,19 @@ def _record(key: bytes, value: bytes) -> bytes:
 
 
 class Reader:
-    """A stream of chunks, read in pieces."""
+    """A body, read in pieces."""
 
-    def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._chunks = iter(chunks)
+    def __init__(self, body: Body) -> None:
+        self._body = body
         self._view = memoryview(b"")
 
     def pieces(self, size: int) -> Iterator[memoryview]:
         """Exactly size bytes. HostileArchive."""
         while size:
             if not self._view:
-                chunk = next(self._chunks, None)
-                if chunk is None:
+                self._view = memoryview(self._body.take())
+                if not self._view:
                     raise HostileArchive("unexpected EOF")
-                self._view = memoryview(chunk)
-                continue
             piece = self._view[:size]
             self._view = self._view[len(piece) :]
             size -= len(piece)
@@ -227,8 +227,16 @@ class Reader:
             return data
         return b"".join(self.pieces(size))
 
+    def write(self, fd: int, size: int) -> None:
+        """Exactly size bytes into a file: most of a large one does not pass through here."""
+        here = size if size < LARGE else min(size, len(self._view))
+        for piece in self.pieces(here):
+            write_all(fd, piece)
+        if size > here:
+            self._body.pour(fd, size - here)
+
     def drain(self) -> None:
-        for _ in self._chunks:
+        while self._body.take():
             pass
 
 
@@ -340,7 +348,7 @@ def renamed(title: bytes, old: bytes, new: bytes) -> bytes:
     return b"/".join(filter(None, (new, clean)))
 
 
-def unpack(chunks: Iterable[bytes], target: bytes, old: bytes, new: bytes, *, owners: bool) -> None:
+def unpack(body: Body, target: bytes, old: bytes, new: bytes, *, owners: bool) -> None:
     """Extract into the directory target, the top called new instead of old. HostileArchive, OSError.
 
     owners: keep numeric owners. A file gives way to a file, a directory receives; neither becomes the other.
@@ -349,7 +357,7 @@ def unpack(chunks: Iterable[bytes], target: bytes, old: bytes, new: bytes, *, ow
     unpacking = _Unpacking(root, target, owners=owners)
     umask = posix.umask(0)  # the archive says who may do what
     try:
-        reader = Reader(chunks)
+        reader = Reader(body)
         for entry in entries(reader):
             path = renamed(entry.title, old, new)
             link = renamed(entry.link, old, new) if entry.kind == b"1" else entry.link
@@ -418,9 +426,7 @@ class _Unpacking:
             self._clear(parent, name)
             fd = posix.open(name, _NEW, entry.mode & 0o777, dir_fd=parent)
         try:
-            for piece in reader.pieces(entry.size):
-                while piece:
-                    piece = piece[posix.write(fd, piece) :]
+            reader.write(fd, entry.size)
             if self._owners:
                 posix.chown(fd, entry.uid, entry.gid)
             # only now: whoever writes clears the bits that set an identity

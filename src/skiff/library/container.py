@@ -11,7 +11,8 @@ from typing import IO, Any
 
 from msgspec import Struct, json
 
-from skiff.client.connection import EngineError, FilePart, Stream
+from skiff.client.bulk import FilePart
+from skiff.client.connection import EngineError, Stream
 from skiff.client.engine import EngineClient
 from skiff.docker import stdcopy
 from skiff.errors import InvalidParameter, NotFound, SkiffError

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import IO
 
 from skiff.client import atomic_file
-from skiff.client.connection import FilePart, Response
+from skiff.client.bulk import FilePart
+from skiff.client.connection import Response
 
 Path = str | os.PathLike[str]
 Source = Path | bytes | IO[bytes] | Iterable[bytes]

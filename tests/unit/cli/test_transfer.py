@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from skiff.cli import transfer
-from skiff.cli.transfer import PART, Transfer
-from skiff.client.connection import FilePart
+from skiff.cli.transfer import PART, Transfer, Watched
+from skiff.client.bulk import FilePart
 
 
 class Terminal(io.StringIO):
@@ -73,6 +73,23 @@ def test_a_failure_on_the_way_leaves_the_line_to_the_error(terminal: Terminal) -
     with pytest.raises(OSError, match="disk on fire"):
         list(Transfer("Saving").through(broken()))
     assert terminal.getvalue().endswith("\r\x1b[K")
+
+
+class Body:
+    def take(self) -> bytes:
+        return b"head"
+
+    def pour(self, fd: int, size: int) -> None:
+        assert 0 < size <= PART
+
+
+def test_a_body_is_counted_while_it_is_poured(terminal: Terminal) -> None:
+    moving = Transfer("Copying")
+    watched = Watched(Body(), moving)
+    assert watched.take() == b"head"
+    watched.pour(0, 2 * PART + 5)
+    assert moving.size == 4 + 2 * PART + 5
+    assert terminal.getvalue().count("Copying") == 4
 
 
 def test_file_parts_are_cut_without_loss() -> None:

@@ -1,5 +1,6 @@
 """client/connection.py against a fake engine: every way a body can come, and every way it can go wrong."""
 
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +47,45 @@ def test_a_body_may_come_in_chunks_counted_or_until_the_end(
     assert list(connection.request("GET", "/chunks").lines()) == [{"n": 1}, {"n": 2}]
     assert connection.request("GET", "/close").read() == b"abc"
     assert connection.request("GET", "/none").json() is None
+
+
+LARGE = [bytes([n]) * (300_000 + n) for n in range(5)]
+
+
+@pytest.mark.parametrize("flags", [0, os.O_APPEND])  # nothing can be spliced to the end of a file
+@pytest.mark.parametrize("how", ["chunks", "counted", "close"])
+def test_a_body_is_poured_into_files(
+    engine: FakeEngine, connection: Connection, tmp_path: Path, how: str, flags: int
+) -> None:
+    whole = b"".join(LARGE)
+    reply = Reply(chunks=LARGE) if how == "chunks" else Reply(body=whole, close=how == "close")
+    engine.route("GET /a")(lambda _: reply)
+    response = connection.request("GET", "/a")
+    head = response.take(7)
+    with open(os.open(tmp_path / "f", os.O_RDWR | os.O_CREAT | flags), "w+b") as file:
+        response.pour(file.fileno(), 1_000_000)
+        between = response.take(3)
+        response.pour(file.fileno(), len(whole) - 1_000_000 - len(head) - len(between))
+    at = len(head) + 1_000_000
+    assert (tmp_path / "f").read_bytes() == whole[len(head) : at] + whole[at + len(between) :]
+    assert (head, between) == (whole[: len(head)], whole[at : at + len(between)])
+    assert response.take() == b""
+    assert connection.request("GET", "/a").status == 200
+    assert engine.connections == (2 if how == "close" else 1)
+
+
+def test_a_body_that_ends_too_early_cannot_be_poured(
+    engine: FakeEngine, connection: Connection, tmp_path: Path
+) -> None:
+    engine.route("GET /a")(lambda _: Reply(chunks=LARGE[:1]))
+    with open(tmp_path / "f", "wb") as file, pytest.raises(BrokenReply, match="unexpected EOF"):
+        connection.request("GET", "/a").pour(file.fileno(), len(LARGE[0]) + 1)
+
+
+def test_a_full_disk_is_told(engine: FakeEngine, connection: Connection) -> None:
+    engine.route("GET /a")(lambda _: Reply(chunks=LARGE))
+    with open("/dev/full", "wb", buffering=0) as full, pytest.raises(OSError, match="No space left"):
+        connection.request("GET", "/a").pour(full.fileno(), 1_000_000)
 
 
 def test_an_unread_stream_does_not_disturb_other_calls(engine: FakeEngine, connection: Connection) -> None:
