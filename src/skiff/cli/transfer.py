@@ -85,7 +85,8 @@ class Watched:
         return data
 
     def pour(self, fd: int, size: int) -> None:
-        for at in range(0, size, PART):
-            part = min(PART, size - at)
+        most = PART if self._transfer.shows else size
+        for at in range(0, size, most):
+            part = min(most, size - at)
             self._body.pour(fd, part)
             self._transfer.moved(part)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import _socket
 import errno
 import posix
+from fcntl import F_SETPIPE_SZ, fcntl
 
 from skiff.client.streams import write_all
 from skiff.errors import SkiffError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 
 _MOST = 1 << 30  # bytes that one call is asked for
+_PIPE = 1 << 20  # bytes
 _CANNOT = (errno.EINVAL, errno.ENOSYS)
 
 
@@ -74,6 +76,10 @@ def drain(sock: Socket, fd: int, size: int) -> int:
     if type(sock) is not _socket.socket:
         return done
     reader, writer = posix.pipe()
+    try:
+        fcntl(writer, F_SETPIPE_SZ, _PIPE)
+    except PermissionError:
+        pass  # all pipes of this user have had their share: what they get is enough
     try:
         while done < size:
             try:
