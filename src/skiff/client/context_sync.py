@@ -2,17 +2,20 @@
 such endpoint; then the whole tar goes (build_context.py).
 
     manifest ─► token, numbers of the missing files ─► tar of those, of directories and of links
+                                                    ─► or the directory itself, to an engine on this machine
 
 The manifest's grammar stands in engine/builds/kept.py.
 """
 
 from __future__ import annotations
 
+import _socket
 import os
 import stat
+import sys
 
 from skiff.client.build_context import BLOCK, PIECE, content, header
-from skiff.client.connection import quote
+from skiff.client.connection import BrokenReply, EngineError, quote
 from skiff.errors import InvalidParameter
 
 TYPE_CHECKING = False
@@ -20,8 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from skiff.client.build_context import Context
-    from skiff.client.connection import Connection
+    from skiff.client.connection import Connection, Stream
 
+_WORTH_IT = 1 << 20  # bytes that cost more to send than another connection does
 _KINDS = {stat.S_IFDIR: "d", stat.S_IFREG: "f", stat.S_IFLNK: "l", stat.S_IFIFO: "p"}
 
 
@@ -29,6 +33,7 @@ class Sync:
     """One context on its way. manifest: what it is made of. size: bytes that were sent."""
 
     def __init__(self, context: Context) -> None:
+        self._root = context.root
         self._entries: list[tuple[str, str, str, os.stat_result, str]] = []
         self.size = 0
         records = []
@@ -61,9 +66,38 @@ class Sync:
         token = str(offered["Token"])
         missing = offered["Missing"]
         if missing is not None:
-            path = f"/skiff/build/contexts/{quote(token)}"
-            connection.request("PUT", path, body=through(self._tar(set(missing)))).read()
+            place = f"/skiff/build/contexts/{quote(token)}"
+            if not self._is_taken(connection, place, missing):
+                connection.request("PUT", place, body=through(self._tar(set(missing)))).read()
         return token
+
+    def _is_taken(self, connection: Connection, place: str, missing: list[int]) -> bool:
+        """Whether the engine has taken the files itself. When it is elsewhere, or cannot read them, nothing
+        has happened.
+        """
+        if connection.endpoint.kind != "unix":
+            return False
+        size = sum(self._entries[number][3].st_size for number in missing)
+        if size < _WORTH_IT:
+            return False
+        # the engine may read more than we: what is not ours to send is told by the tar that stops there
+        if os.geteuid() and not all(os.access(self._entries[number][1], os.R_OK) for number in missing):
+            return False
+        try:
+            stream = connection.hijack(f"{place}/attach")
+        except (EngineError, BrokenReply):
+            return False
+        try:
+            _give(stream, self._root)
+            answer = b"".join(iter(stream.recv, b""))
+        except OSError:
+            return False
+        finally:
+            stream.close()
+        if answer != b"{}":
+            return False
+        self.size += size
+        return True
 
     def _tar(self, missing: set[int]) -> Iterator[bytes]:
         held: list[bytes] = []
@@ -94,3 +128,14 @@ class Sync:
             elif number in missing:
                 yield header(b"0", name, status.st_mode, status.st_size, changed)
                 yield from content(path, status.st_size)
+
+
+def _give(stream: Stream, directory: str) -> None:
+    """A directory's descriptor, with one byte. unix(7), SCM_RIGHTS."""
+    assert isinstance(stream.sock, _socket.socket)
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fd.to_bytes(4, sys.byteorder))
+        stream.sock.sendmsg([b"d"], [rights])
+    finally:
+        os.close(fd)

@@ -3,6 +3,7 @@
 import _socket
 import os
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,10 @@ def test_what_cannot_be_spliced_is_left_and_nothing_is_lost(
     tmp_path: Path, flags: int, moves_all: bool
 ) -> None:
     ours, theirs = socket.socketpair()
-    data = bytes(range(256)) * 600
+    data = bytes(range(256)) * 12_000  # more than a pipe holds
     fd = os.open(tmp_path / "f", os.O_WRONLY | os.O_CREAT | flags)
-    with ours, theirs, open(fd, "wb", buffering=0):
-        theirs.sendall(data)
-        theirs.shutdown(socket.SHUT_WR)
+    with ours, theirs, open(fd, "wb", buffering=0), ThreadPoolExecutor(1) as pool:
+        pool.submit(theirs.sendall, data).add_done_callback(lambda _: theirs.shutdown(socket.SHUT_WR))
         raw = _socket.socket(fileno=os.dup(ours.fileno()))
         moved = bulk.drain(raw, fd, len(data) + 1)
         raw.close()

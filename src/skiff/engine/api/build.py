@@ -23,6 +23,7 @@ import base64
 import binascii
 import logging
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -63,6 +64,7 @@ class BuildRoutes:
         yield get("/skiff/build/prunable", self.prunable)
         yield post("/skiff/build/contexts", self.offer)
         yield put("/skiff/build/contexts/{token}", self.fill)
+        yield post("/skiff/build/contexts/{token}/attach", self.attach)
         yield get("/skiff/build/exports/{token}", self.export)
         yield post("/skiff/build/agents/{token}/attach", self.agent)
         yield get("/skiff/build/caches", self.caches)
@@ -129,6 +131,21 @@ class BuildRoutes:
         async with streaming.upload(call.request) as body:
             await self.builds.trees.fill(call["token"], body)
         return web.Response(status=204)
+
+    async def attach(self, call: Call) -> web.StreamResponse:
+        """Instead of what `fill` takes: the directory itself, as builds/gathering.py has it."""
+        trees, token = self.builds.trees, call["token"]
+        if not trees.expects(token):
+            raise NotFound(f"no such build context: {token}")
+        with (await hijack.take(call.request, hijack.RAW)).stream as client:
+            answer: dict[str, str] = {}
+            try:
+                await trees.attach(token, client)
+            except (SkiffError, OSError) as error:
+                answer = {"message": str(error)}
+            with suppress(OSError):  # it has left
+                client.send(msgspec.json.encode(answer))
+        return hijack.Hijacked()
 
     async def export(self, call: Call) -> web.StreamResponse:
         """What a build that waits hands over: a tar."""

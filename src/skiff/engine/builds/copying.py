@@ -292,6 +292,8 @@ class Copier:
         kind = stat.S_IFMT(status.st_mode)
         if kind == stat.S_IFSOCK:
             return
+        if kind == stat.S_IFREG and self._linked(node, fd, name):
+            return
         _clear(fd, name)
         if status.st_nlink > 1:
             first, copy = self._links.setdefault((status.st_dev, status.st_ino), (node.path, path))
@@ -299,8 +301,7 @@ class Copier:
                 self._second_name(copy, fd, name)
                 return
         if kind == stat.S_IFREG:
-            if not self._linked(node, fd, name):
-                self._regular(node, fd, name)
+            self._regular(node, fd, name)
             return
         if kind == stat.S_IFLNK:
             os.symlink(node.target, name, dir_fd=fd)
@@ -331,15 +332,17 @@ class Copier:
         if self._mode_of(node) != stat.S_IMODE(status.st_mode):
             return False
         parent, _, last = node.path.rpartition("/")
-        above = self._source.open(parent or "/")
+        above = self._source.directory(parent)
         try:
-            os.link(last, name, src_dir_fd=above, dst_dir_fd=fd, follow_symlinks=False)
+            try:
+                os.link(last, name, src_dir_fd=above, dst_dir_fd=fd, follow_symlinks=False)
+            except FileExistsError:
+                _clear(fd, name)
+                os.link(last, name, src_dir_fd=above, dst_dir_fd=fd, follow_symlinks=False)
         except OSError as error:
             if error.errno not in _NO_LINK:
                 raise
             return False
-        finally:
-            os.close(above)
         if os.stat(name, dir_fd=fd, follow_symlinks=False).st_nlink != 2:  # another step was as fast
             os.unlink(name, dir_fd=fd)
             return False

@@ -2,24 +2,20 @@
 
     client ── manifest ──► offer ──► token, and which files are missing
            ── tar of those, of directories and links ──► fill: the rest are links into the tree before
+           ── or its directory itself ──► attach: we take them out of it
            ── build, naming the token ──► use
 
 A tree is never changed once it is filled: builds share it. Of each place (`key`: a directory on some client's
 machine) the last tree is kept until `prune`, which spares those in use.
-
-    manifest := { record }
-    record   := kind " " mode " " size " " mtime_ns " " identity " " path NUL [ target NUL ]
-    kind     := d f l p h        target: of a symbolic link (l), the first name of a hard link (h)
-
-Two files are the same when their whole records are: identity is the client's inode number and ctime.
 """
 
 import hashlib
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from socket import socket
 from typing import Any
 
 import msgspec
@@ -28,8 +24,9 @@ from msgspec.structs import replace
 
 from skiff.docker.units import rfc3339
 from skiff.engine.builds.context import Context, receive
+from skiff.engine.builds.gathering import gather
+from skiff.engine.builds.manifest import Record, read_manifest
 from skiff.engine.builds.scratch import discard
-from skiff.engine.builds.selection import newest
 from skiff.engine.builds.threads import finished
 from skiff.engine.storage.extractor import Extractor
 from skiff.engine.storage.state import StateStore
@@ -39,7 +36,6 @@ from skiff.linux import safepath
 
 KIND = "source.local"
 LARGEST_MANIFEST = 64 << 20  # bytes: a context of more than half a million files
-_LONGEST_NUMBER = 20  # digits; more of them are neither bytes nor nanoseconds
 _MOST_PENDING = 32
 _MOST_SUMS = 8
 _STEP = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -56,22 +52,11 @@ class TreeRow(Struct, frozen=True, kw_only=True):
     uses: int = 1
 
 
-class Record(Struct, frozen=True):
-    kind: str
-    path: str
-    target: str
-    text: bytes  # the whole record: what makes it the same as another
-
-    @property
-    def seconds(self) -> int:
-        """Its mtime, as whole as a tar has it."""
-        return int(self.text.split(b" ", 4)[3]) // 1_000_000_000
-
-
 class Pending(Struct, frozen=True):
     key: str
     manifest: bytes
     records: tuple[Record, ...]
+    missing: tuple[int, ...]  # the records whose files are to come
     base: str  # token of the tree that the rest is taken from
 
 
@@ -103,6 +88,7 @@ class Trees:
         token = hashlib.sha256(b"%s\0%s" % (key.encode(), manifest)).hexdigest()[:32]
         if token in self._rows:
             return token, None
+        self._extractor.start()  # it will be ready by the time that it is needed
         records = read_manifest(manifest)
         base = max(
             ((row.used_ns, one) for one, row in self._rows.items() if row.key == key), default=(0, "")
@@ -112,13 +98,48 @@ class Trees:
             with suppress(OSError), open(f"{self._directory}/{base}/manifest", "rb") as file:
                 known = {record.text for record in read_manifest(file.read())}
         missing = [n for n, one in enumerate(records) if one.kind == "f" and one.text not in known]
-        self._pending[token] = Pending(key, manifest, records, base)
+        self._pending[token] = Pending(key, manifest, records, tuple(missing), base)
         while len(self._pending) > _MOST_PENDING:
             self._pending.popitem(last=False)
         return token, missing
 
     async def fill(self, token: str, body: Body) -> None:
         """What was missing, as a tar with every directory and link. NotFound: offer anew."""
+
+        async def received(_: Pending, place: str) -> Mapping[str, str]:
+            return (await receive(self._extractor, body, place)).sums
+
+        await self._filled(token, received)
+
+    def expects(self, token: str) -> bool:
+        """Whether it was offered, and is not here yet."""
+        return token in self._pending and token not in self._rows
+
+    async def attach(self, token: str, client: socket) -> None:
+        """What was missing, out of the client's own directory (builds/gathering.py). It ends when he leaves.
+
+        NotFound: offer anew. InvalidParameter, OSError: what cannot be taken so may still be sent to `fill`.
+        """
+
+        async def gathered(pending: Pending, place: str) -> Mapping[str, str]:
+            wanted = set(pending.missing)
+            records = [
+                one for number, one in enumerate(pending.records) if one.kind != "f" or number in wanted
+            ]
+            return await gather(self._extractor, records, client, place)
+
+        pending = self._pending.get(token)
+        try:
+            await self._filled(token, gathered)
+        except (InvalidParameter, OSError):
+            if pending is not None:
+                self._pending[token] = pending
+            raise
+
+    async def _filled(
+        self, token: str, bring: Callable[[Pending, str], Awaitable[Mapping[str, str]]]
+    ) -> None:
+        """bring: makes the directory with what was missing; the sums of its files by path."""
         pending = self._pending.pop(token, None)
         if token in self._rows:
             return
@@ -128,8 +149,8 @@ class Trees:
         os.mkdir(fresh, 0o711)
         try:
             with self._holding(pending.base):
-                sent = await receive(self._extractor, body, f"{fresh}/files")
-                row, sums = await finished(self._complete, pending, fresh, dict(sent.sums))
+                sums = await bring(pending, f"{fresh}/files")
+                row, sums = await finished(self._complete, pending, fresh, dict(sums))
                 if token not in self._rows:
                     os.rename(fresh, f"{self._directory}/{token}")
                     self._put(token, row)
@@ -196,11 +217,10 @@ class Trees:
             file.write(pending.manifest)
         with open(f"{fresh}/sums", "wb") as file:
             file.write(msgspec.msgpack.encode(sums))
-        size = sum(int(record.text.split(b" ", 3)[2]) for record in pending.records if record.kind == "f")
+        size = sum(record.size for record in pending.records if record.kind == "f")
         now = self._now()
-        row = TreeRow(
-            key=pending.key, size=size, newest_ns=newest(f"{fresh}/files"), made_ns=now, used_ns=now
-        )
+        latest = max((record.seconds for record in pending.records if record.kind != "d"), default=0)
+        row = TreeRow(key=pending.key, size=size, newest_ns=latest * 1_000_000_000, made_ns=now, used_ns=now)
         return row, sums
 
     def _known_sums(self, token: str) -> Mapping[str, str]:
@@ -260,42 +280,6 @@ class Trees:
             return
         self._dropped.discard(token)
         discard(f"{self._directory}/{token}")
-
-
-def read_manifest(data: bytes) -> tuple[Record, ...]:
-    """See above. InvalidParameter: not a manifest, or a path that is not one of a file below a directory."""
-    records = []
-    fields = iter(data.split(b"\0"))
-    seen: set[str] = set()
-    try:
-        for text in fields:
-            if not text:
-                break
-            kind, _mode, size, changed, _identity, path = text.split(b" ", 5)
-            target = next(fields) if kind in (b"l", b"h") else b""
-            name = os.fsdecode(path)
-            if kind not in (b"d", b"f", b"l", b"p", b"h") or not _is_plain(name):
-                raise ValueError(name)
-            if not _is_number(size) or not _is_number(changed.removeprefix(b"-")):
-                raise ValueError(name)
-            if name in seen:
-                raise ValueError(f"{name} twice")
-            seen.add(name)
-            whole = text + b"\0" + target
-            records.append(Record(kind.decode(), name, os.fsdecode(target), whole))
-    except (ValueError, StopIteration) as error:
-        raise InvalidParameter(f"invalid build context manifest: {error}") from error
-    if any(True for _ in fields):
-        raise InvalidParameter("invalid build context manifest: an empty record")
-    return tuple(records)
-
-
-def _is_number(text: bytes) -> bool:
-    return text.isdigit() and len(text) <= _LONGEST_NUMBER
-
-
-def _is_plain(path: str) -> bool:
-    return all(part not in ("", ".", "..") for part in path.split("/"))
 
 
 def _date(root: int, path: str, seconds: int) -> None:

@@ -22,11 +22,29 @@ class Tree:
 
     def __init__(self, root: int) -> None:
         self.root = root
+        self._at = ("/", root)
         self._prefix = os.readlink(f"/proc/self/fd/{root}").rstrip("/")
 
     def open(self, path: str, flags: int = os.O_PATH) -> int:
         """A descriptor; symbolic links are followed inside. OSError."""
         return safepath.open_in_root(self.root, path, flags)
+
+    def directory(self, path: str) -> int:
+        """A descriptor of a directory, good until the next one is asked for: files are read in order."""
+        if path != self._at[0]:
+            fd = self.open(path or "/")
+            self._leave()
+            self._at = (path, fd)
+        return self._at[1]
+
+    def close(self) -> None:
+        self._leave()
+        os.close(self.root)
+
+    def _leave(self) -> None:
+        if self._at[1] != self.root:
+            os.close(self._at[1])
+        self._at = ("/", self.root)
 
     def canonical(self, path: str) -> str:
         """The path without symbolic links and dots, absolute; what does not exist is kept as it is."""
@@ -83,7 +101,8 @@ def seen(stack: Sequence[str]) -> Iterator[Tree]:
         root = mounts.new_overlay(options, mounts.MOUNT_ATTR_RDONLY)
     else:
         root = mounts.new_filesystem("tmpfs", ("size=0",), mounts.MOUNT_ATTR_RDONLY, "tmpfs")
+    tree = Tree(root)
     try:
-        yield Tree(root)
+        yield tree
     finally:
-        os.close(root)
+        tree.close()

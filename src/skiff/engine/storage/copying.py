@@ -49,14 +49,21 @@ def copy_content(source: str, target: str) -> None:
 
 def copy_data(reader: int, writer: int, size: int) -> bool:
     """The data of a file into an empty one. Whether they share it; if not, holes stay holes."""
+    if clone(reader, writer):
+        return True
+    _copy_extents(reader, writer, size)
+    return False
+
+
+def clone(reader: int, writer: int) -> bool:
+    """Let a file share the data of another; False where their file system cannot. ioctl_ficlone(2)."""
     try:
         fcntl.ioctl(writer, _FICLONE, reader)
-        return True
     except OSError as error:
         if error.errno not in _NOT_SUPPORTED:
             raise
-    _copy_extents(reader, writer, size)
-    return False
+        return False
+    return True
 
 
 class _Copy:

@@ -4,7 +4,9 @@
        ▲                                                                           │
        └────────────────────── result pipe: one JSON document, then the end ◄──────┘
 
-The rule: nothing is imported after the chroot, and no descriptor of a directory outside is open in a child.
+Another kind of job copies files between two directories (gather.py), with no archive in between.
+The rule: nothing is imported after the chroot, and no descriptor of a directory outside is open in a child
+that unpacks.
 It is started without `site`; the engine hands it its module path. It leaves when the engine does, or when
 idle.
 """
@@ -24,6 +26,7 @@ from typing import Any
 
 from skiff.engine.storage import compression
 from skiff.engine.storage.chunks import Chunks
+from skiff.engine.storage.gather import Gathering
 from skiff.engine.storage.tarnotes import Noting
 from skiff.engine.storage.tarstream import Source
 from skiff.engine.storage.untar import NeedsParents, Untar
@@ -34,6 +37,7 @@ LARGEST_JOB = 1 << 16
 _SMALL = 1 << 16  # below this a thread costs more than it gains
 _LARGE = 1 << 18
 _DEPTH = 8  # chunks between two threads
+_MOST_FILES = 5
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUSER = 0x10000000
@@ -54,7 +58,7 @@ def main(fd: int, idle_seconds: float) -> None:
             if is_idle:
                 return
             continue
-        message, fds, _, _ = socket.recv_fds(door, LARGEST_JOB, 3)
+        message, fds, _, _ = socket.recv_fds(door, LARGEST_JOB, _MOST_FILES)
         if not message:
             # The engine has ended, perhaps killed: the next one must not find anybody writing.
             for child in children:
@@ -91,6 +95,8 @@ def _job(job: dict[str, Any], blob: int, more: Sequence[int] = ()) -> dict[str, 
     """Run one job; errors become part of the answer. more: of a framed body a file with its beginning, else
     perhaps a file for the archive's headers.
     """
+    if job.get("gathers"):
+        return _told(lambda: _gather(blob, *more))
     if not job.get("framed"):
         return _done(job, lambda size: os.read(blob, size), os.fstat(blob).st_size, more)
     # large pieces: fewer files lie across two of them
@@ -101,16 +107,27 @@ def _job(job: dict[str, Any], blob: int, more: Sequence[int] = ()) -> dict[str, 
 
 def _done(job: dict[str, Any], read: Read, size: int, notes: Sequence[int] = ()) -> dict[str, Any]:
     """size: of all that can be read, 0 when that is not known."""
+    if job["directory"] is None:
+        return _told(lambda: _measure(read))
+    return _told(lambda: _extract(job, read, size, notes))
+
+
+def _told(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     try:
-        if job["directory"] is None:
-            return _measure(read)
-        return _extract(job, read, size, notes)
+        return work()
     except NeedsParents as error:
         return {"error": "parents", "message": str(error)}
     except HostileArchive as error:
         return {"error": "hostile", "message": str(error)}
     except OSError as error:
         return {"error": "os", "errno": error.errno or 0, "message": error.strerror or str(error)}
+
+
+def _gather(source: int, target: int, items: int, waiting: int) -> dict[str, Any]:
+    """items: a file with the list of them, as JSON."""
+    gathering = Gathering(source, target, waiting)
+    gathering.run(json.loads(os.pread(items, os.fstat(items).st_size, 0)))
+    return {"sums": gathering.sums}
 
 
 def _extract(job: dict[str, Any], read: Read, size: int, notes: Sequence[int]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -18,6 +19,8 @@ from skiff.engine.storage.untar import Whiteouts
 from skiff.errors import HostileArchive, SkiffError
 
 IDLE_SECONDS = 10.0
+Item = tuple[str, str, int, int, int, str]
+"""kind (d f l p), path, permissions, size in bytes, mtime in seconds, target of a link."""
 _START = """import sys
 sys.path[:] = sys.argv[3:]
 from skiff.engine.storage import extract
@@ -39,6 +42,12 @@ class Job(Struct, frozen=True):
     digests: bool = False
     hashed: bool = True
     framed: bool = False
+
+
+class GatherJob(Struct, frozen=True):
+    """Files out of another directory: gather.py."""
+
+    gathers: bool = True
 
 
 class Result(Struct, frozen=True):
@@ -80,11 +89,25 @@ class Extractor:
         else. early: a file with the beginning of a framed body, whose rest is in blob.
         Raises HostileArchive, NeedsMerge, OSError.
         """
+        return self._done(job, [file for file in (blob, early, notes) if file is not None], notes)
+
+    def gather(self, source: int, target: int, items: Sequence[Item], waiting: int) -> Mapping[str, str]:
+        """Copy files of the directory source into target; their SHA-256 by path.
+
+        items: directories before what is in them. waiting: a socket; it ends early when its other end has
+        gone. Raises OSError.
+        """
+        spelled = [(kind, _spelled(path), *rest, _spelled(link)) for kind, path, *rest, link in items]
+        with open(os.memfd_create("items", os.MFD_CLOEXEC), "wb", buffering=0) as file:
+            file.write(msgspec.json.encode(spelled))
+            return self._done(GatherJob(), [source, target, file.fileno(), waiting]).sums
+
+    def _done(self, job: Job | GatherJob, files: list[int], notes: int | None = None) -> Result:
         for _ in range(3):
             if notes is not None:  # an attempt that was killed may have written some
                 os.lseek(notes, 0, os.SEEK_SET)
                 os.ftruncate(notes, 0)
-            answer, helper = self._ask(job, [file for file in (blob, early, notes) if file is not None])
+            answer, helper = self._ask(job, files)
             if answer:
                 return _judged(msgspec.json.decode(answer, type=Result))
             if not _ended(helper):
@@ -96,7 +119,7 @@ class Extractor:
         with self._lock:
             self._stop()
 
-    def _ask(self, job: Job, files: list[int]) -> tuple[bytes, "_Helper"]:
+    def _ask(self, job: Job | GatherJob, files: list[int]) -> tuple[bytes, "_Helper"]:
         reader, writer = os.pipe2(os.O_CLOEXEC)
         with open(reader, "rb", buffering=0) as result:
             try:
@@ -160,6 +183,11 @@ def _ended(helper: _Helper, patience: float = 0.5) -> bool:
     except subprocess.TimeoutExpired:
         return False
     return True
+
+
+def _spelled(path: str) -> str:
+    """A path for JSON, which takes no arbitrary bytes: each byte as the character of that number."""
+    return os.fsencode(path).decode("latin-1")
 
 
 def _judged(result: Result) -> Result:

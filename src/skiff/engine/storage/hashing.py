@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
+from threading import Semaphore, Thread
 from types import TracebackType
 from typing import Protocol
 
@@ -26,8 +27,9 @@ class Hasher:
     """
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1)
-        self._last: Future[None] | None = None
+        self._ready: SimpleQueue[_Batch | None] = SimpleQueue()
+        self._room = Semaphore(2)
+        self._thread: Thread | None = None
         self._batch: _Batch = []
         self._size = 0
 
@@ -37,7 +39,9 @@ class Hasher:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pool.shutdown()
+        if self._thread is not None:
+            self._ready.put(None)
+            self._thread.join()
         if kind is None:
             _update(self._batch)
 
@@ -49,10 +53,17 @@ class Hasher:
             self._batch.append((digest, [data]))
         self._size += len(data)
         if self._size >= _BATCH:
-            if self._last is not None:
-                self._last.result()
-            self._last = self._pool.submit(_update, self._batch)
+            if self._thread is None:
+                self._thread = Thread(target=self._work, daemon=True)
+                self._thread.start()
+            self._room.acquire()
+            self._ready.put(self._batch)
             self._batch, self._size = [], 0
+
+    def _work(self) -> None:
+        while (batch := self._ready.get()) is not None:
+            _update(batch)
+            self._room.release()
 
 
 def sha256(chunks: Iterable[bytes]) -> str:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from skiff.client.build_context import Context
 from skiff.client.context_sync import Sync
-from skiff.engine.builds.kept import read_manifest
+from skiff.engine.builds.manifest import read_manifest
 from skiff.errors import InvalidParameter
 
 
@@ -41,6 +41,10 @@ def test_what_the_client_writes_is_read(tmp_path: Path) -> None:
         b"f 644 1 -%s 3 a\0" % (b"9" * 5000),
         b"f 644 1 --2 3 a\0",
         b"x 644 1 2 3 a\0",
+        b"f 648 1 2 3 a\0",
+        b"f -644 1 2 3 a\0",
+        b"f  1 2 3 a\0",
+        b"f %s 1 2 3 a\0" % (b"7" * 5000),
         b"f 644 1 2 a\0",
         b"l 777 1 2 3 a",
         b"f 644 1 2 3 a\0f 644 1 2 3 a\0",
