@@ -216,7 +216,7 @@ class Trees:
         with open(f"{fresh}/manifest", "wb") as file:
             file.write(pending.manifest)
         with open(f"{fresh}/sums", "wb") as file:
-            file.write(msgspec.msgpack.encode(sums))
+            file.write(msgspec.msgpack.encode({os.fsencode(path): digest for path, digest in sums.items()}))
         size = sum(record.size for record in pending.records if record.kind == "f")
         now = self._now()
         latest = max((record.seconds for record in pending.records if record.kind != "d"), default=0)
@@ -227,7 +227,8 @@ class Trees:
         sums = self._sums.get(token)
         if sums is None:
             with open(f"{self._directory}/{token}/sums", "rb") as file:
-                sums = msgspec.msgpack.decode(file.read(), type=dict[str, str])
+                read = msgspec.msgpack.decode(file.read(), type=dict[str | bytes, str])
+            sums = {os.fsdecode(path): digest for path, digest in read.items()}
         self._remember(token, sums)
         return sums
 

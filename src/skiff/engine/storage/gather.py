@@ -51,6 +51,7 @@ class Gathering:
                 continue
             if kind == "d":
                 os.mkdir(name, mode, dir_fd=place)
+                os.chmod(name, mode, dir_fd=place)  # mkdir(2) sets no such bit, or lets it inherit one
             elif kind == "l":
                 os.symlink(target.encode("latin-1"), name, dir_fd=place)
             elif kind == "p":

@@ -103,7 +103,7 @@ class Replica:
         writing and chown(2) clear the bits that set an identity, and capabilities.
         """
         self.size += status.st_size
-        if self._is_root and (status.st_uid or status.st_gid):
+        if self._is_root:  # what is in a directory with S_ISGID is not root's by itself
             os.fchown(fd, status.st_uid, status.st_gid)
         os.fchmod(fd, stat.S_IMODE(status.st_mode))
         for name, value in xattrs:
@@ -113,7 +113,7 @@ class Replica:
     def _dress(self, path: str, status: os.stat_result, xattrs: Xattrs) -> None:
         """The same for what is not opened."""
         name = path[1:]
-        if self._is_root and (status.st_uid or status.st_gid):
+        if self._is_root:
             os.chown(name, status.st_uid, status.st_gid, dir_fd=self._top, follow_symlinks=False)
         if not stat.S_ISLNK(status.st_mode):
             os.chmod(name, stat.S_IMODE(status.st_mode), dir_fd=self._top)

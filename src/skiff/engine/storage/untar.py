@@ -67,6 +67,7 @@ class Untar:
         self._owners = keep_owners
         self._max_bytes = max_bytes
         self._directories: list[tuple[bytes, int]] = []
+        self._set_ids: dict[bytes, int] = {}  # modes of directories
         self._unpacked: set[bytes] = (
             set()
         )  # "delete" only: what this layer brought, which its whiteouts spare
@@ -92,6 +93,10 @@ class Untar:
         os.umask(0)
         with self._hasher or nullcontext():
             self._entries(source)
+        # only now: what was made in such a directory would have inherited its group, and the bit
+        for path, mode in self._set_ids.items():
+            if _is_directory(path or b"."):
+                os.chmod(path or b".", mode)
         for path, mtime in reversed(self._directories):
             try:
                 os.utime(path or b".", ns=(mtime, mtime), follow_symlinks=False)
@@ -154,7 +159,7 @@ class Untar:
                         self._hasher.add(digest, piece)
                         tarstream.write(fd, piece)
                 source.took(path, entry.size)
-            if self._owners and (entry.uid or entry.gid):
+            if self._is_foreign(entry):
                 os.fchown(fd, entry.uid, entry.gid)
             if mode & _SET_ID:  # writing and chown clear these bits
                 os.fchmod(fd, mode)
@@ -165,18 +170,21 @@ class Untar:
             os.close(fd)
 
     def _directory(self, entry: Entry, path: bytes) -> None:
-        where = path or b"."
+        where, mode = path or b".", entry.mode & ~_SET_ID
         try:
-            os.mkdir(where, entry.mode)
+            os.mkdir(where, mode)
         except (FileNotFoundError, FileExistsError):
             if path and not _is_directory(path):
-                self._make(lambda path: os.mkdir(path, entry.mode), path, directory=True)
+                self._make(lambda path: os.mkdir(path, mode), path, directory=True)
             else:
-                os.chmod(where, entry.mode)
-        if self._owners and (entry.uid or entry.gid or self._deletes):
+                os.chmod(where, mode)
+        if self._is_foreign(entry):
             os.chown(where, entry.uid, entry.gid, follow_symlinks=False)
-            if entry.mode & _SET_ID:
-                os.chmod(where, entry.mode)
+        if self._deletes:  # the layer below may have let it inherit some
+            os.chmod(where, mode)
+        self._set_ids.pop(path, None)
+        if entry.mode & _SET_ID:
+            self._set_ids[path] = entry.mode
         if entry.xattrs:
             self._xattrs(entry, where)
         self._implied.pop(path, None)
@@ -205,8 +213,12 @@ class Untar:
         mode = _DEVICES[entry.type] | entry.mode
         return lambda path: os.mknod(path, mode, os.makedev(*entry.device))
 
+    def _is_foreign(self, entry: Entry) -> bool:
+        """Whether somebody else owns it than a new file has: root, where no layer below has a say."""
+        return self._owners and bool(entry.uid or entry.gid or self._deletes)
+
     def _attributes(self, entry: Entry, path: bytes) -> None:
-        if self._owners and (entry.uid or entry.gid):
+        if self._is_foreign(entry):
             os.chown(path, entry.uid, entry.gid, follow_symlinks=False)
             if entry.mode & _SET_ID and entry.type != tarstream.SYMLINK:
                 os.chmod(path, entry.mode)

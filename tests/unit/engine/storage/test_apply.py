@@ -102,6 +102,38 @@ def test_everything_a_file_can_have(image: Image) -> None:
     assert b"\xff\xfe" in os.listdir(os.fsencode(root))
 
 
+def test_nothing_is_inherited_from_directories_that_pass_on_their_group(image: Image) -> None:
+    """inode(7): with S_ISGID on its parent a new file has the parent's group, and a directory the bit too."""
+    image.add(
+        tar(
+            entry("mail/", DIRECTORY, mode=0o2775, gid=8),
+            entry("mail/root", data=b"x"),
+            entry("mail/plain/", DIRECTORY),
+            entry("mail/sym", SYMLINK, linkname="root"),
+            entry("mail/fifo", FIFO),
+            entry("ours/", DIRECTORY, mode=0o2755),
+            entry("twice/", DIRECTORY, mode=0o2755),
+            entry("twice/", DIRECTORY, mode=0o755),
+            entry("replaced/", DIRECTORY, mode=0o2755),
+            entry("replaced", data=b"x"),
+        )
+    )
+    above = [
+        entry("mail/later", data=b"x"),
+        entry("mail/inner/", DIRECTORY),
+        entry("mail/inner/f", data=b"x"),
+    ]
+    image.add(tar(*above))
+    root = image.add(tar(entry("mail/", DIRECTORY, mode=0o2775, gid=8), *above))
+    below = [Path(image.snapshots.directory(name)) for name in image.names]
+    for place in below:
+        for path in place.rglob("*"):
+            expected = (0o2000, 8) if path.name == "mail" else (0o2000 if path.name == "ours" else 0, 0)
+            assert (path.lstat().st_mode & 0o7000, path.lstat().st_gid) == expected, path
+    assert stat.S_IMODE((root / "mail").stat().st_mode) == 0o2775
+    assert (below[0] / "replaced").read_bytes() == b"x"
+
+
 def test_implied_directories_look_like_the_parents(image: Image) -> None:
     image.add(
         tar(

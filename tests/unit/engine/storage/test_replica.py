@@ -83,6 +83,19 @@ def test_what_only_root_can_make(tmp_path: Path) -> None:
     assert tar == b"".join(diff.upper_layer(str(tmp_path / "copy"), [str(lower)]))
 
 
+@pytest.mark.root
+def test_nothing_is_inherited_from_a_directory_that_passes_on_its_group(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "mail/inner").mkdir(parents=True)
+    (source / "mail/inner/file").touch()
+    (source / "mail/link").symlink_to("file")
+    os.chown(source / "mail", 0, 8)
+    (source / "mail").chmod(0o2775)
+    tar = copied(source, tmp_path / "copy")
+    assert described(tmp_path / "copy") == described(source)
+    assert tar == b"".join(diff.upper_layer(str(tmp_path / "copy"), []))
+
+
 def test_over_a_copy_of_what_is_below(tmp_path: Path) -> None:
     """Files, directories and links take each other's places; what is gone goes."""
     old, new = tmp_path / "old", tmp_path / "new"
