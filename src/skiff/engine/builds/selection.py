@@ -193,8 +193,21 @@ def content_parts(
             value = _value(tree, node, sums or {})
             if owners:
                 value += f" {node.status.st_uid}:{node.status.st_gid}"
-            parts.append(Part(f"file {shown}", value))
+            parts.append(Part(f"file {_text(shown)}", value))
     return parts
+
+
+def _text(name: str) -> str:
+    """A name as text that can be written down: one that is not UTF-8 in quotes, and so one that has them."""
+    return ascii(name) if name.startswith(("'", '"')) or not _is_utf8(name) else name
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _value(tree: Tree, node: Node, sums: Mapping[str, str]) -> str:
@@ -202,7 +215,7 @@ def _value(tree: Tree, node: Node, sums: Mapping[str, str]) -> str:
     if stat.S_ISDIR(mode):
         return "directory" if not node.name else f"directory {stat.S_IMODE(mode):o}"
     if stat.S_ISLNK(mode):
-        return f"link {node.target}"
+        return f"link {_text(node.target)}"
     if stat.S_ISREG(mode):
         known = sums.get(node.path[1:]) or _digest(tree, node.path)
         return f"sha256:{known} {stat.S_IMODE(mode):o}"

@@ -130,6 +130,18 @@ def test_the_key_sees_content_and_mode_but_no_time(context: Path) -> None:
     assert parts()["file d/sub/g"] != changed["file d/sub/g"]
 
 
+def test_names_that_are_no_text_have_keys_of_their_own(tmp_path: Path) -> None:
+    names = ["\udcff", "\udcfe", "'\\udcff'", "\\udcff", '"', "é"]
+    for name in names:
+        (tmp_path / name).write_text("same")
+        (tmp_path / f"l{name}").symlink_to(name)
+    with seen([str(tmp_path)]) as tree:
+        parts = content_parts(tree, select(tree, ["/"]), owners=False)
+    assert len({part.name for part in parts}) == len(parts) == 2 * len(names) + 1
+    assert len({part.value for part in parts if part.value.startswith("link ")}) == len(names)
+    assert "file é" in {part.name.encode().decode() for part in parts}
+
+
 def test_later_times_are_clamped_and_the_size_is_told(tmp_path: Path) -> None:
     root = tmp_path / "layer"
     root.mkdir()
