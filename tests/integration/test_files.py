@@ -279,3 +279,23 @@ def test_saved_images_come_back_the_same(engine: Engine, tmp_path: Path) -> None
     assert archives[0] == archives[1]
     assert engine.docker("run", "--rm", "made:2", "cat", "/mine").out == "new\n"
     assert engine.docker("save", "nosuch").err == "Error response from daemon: No such image: nosuch\n"
+
+
+def test_names_that_are_not_utf8(engine: Engine, tmp_path: Path) -> None:
+    """What travels as bytes keeps its name; where JSON would carry it, it is shown in part, or refused."""
+    name = os.fsdecode(b"n\xff\xe9")
+    script = (
+        r"mkdir /$(printf 'd\377'); echo 1 > /$(printf 'd\377')/$(printf 'n\377\351'); echo ready; sleep 1000"
+    )
+    engine.skiff("run", "-d", "--name=odd", "--network=none", "busybox", "sh", "-c", script).ok()
+    wait_for(lambda: "ready" in engine.skiff("logs", "odd").ok(), 5, lambda: "no file")
+    assert engine.skiff("diff", "odd").ok() == "A /d\ufffd\nA /d\ufffd/n\ufffd\ufffd"
+    engine.skiff("cp", "odd:/" + os.fsdecode(b"d\xff"), f"{tmp_path}/out").ok()
+    assert (tmp_path / "out" / name).read_text() == "1\n"
+    engine.skiff("cp", f"{tmp_path}/out/{name}", f"odd:/{name}").ok()
+    assert engine.skiff("exec", "odd", "sh", "-c", r"cat /$(printf 'n\377\351')").ok() == "1"
+    engine.skiff("cp", f"odd:/{name}", f"{tmp_path}/back").ok()
+    assert (tmp_path / "back").read_text() == "1\n"
+    refused = engine.skiff("exec", "odd", "cat", f"/{name}")
+    assert "is not UTF-8" in refused.err
+    engine.skiff("rm", "-f", "odd").ok()

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import _json
 
+from skiff.errors import InvalidParameter
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -33,8 +35,9 @@ def _refuse(value: object) -> object:
     raise TypeError(f"cannot be JSON: {value!r}")
 
 
-_encode = _json.make_encoder(
-    None, _refuse, _json.encode_basestring_ascii, None, ":", ",", False, False, False
+_encode, _spell = (
+    _json.make_encoder(None, _refuse, strings, None, ":", ",", False, False, False)
+    for strings in (_json.encode_basestring_ascii, _json.encode_basestring)
 )
 
 
@@ -56,5 +59,17 @@ def decode(text: str | bytes | bytearray) -> Any:
 
 
 def encode(value: object) -> bytes:
-    """Compact, ASCII only."""
-    return "".join(_encode(value, 0)).encode("ascii")
+    """Compact, ASCII only. Raises InvalidParameter for a string that came of bytes which are not UTF-8."""
+    text = "".join(_encode(value, 0))
+    if "\\ud" in text:  # half of a character, or such a byte
+        _check("".join(_spell(value, 0)))
+    return text.encode("ascii")
+
+
+def _check(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        first, last = text.rfind('"', 0, error.start) + 1, text.find('"', error.end)
+        shown = ascii(text[first:last])
+        raise InvalidParameter(f"{shown} is not UTF-8, and the engine takes nothing else there") from None

@@ -1,6 +1,7 @@
 """The C scanner without the module json: in a fresh interpreter, where nothing else has imported it."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skiff.client import json_text
+from skiff.errors import InvalidParameter
 
 BROKEN = ["{", "[", '{"a"', '{"a":}', '"', "[1,", "nul", "", "{'a': 1}", '"\\u12"', "[1] 2", '{"a" 1}']
 PROGRAM = """
@@ -46,3 +48,8 @@ VALUES = st.recursive(
 def test_values_round_trip_as_json_reads_them(value: object) -> None:
     assert json.loads(json_text.encode(value)) == value
     assert json_text.decode(json.dumps(value)) == value
+
+
+def test_what_is_not_utf8_is_told_by_its_words() -> None:
+    with pytest.raises(InvalidParameter, match=r"^'A=\\udcff' is not UTF-8"):
+        json_text.encode({"Env": ["B=1", "A=" + os.fsdecode(b"\xff")]})

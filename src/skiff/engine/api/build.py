@@ -33,7 +33,7 @@ from skiff.docker import filters
 from skiff.docker.container import Ulimit
 from skiff.engine.api import hijack, streaming
 from skiff.engine.api.app import Route, delete, get, json, post, put
-from skiff.engine.api.call import Call
+from skiff.engine.api.call import Call, encode
 from skiff.engine.api.faults import sentence
 from skiff.engine.api.registry_auth import AuthConfig, credentials, domain
 from skiff.engine.builds.cache import PRUNE_FILTERS
@@ -144,7 +144,7 @@ class BuildRoutes:
             except (SkiffError, OSError) as error:
                 answer = {"message": str(error)}
             with suppress(OSError):  # it has left
-                client.send(msgspec.json.encode(answer))
+                client.send(encode(answer))
         return hijack.Hijacked()
 
     async def export(self, call: Call) -> web.StreamResponse:
@@ -203,7 +203,7 @@ async def _told(work: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterator[byte
     try:
         async for events in work:
             begun = True
-            yield b"".join([msgspec.json.encode(event) + b"\r\n" for event in events])
+            yield b"".join([encode(event) + b"\r\n" for event in events])
     except Exception as error:
         if not begun:
             raise
@@ -215,7 +215,7 @@ async def _told(work: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterator[byte
             told = {"code": error.code, **told}
         if detail := getattr(error, "detail", ""):
             told["detail"] = detail
-        yield msgspec.json.encode({"errorDetail": told, "error": text}) + b"\r\n"
+        yield encode({"errorDetail": told, "error": text}) + b"\r\n"
 
 
 def _bytes(call: Call, name: str) -> int:

@@ -4,6 +4,7 @@ No decision is taken here; what cannot be decoded is refused in Docker's words.
 """
 
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl
 
 import msgspec
 from aiohttp import web
@@ -40,6 +41,11 @@ class Call:
     def text(self, name: str, default: str = "", *, since: Version = OLDEST) -> str:
         """A query parameter as it came."""
         return self.request.query.get(name, default) if self.version >= since else default
+
+    def filename(self, name: str) -> str:
+        """A query parameter that names a file, of any bytes, as os.fsdecode has them."""
+        query = parse_qsl(self.request.rel_url.raw_query_string, True, errors="surrogateescape")
+        return next((value for key, value in query if key == name), "")
 
     def texts(self, name: str, *, since: Version = OLDEST) -> list[str]:
         """All values of a repeated query parameter."""
@@ -105,8 +111,23 @@ class Call:
 
 
 def encode(value: Any) -> bytes:
-    """A value as the JSON text of a reply."""
-    return _encoder.encode(value)
+    """A value as the JSON text of a reply. Names of files that are not UTF-8 are shown as far as they are."""
+    try:
+        return _encoder.encode(value)
+    except UnicodeEncodeError:
+        return _encoder.encode(_shown(msgspec.to_builtins(value)))
+
+
+def _shown(value: Any) -> Any:
+    match value:
+        case str():
+            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        case list() | tuple():
+            return [_shown(one) for one in value]
+        case dict():
+            return {_shown(key): _shown(one) for key, one in value.items()}
+        case _:
+            return value
 
 
 def _decimal(text: str) -> int:

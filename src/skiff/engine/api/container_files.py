@@ -8,13 +8,12 @@ import base64
 import socket
 from collections.abc import Iterator
 
-import msgspec
 from aiohttp import web
 
 from skiff.docker.container import ContainerConfig
 from skiff.engine.api import streaming
 from skiff.engine.api.app import Route, get, head, json, post, put
-from skiff.engine.api.call import Call
+from skiff.engine.api.call import Call, encode
 from skiff.engine.api.headers import STANDARD
 from skiff.engine.containers.commit import Commits
 from skiff.engine.containers.files import Files
@@ -41,11 +40,11 @@ class ContainerFileRoutes:
         yield post("/commit", self.commit)
 
     async def stat(self, call: Call) -> web.Response:
-        found = await self.files.stat(call["id"], call.text("path"))
+        found = await self.files.stat(call["id"], call.filename("path"))
         return web.Response(headers={STAT: _encoded(found)})
 
     async def read(self, call: Call) -> web.StreamResponse:
-        async with self.files.reading(call["id"], call.text("path")) as visit:
+        async with self.files.reading(call["id"], call.filename("path")) as visit:
             response = web.StreamResponse(
                 headers={**STANDARD, "Content-Type": TAR, STAT: _encoded(visit.stat)}
             )
@@ -55,7 +54,7 @@ class ContainerFileRoutes:
         async with streaming.upload(call.request) as archive:
             await self.files.put(
                 call["id"],
-                call.text("path"),
+                call.filename("path"),
                 archive,
                 keep_kind=call.flag("noOverwriteDirNonDir"),
                 as_user=call.flag("copyUIDGID"),
@@ -63,7 +62,7 @@ class ContainerFileRoutes:
         return web.Response()
 
     async def names(self, call: Call) -> web.Response:
-        return json({"Names": await self.files.names(call["id"], call.text("path"))})
+        return json({"Names": await self.files.names(call["id"], call.filename("path"))})
 
     async def changes(self, call: Call) -> web.Response:
         found = await self.files.changes(call["id"])
@@ -136,4 +135,4 @@ async def _drained(transport: asyncio.WriteTransport) -> None:
 
 
 def _encoded(stat: dict[str, object]) -> str:
-    return base64.b64encode(msgspec.json.encode(stat)).decode()
+    return base64.b64encode(encode(stat)).decode()

@@ -3,10 +3,10 @@
 import logging
 from typing import Final
 
-import msgspec
 from aiohttp import web
 
 from skiff import errors
+from skiff.engine.api.call import encode
 
 log = logging.getLogger(__name__)
 
@@ -54,5 +54,5 @@ def reply(error: BaseException) -> web.Response:
 
 def message(status: int, text: str, detail: str = "") -> web.Response:
     """A reply of Docker's error shape."""
-    body = msgspec.json.encode({"message": text} | ({"detail": detail} if detail else {}))
+    body = encode({"message": text} | ({"detail": detail} if detail else {}))
     return web.Response(status=status, body=body, content_type="application/json")

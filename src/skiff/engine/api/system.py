@@ -3,7 +3,6 @@
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-import msgspec
 from aiohttp import web
 
 from skiff.docker import event, filters
@@ -65,7 +64,7 @@ class SystemRoutes:
 
         async def lines() -> AsyncIterator[bytes]:
             async for happened in self.bus.subscribe(asked, since_ns=since, until_ns=until):
-                yield msgspec.json.encode(event.message(happened)) + b"\n"
+                yield encode(event.message(happened)) + b"\n"
 
         response = await streaming.begin(call.request)
         async for line in lines():
