@@ -102,6 +102,39 @@ def test_killed_before_each_step(own_engine: Engine, name: str) -> None:
     wait_for(lambda: own_engine.run("nft", "list", "tables").ok() == "", 10, lambda: "the firewall stays")
 
 
+@pytest.mark.slow
+def test_a_disconnect_that_is_killed_is_done_or_not(own_engine: Engine) -> None:
+    """What inspect shows is what the next start of the container makes."""
+    own_engine.stop()
+    own_engine.module = "tests.integration.mortal"
+    own_engine.start()
+    for network in ("alpha", "middle"):
+        own_engine.docker("network", "create", network).ok()
+    own_engine.docker("run", "-d", "--name", "box", "--network", "alpha", "busybox", "sleep", "600").ok()
+    own_engine.docker("network", "connect", "middle", "box").ok()
+    dies = Path(own_engine.root, "dies")
+    for steps in range(MANY):
+        JOIN(own_engine)
+        dies.write_text(str(steps))
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            LEAVE(own_engine)
+        if dies.exists():  # it made fewer steps, and lives
+            dies.unlink()
+            break
+        assert own_engine.process is not None
+        own_engine.process.wait(30)
+        own_engine.start()
+        before = _networks(own_engine)
+        own_engine.docker("restart", "-t", "0", "box").ok()
+        assert _networks(own_engine) == before, f"killed before step {steps}"
+    assert steps > 1
+    assert _networks(own_engine) == ("middle",)
+
+
+def _networks(engine: Engine) -> tuple[str, ...]:
+    return tuple(sorted(engine.client.get("/containers/box/json").json()["NetworkSettings"]["Networks"]))
+
+
 def _answers(engine: Engine, when: str) -> None:
     """At every port that is published, and at no other."""
     shown = engine.docker("ps", "--format", "{{.Ports}}").ok()

@@ -183,6 +183,7 @@ class Records:
     """All networks and endpoints, in memory and on disk."""
 
     def __init__(self, state: StateStore) -> None:
+        self._transaction = state.transaction
         self._networks = state.table("network", Network)
         self._endpoints = state.table("endpoint", Endpoint)
         self._sandboxes = state.table("sandbox", SandboxRecord)
@@ -282,6 +283,9 @@ class Records:
 
     def delete_endpoint(self, id: str) -> None:
         self._endpoints.delete(id)
+        self._drop(id)
+
+    def _drop(self, id: str) -> None:
         gone = self.endpoints.pop(id, None)
         if gone is None:
             return
@@ -295,18 +299,22 @@ class Records:
     def has_left(self, owner: str, network: str) -> bool:
         return owner in self.left and network in self.left[owner].networks
 
-    def leave(self, owner: str, network: str) -> None:
+    def leave(self, endpoint: Endpoint) -> None:
+        """It goes, and its owner's next start does not bring it back: both or neither."""
+        owner = endpoint.owner
         before = self.left.get(owner, Left(owner)).networks
-        self._put_left(Left(owner, (*before, network)))
+        left = Left(owner, (*before, endpoint.network))
+        with self._transaction():
+            self._endpoints.delete(endpoint.id)
+            self._left.put(owner, left)
+        self._drop(endpoint.id)
+        self.left[owner] = left
 
     def come_back(self, owner: str, network: str) -> None:
         if self.has_left(owner, network):
-            rest = tuple(n for n in self.left[owner].networks if n != network)
-            self._put_left(Left(owner, rest))
-
-    def _put_left(self, record: Left) -> None:
-        self._left.put(record.owner, record)
-        self.left[record.owner] = record
+            left = Left(owner, tuple(n for n in self.left[owner].networks if n != network))
+            self._left.put(owner, left)
+            self.left[owner] = left
 
     def forget(self, owner: str) -> None:
         """It is gone for good; its endpoints have been deleted."""

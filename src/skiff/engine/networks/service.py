@@ -378,12 +378,15 @@ class Networks:
 
     def _new_endpoint(self, network: Network, owner: Owner, settings: EndpointSettings) -> Endpoint:
         known = next((e for e in self.records.of_owner(owner.id) if e.network == network.id), None)
-        if known is not None:
-            return known
+        return known or self._put_endpoint(network, owner, settings)
+
+    def _put_endpoint(
+        self, network: Network, owner: Owner, settings: EndpointSettings, known: Endpoint | None = None
+    ) -> Endpoint:
         if network.config_only:
             raise Forbidden("cannot create endpoint on configuration-only network")
         endpoint = Endpoint(
-            id=os.urandom(32).hex(),
+            id=known.id if known is not None else os.urandom(32).hex(),
             network=network.id,
             owner=owner.id,
             owner_name=owner.name,
@@ -408,11 +411,9 @@ class Networks:
             )
         check_settings(network, settings)
         known = next((e for e in self.records.of_owner(owner.id) if e.network == network.id), None)
-        if known is not None:
-            if self.sandboxes.is_open(owner.id):
-                raise Forbidden(f"endpoint with name {owner.name} already exists in network {network.name}")
-            self.records.delete_endpoint(known.id)  # the later wish counts
-        endpoint = self._new_endpoint(network, owner, settings)
+        if known is not None and self.sandboxes.is_open(owner.id):
+            raise Forbidden(f"endpoint with name {owner.name} already exists in network {network.name}")
+        endpoint = self._put_endpoint(network, owner, settings, known)  # of two wishes the later counts
         try:
             if self.sandboxes.is_open(owner.id):
                 await self.sandboxes.attach(endpoint)
@@ -437,8 +438,7 @@ class Networks:
         if endpoint is None:
             raise Forbidden(f"container {owner.id} is not connected to network {network.name}")
         await self.sandboxes.detach(endpoint)
-        self.records.delete_endpoint(endpoint.id)
-        self.records.leave(owner.id, network.id)
+        self.records.leave(endpoint)
         self.sandboxes.apply_firewall()
         self._changed(owner.id)
         self._tell(network, "disconnect", container=owner.id)
