@@ -24,6 +24,7 @@ class DataPaths:
         self.snapshots = self.root / "snapshots"
         self.containers = self.root / "containers"
         self.volumes = self.root / "volumes"
+        self.new_volumes = self.root / "new-volumes"
         self.trash = self.root / "trash"
         self.removed_volumes = self.root / "removed-volumes"
         self.tmp = self.root / "tmp"

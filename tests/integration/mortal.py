@@ -1,5 +1,5 @@
 """An engine that is killed, as by SIGKILL, just before a step that a test has chosen: a write of its records,
-or a request to the kernel's network.
+a file that it copies, a copy that takes its place, or a request to the kernel's network.
 
 `python -m tests.integration.mortal` takes the engine's flags. The file named by SKIFF_TEST_DIES holds how
 many steps are still made; without it the engine lives.
@@ -12,12 +12,16 @@ from typing import Any
 
 from skiff.engine.__main__ import main
 from skiff.engine.networks.sandbox import Namespace
+from skiff.engine.storage import copying
 from skiff.engine.storage.state import SqliteTable
+from skiff.engine.volumes.local import LocalDriver
 from skiff.linux.netlink import NetlinkSocket
 
 DIES = "SKIFF_TEST_DIES"
-STEPS = (
+STEPS: tuple[tuple[type, tuple[str, ...]], ...] = (
     (SqliteTable, ("put", "delete")),
+    (copying._Copy, ("_file",)),
+    (LocalDriver, ("appear",)),
     (NetlinkSocket, ("request", "transaction")),
     (Namespace, ("set_sysctl",)),
 )

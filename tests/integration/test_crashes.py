@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import os
 import random
 import subprocess
 import time
@@ -118,6 +119,68 @@ def test_killed_before_each_step_of_keeping(own_engine: Engine) -> None:
         else:
             raise AssertionError(f"{act} was never brought to its end")
     assert deaths > 2 * len(ACTS)
+
+
+COPIES = {
+    "clone": ("/skiff/volumes/kept/clone", "copy"),
+    "snapshot": ("/skiff/volumes/kept/snapshots", "copy"),
+    "rollback": ("/skiff/volumes/kept/rollback", "first"),
+}
+NEW, OLD = {"a": "new", "b": "new", "c": "new"}, {"a": "old", "b": "old", "c": "old"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("act", COPIES)
+def test_killed_before_each_step_of_a_copy(own_engine: Engine, act: str) -> None:
+    """A copy of a volume is whole or not there, and nothing else is left."""
+    own_engine.stop()
+    own_engine.module = "tests.integration.mortal"
+    own_engine.start()
+    client = own_engine.client
+    volumes, drafts = Path(own_engine.root, "data/volumes"), Path(own_engine.root, "data/new-volumes")
+    path, name = COPIES[act]
+    dies = Path(own_engine.root, "dies")
+    for steps in range(12):
+        made = client.post("/volumes/create", {"Name": "kept"}).json()
+        _write(Path(made["Mountpoint"]), OLD)
+        assert client.post("/skiff/volumes/kept/snapshots", name="first").status == 201
+        _write(Path(made["Mountpoint"]), NEW)
+        dies.write_text(str(steps))
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            client.post(path, name=name)
+        if dies.exists():  # it made fewer steps, and lives
+            dies.unlink()
+            break
+        assert own_engine.process is not None
+        own_engine.process.wait(30)
+        own_engine.start()
+        when = f"{act}, killed before step {steps}"
+        listed = {one["Name"] for one in client.get("/volumes").json()["Volumes"]}
+        assert listed == set(os.listdir(volumes)), when
+        assert not drafts.exists() or not os.listdir(drafts), when
+        for directory in volumes.glob("*/_data"):
+            assert _read(directory) in (NEW, OLD), f"{when}: {directory}"
+        for directory in volumes.glob("*/snapshots/*"):
+            assert _read(directory) == (OLD if directory.name == "first" else NEW), f"{when}: {directory}"
+        assert set(os.listdir(volumes / "kept")) == {"_data", "snapshots"}, when
+        assert client.get("/skiff/check").json()["Problems"] == [], when
+        for one in listed:
+            assert client.delete(f"/volumes/{one}").status == 204, when
+        assert client.delete("/skiff/trash").status == 200, when
+    else:
+        raise AssertionError(f"{act} was never brought to its end")
+    assert steps > 2
+    if act == "clone":
+        assert _read(volumes / "copy/_data") == NEW
+
+
+def _write(directory: Path, files: dict[str, str]) -> None:
+    for name, content in files.items():
+        Path(directory, name).write_text(content)
+
+
+def _read(directory: Path) -> dict[str, str]:
+    return {one.name: one.read_text() for one in directory.iterdir()}
 
 
 def _things(engine: Engine) -> None:

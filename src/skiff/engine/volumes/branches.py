@@ -11,7 +11,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 from skiff.docker.volume import Volume
 from skiff.engine.storage.copying import copy_tree
@@ -36,6 +36,7 @@ class VolumeBranches:
 
     def recover(self) -> None:
         """At boot: copies that were cut short go; a rollback that had its copy is completed."""
+        self._volumes.recover()
         for volume in self._volumes.all():
             if os.path.isdir(os.path.dirname(volume.mountpoint)):
                 _recover(volume.mountpoint)
@@ -61,19 +62,10 @@ class VolumeBranches:
         still: False when the caller made sure that nobody writes.
         """
         volume = self._plain(name)
-        if new and any(new == one.name for one in self._volumes.all()):
-            raise Conflict(f"a volume named {new} exists already")
-        made = await self._volumes.ensure(new, labels=volume.labels)
-        try:
-            if still:
-                async with self._still(name):
-                    await asyncio.to_thread(_fill, volume.mountpoint, made.mountpoint)
-            else:
-                await asyncio.to_thread(_fill, volume.mountpoint, made.mountpoint)
-        except BaseException:
-            await self._volumes.remove(made.name, lost=True)
-            raise
-        return made
+        async with self._still(name) if still else nullcontext():
+            return await self._volumes.create_full(
+                new, volume.labels, lambda directory: copy_tree(volume.mountpoint, directory)
+            )
 
     async def rollback(self, name: str, label: str) -> str:
         """The content as it was; the label under which what it is now is kept. Conflict while in use."""
@@ -118,15 +110,7 @@ def _place(volume: Volume, label: str) -> str:
 def _copy(source: str, target: str) -> None:
     """All of it or nothing: copied aside, then renamed."""
     os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
-    _copy_by(f"{os.path.dirname(os.path.dirname(target))}/{DRAFT}{secrets.token_hex(4)}", source, target)
-
-
-def _fill(source: str, target: str) -> None:
-    """A copy in the place of an empty directory."""
-    _copy_by(f"{target}.new", source, target)
-
-
-def _copy_by(draft: str, source: str, target: str) -> None:
+    draft = f"{os.path.dirname(os.path.dirname(target))}/{DRAFT}{secrets.token_hex(4)}"
     try:
         copy_tree(source, draft)
         os.rename(draft, target)

@@ -19,6 +19,22 @@ class VolumeDriver(Protocol):
         """Make it; the mountpoint that inspect shows."""
         ...
 
+    def draft(self, name: str) -> str:
+        """A directory that is not there yet, in a place of its own: it will be the content of a volume."""
+        ...
+
+    def appear(self, name: str) -> None:
+        """The draft of that name is the volume, at once. Conflict when something is in its place."""
+        ...
+
+    def abandon(self, name: str) -> None:
+        """Delete the draft. It is no error if it is gone already."""
+        ...
+
+    def drafts(self) -> set[str]:
+        """The names of those that neither appeared nor were abandoned."""
+        ...
+
     def remove(self, volume: Volume) -> None:
         """Delete it with its content. It is no error if it is gone already."""
         ...

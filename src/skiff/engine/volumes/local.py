@@ -33,6 +33,7 @@ class LocalDriver:
 
     def __init__(self, data: DataPaths) -> None:
         self.root = str(data.volumes)
+        self._new = str(data.new_volumes)
         self._retired = str(data.removed_volumes)
 
     def check(self, name: str, options: Mapping[str, str]) -> None:
@@ -76,6 +77,23 @@ class LocalDriver:
 
     def _image(self, name: str) -> str:
         return f"{self.root}/{name}/image"
+
+    def draft(self, name: str) -> str:
+        os.makedirs(f"{self._new}/{name}", mode=0o701)
+        return f"{self._new}/{name}/_data"
+
+    def appear(self, name: str) -> None:
+        os.makedirs(self.root, mode=0o701, exist_ok=True)
+        try:
+            os.rename(f"{self._new}/{name}", f"{self.root}/{name}")
+        except OSError as error:  # not empty: a directory without a volume
+            raise Conflict(f"{self.root}/{name} is in the way") from error
+
+    def abandon(self, name: str) -> None:
+        _delete(f"{self._new}/{name}")
+
+    def drafts(self) -> set[str]:
+        return set(os.listdir(self._new)) if os.path.isdir(self._new) else set()
 
     def remove(self, volume: Volume) -> None:
         self.unmount(volume)

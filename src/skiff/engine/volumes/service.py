@@ -74,9 +74,7 @@ class Volumes:
         InvalidParameter for a bad name or option, NotFound for an unknown driver, Conflict when the name
         belongs to another driver.
         """
-        if not name:
-            name = secrets.token_hex(32)
-            labels = {**(labels or {}), ANONYMOUS: ""}
+        name, labels = _named(name, labels)
         maker = self._drivers.get(driver or "local")
         if maker is None:
             raise NotFound(
@@ -98,22 +96,50 @@ class Volumes:
         options: dict[str, str],
         labels: Mapping[str, str] | None,
     ) -> Volume:
-        try:
-            maker.check(name, options)
-        except InvalidParameter as error:
-            raise InvalidParameter(f"create {name}: {error}") from error
+        _check(maker, name, options)
         mountpoint = await asyncio.to_thread(maker.create, name, options)
-        volume = Volume(
-            created_at=_now(),
-            driver=driver,
-            labels=dict(labels) if labels is not None else None,
-            mountpoint=mountpoint,
-            name=name,
-            options=options or None,
-        )
+        volume = _new(name, driver, mountpoint, labels, options)
         self._put(volume)
         self._publish("create", name, {"driver": driver})
         return volume
+
+    async def create_full(
+        self, name: str, labels: Mapping[str, str] | None, fill: Callable[[str], None]
+    ) -> Volume:
+        """A new local volume that is there once it is whole. Conflict when there is one of that name.
+
+        fill: makes the directory of that path, in a thread. Without a name it is an anonymous volume.
+        """
+        name, labels = _named(name, labels)
+        maker = self._drivers["local"]
+        async with self._lock(name):
+            if name in self._volumes:
+                raise Conflict(f"a volume named {name} exists already")
+            _check(maker, name, {})
+            try:
+                await asyncio.to_thread(lambda: fill(maker.draft(name)))
+                volume = _new(name, maker.name, maker.place(name), labels)
+                self._put(volume)  # tells `recover` that the draft is whole
+                try:
+                    maker.appear(name)
+                except BaseException:
+                    self._forget(name)
+                    raise
+            except BaseException:
+                await asyncio.to_thread(maker.abandon, name)
+                raise
+        self._publish("create", name, {"driver": maker.name})
+        return volume
+
+    def recover(self) -> None:
+        """At boot: a draft that has its row appears, what was cut short goes."""
+        for driver in self._drivers.values():
+            for name in driver.drafts():
+                volume = self._volumes.get(name)
+                if volume is not None and not driver.has(volume):
+                    driver.appear(name)
+                else:
+                    driver.abandon(name)
 
     def inspect(self, name: str) -> Volume:
         """NotFound, as Docker says it."""
@@ -308,6 +334,35 @@ class Volumes:
             size=-1 if volume.options else copying.size(volume.mountpoint),
         )
         return structs.replace(volume, usage_data=usage)
+
+
+def _named(name: str, labels: Mapping[str, str] | None) -> tuple[str, Mapping[str, str] | None]:
+    """One without a name gets one, and the label of those."""
+    return (name, labels) if name else (secrets.token_hex(32), {**(labels or {}), ANONYMOUS: ""})
+
+
+def _check(maker: VolumeDriver, name: str, options: Mapping[str, str]) -> None:
+    try:
+        maker.check(name, options)
+    except InvalidParameter as error:
+        raise InvalidParameter(f"create {name}: {error}") from error
+
+
+def _new(
+    name: str,
+    driver: str,
+    mountpoint: str,
+    labels: Mapping[str, str] | None,
+    options: dict[str, str] | None = None,
+) -> Volume:
+    return Volume(
+        created_at=_now(),
+        driver=driver,
+        labels=dict(labels) if labels is not None else None,
+        mountpoint=mountpoint,
+        name=name,
+        options=options or None,
+    )
 
 
 def _now() -> str:
