@@ -244,7 +244,7 @@ def assemble(live: Live) -> Engine:
             containers.kept,
             KeptVolumes(bin, volumes, {local.name: local}),
             images.kept,
-            KeptNetworks(networks),
+            KeptNetworks(bin, networks),
         ),
         root=settings.data_root,
         grace=timedelta(microseconds=settings.trash.grace_ns / 1000),

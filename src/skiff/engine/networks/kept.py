@@ -4,7 +4,7 @@ import msgspec
 
 from skiff.engine.networks.record import Network
 from skiff.engine.networks.service import NOUN, Networks
-from skiff.engine.storage.removed import Removed
+from skiff.engine.storage.removed import Bin, Removed
 
 
 class KeptNetworks:
@@ -12,7 +12,8 @@ class KeptNetworks:
 
     noun = NOUN
 
-    def __init__(self, networks: Networks) -> None:
+    def __init__(self, bin: Bin, networks: Networks) -> None:
+        self._bin = bin
         self._networks = networks
 
     async def restore(self, removed: Removed, name: str) -> str:
@@ -26,4 +27,6 @@ class KeptNetworks:
         return 0
 
     def settle(self) -> None:
-        """A network that is there again although an entry tells of it makes the restoring a Conflict."""
+        for entry in self._bin.of(NOUN):
+            if entry.key in self._networks.records.networks:
+                self._bin.forget(entry.id)  # the removal did not come so far, or was undone

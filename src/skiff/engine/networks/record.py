@@ -265,7 +265,14 @@ class Records:
         return record
 
     def delete_network(self, id: str) -> None:
-        self._networks.delete(id)
+        """With the endpoints of containers that do not run."""
+        endpoints = self.on_network(id)
+        with self._transaction():
+            for endpoint in endpoints:
+                self._endpoints.delete(endpoint.id)
+            self._networks.delete(id)
+        for endpoint in endpoints:
+            self._drop(endpoint.id)
         self.version += 1
         self.networks.pop(id, None)
         for version in (4, 6):

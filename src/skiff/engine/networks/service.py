@@ -297,13 +297,17 @@ class Networks:
             raise Forbidden(
                 f"error while removing network: network {network.name} has active endpoints ({names})"
             )
-        for endpoint in self.records.on_network(network.id):
-            self.records.delete_endpoint(endpoint.id)
+        kept = None
         if self._bin is not None and self._bin.keeping:
-            self._bin.keep(NOUN, network.id, network.name, msgspec.json.encode(network))
-        if not network.config_only:
-            self._drivers[network.driver].delete(network)
-        self.records.delete_network(network.id)
+            kept = self._bin.keep(NOUN, network.id, network.name, msgspec.json.encode(network))
+        try:
+            if not network.config_only:
+                self._drivers[network.driver].delete(network)
+            self.records.delete_network(network.id)
+        except BaseException:
+            if self._bin is not None and kept is not None:
+                self._bin.forget(kept.id)
+            raise
         self._tell(network, "destroy")
 
     def adopt(self, network: Network, name: str) -> str:
