@@ -6,17 +6,35 @@ emptied, SKIFF_DIFFERENTIAL_CLI the words of its command line. With --update-gol
 
 import difflib
 import os
+import re
 import shlex
+from collections.abc import Iterator
+from typing import Final
 
 import pytest
 
+from skiff.linux import cgroups
 from tests.conformance.differential import cases
 from tests.conformance.differential.subject import MARK, Subject
 from tests.integration.engines import SKIFF, Engine
 
+PARENT: Final = re.compile(r'(?:--cgroup-parent |"CgroupParent": ")(/\w+)')
 DOCKER = os.environ.get("SKIFF_DIFFERENTIAL_DOCKER", "")
 
 
+@pytest.fixture
+def parents(story: str) -> Iterator[None]:
+    """The cgroups that a story names as parents go with it: engines let them be, as Docker does."""
+    named = set(PARENT.findall("".join(case.line for case in cases.read(story))))
+    here = cgroups.layout()
+    directories = [path for name in named for path in cgroups.existing(here, name).directories()]
+    new = [path for path in directories if not os.path.exists(path)]
+    yield
+    for path in filter(os.path.exists, new):
+        os.rmdir(path)
+
+
+@pytest.mark.usefixtures("parents")
 @pytest.mark.parametrize("story", cases.stories())
 def test_skiff_answers_as_docker_did(engine: Engine, story: str) -> None:
     command = [*engine.network.enter, *SKIFF]
