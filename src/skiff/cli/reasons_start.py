@@ -98,6 +98,15 @@ def _control_group(case: Case, error: str) -> Reason:
     )
 
 
+def _killed(case: Case, error: str) -> Reason:
+    return Reason(
+        "It was killed after it had been made and before it began: by somebody on this machine, or by the "
+        "kernel for want of memory.",
+        "dmesg | grep -i 'killed process' tells of the kernel's.",
+        again(case),
+    )
+
+
 START_ERRORS: tuple[tuple[str, Callable[[Case, str], Reason]], ...] = (
     ("executable file not found", _missing_program),
     ("is a directory: permission denied", _directory),
@@ -112,4 +121,5 @@ START_ERRORS: tuple[tuple[str, Callable[[Case, str], Reason]], ...] = (
     ("network ", _network),
     ("mount ", _mount),
     ("cgroup", _control_group),
+    ("cannot start a stopped process", _killed),
 )

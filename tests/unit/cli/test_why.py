@@ -126,6 +126,11 @@ def killed(*signals: int, after: str = "") -> list[dict[str, Any]]:
             "publish=8081",
         ),
         (
+            Case(found("created", 137, State={"Error": "cannot start a stopped process"})),
+            "killed after it had been made and before it began",
+            "dmesg",
+        ),
+        (
             Case(
                 found(
                     "created",
