@@ -1,6 +1,7 @@
 """Branches where files can share blocks: a copy takes no space until one of the two is written to."""
 
 import fcntl
+import hashlib
 import os
 import shutil
 import struct
@@ -67,6 +68,24 @@ def test_a_volumes_files_are_shared_until_one_is_written_to(sharing: Engine, tmp
     assert shared(original) == shared(copy) != []
     sharing.skiff("run", "--rm", "-v", "second:/v", "busybox", *fill).ok()
     assert shared(original) == shared(copy) == []
+
+
+def test_a_context_on_the_same_disk_takes_no_space(sharing: Engine, tmp_path: Path) -> None:
+    """Neither what is kept of it nor a layer that cannot have the same inode, for its owner is another."""
+    context = tmp_path / "disk/context"
+    context.mkdir()
+    (context / "big").write_bytes(os.urandom(SIZE))
+    (context / "Dockerfile").write_text("FROM busybox\nCOPY --chown=1:1 big /big\n")
+    os.sync()
+    before = used(tmp_path)
+    sharing.skiff("build", "-t", "built", str(context)).ok()
+    assert used(tmp_path) - before < SIZE // 4
+    first, *others = sorted((tmp_path / "disk").rglob("big"))
+    assert len(others) == 2
+    assert all(shared(one) == shared(first) != [] for one in others)
+    command = ("sha256sum", "/big")
+    seen = sharing.skiff("run", "--rm", "--network=none", "built", *command).ok()
+    assert seen.split()[0] == hashlib.sha256((context / "big").read_bytes()).hexdigest()
 
 
 def copies(root: Path, name: str) -> list[Path]:

@@ -15,6 +15,7 @@ from msgspec import Struct
 from skiff.engine.builds.selection import Node, Selected
 from skiff.engine.builds.tree import Tree
 from skiff.engine.storage.beneath import copy_attributes
+from skiff.engine.storage.copying import clone
 from skiff.errors import InvalidParameter
 from skiff.linux import safepath
 
@@ -211,6 +212,7 @@ class Copier:
         self._mode = mode
         self._may_link = may_link
         self._made = made_directories(owner, mode)
+        self._clones = True  # until it turns out that the file system cannot
         self._links: dict[tuple[int, int], tuple[str, str]] = {}  # inode → its first name, and where it went
 
     def copy(self, one: Selected, destination: str, *, into: bool, parents: bool) -> None:
@@ -353,8 +355,10 @@ class Copier:
         try:
             writer = os.open(name, _NEW, 0o600, dir_fd=fd)
             try:
-                while os.sendfile(writer, reader, None, 1 << 30):
-                    pass
+                self._clones = self._clones and clone(reader, writer)
+                if not self._clones:
+                    while os.sendfile(writer, reader, None, 1 << 30):
+                        pass
                 os.fchown(writer, *self._owner_of(node))
                 os.fchmod(writer, self._mode_of(node))
                 self._attributes(node, writer, reader)
