@@ -4,7 +4,7 @@ such endpoint; then the whole tar goes (build_context.py).
     manifest ─► token, numbers of the missing files ─► tar of those, of directories and of links
                                                     ─► or the directory itself, to an engine on this machine
 
-The manifest's grammar stands in engine/builds/kept.py.
+The manifest's grammar stands in engine/builds/manifest.py.
 """
 
 from __future__ import annotations
