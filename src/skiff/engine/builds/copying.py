@@ -20,6 +20,7 @@ from skiff.errors import InvalidParameter
 from skiff.linux import safepath
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_LINK = (errno.EXDEV, errno.EMLINK, errno.EPERM)
 _DEVICE = stat.S_IFCHR | stat.S_IFBLK
@@ -351,7 +352,8 @@ class Copier:
         return True
 
     def _regular(self, node: Node, fd: int, name: str) -> None:
-        reader = self._source.open(node.path, os.O_RDONLY | os.O_NOFOLLOW)
+        parent, _, last = node.path.rpartition("/")
+        reader = os.open(last, _READ, dir_fd=self._source.directory(parent))
         try:
             writer = os.open(name, _NEW, 0o600, dir_fd=fd)
             try:
