@@ -309,8 +309,10 @@ class Copier:
         if kind == stat.S_IFLNK:
             os.symlink(node.target, name, dir_fd=fd)
         else:
-            os.mknod(name, kind | self._mode_of(node), status.st_rdev if kind & _DEVICE else 0, dir_fd=fd)
+            os.mknod(name, kind | 0o600, status.st_rdev if kind & _DEVICE else 0, dir_fd=fd)
         os.chown(name, *self._owner_of(node), dir_fd=fd, follow_symlinks=False)
+        if kind != stat.S_IFLNK:
+            os.chmod(name, self._mode_of(node), dir_fd=fd)  # mknod(2) leaves out what the umask says
         os.utime(name, ns=(status.st_atime_ns, status.st_mtime_ns), dir_fd=fd, follow_symlinks=False)
 
     def _second_name(self, first: str, fd: int, name: str) -> None:

@@ -208,8 +208,9 @@ def entries(source: Source) -> Iterator[Entry]:
             name = long_name
         elif prefix[0] and magic == b"ustar\x0000":
             name = prefix.partition(b"\0")[0] + b"/" + name
+        may_be_directory = kind in _AS_REGULAR and kind != 55
         if kind in _AS_REGULAR:
-            kind = DIRECTORY if name.endswith(b"/") and kind != 55 else REGULAR
+            kind = REGULAR
         elif not 49 <= kind <= 54:
             raise HostileArchive(f"unsupported archive entry of type {chr(kind)!r}: {show(name)}")
         mode, uid, gid = _owner(owner)
@@ -229,6 +230,9 @@ def entries(source: Source) -> Iterator[Entry]:
             _override(entry, {**everywhere, **pax} if everywhere else pax)
             pax = {}
         long_name = long_link = None
+        # only now: some writers leave out of a header's name what is not ASCII, perhaps all of its last part
+        if may_be_directory and entry.name.endswith(b"/"):
+            kind = entry.type = DIRECTORY
         _check(entry)
         if kind == REGULAR:
             size = entry.size

@@ -77,7 +77,10 @@ def test_parents_are_kept_behind_the_pivot(context: Path, tmp_path: Path) -> Non
 
 def test_modes_and_times_are_the_sources(context: Path, tmp_path: Path) -> None:
     os.utime(context / "d/f", (5, 5))
+    os.mkfifo(context / "d/pipe")
+    (context / "d/pipe").chmod(0o666)
     upper = copied(context, tmp_path, ["d"], "/x")
+    assert stat.S_IMODE((upper / "x/pipe").stat().st_mode) == 0o666
     status = (upper / "x/f").stat()
     assert (stat.S_IMODE(status.st_mode), status.st_mtime) == (0o640, 5)
     assert stat.S_IMODE((upper / "x").stat().st_mode) == 0o755

@@ -79,6 +79,19 @@ def test_pax_attributes() -> None:
     assert found.mtime == 1_250_000_000
 
 
+def test_the_name_in_the_pax_records_tells_what_it_is() -> None:
+    """Go leaves out of the header's name what is not ASCII: of `d/ñ` remains what looks like a directory."""
+    record = b"13 path=d/\xc3\xb1\n"
+    extended = tarfile.TarInfo("d/PaxHeaders.0")
+    extended.type, extended.size = tarfile.XHDTYPE, len(record)
+    file = tarfile.TarInfo("d/")
+    file.size = 3
+    blocks = [extended.tobuf(), record.ljust(512, b"\0"), file.tobuf(), b"abc".ljust(512, b"\0"), bytes(512)]
+    assert [(one.name, one.type, body) for one, body in read(b"".join(blocks))] == [
+        ("d/ñ".encode(), tarstream.REGULAR, b"abc")
+    ]
+
+
 def test_global_headers_apply_to_all() -> None:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", pax_headers={"uid": "77"}) as archive:
