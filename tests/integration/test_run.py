@@ -1,6 +1,8 @@
 """People run things, and see their output and exit code."""
 
+import json
 import socket
+import tarfile
 import time
 
 import pytest
@@ -197,3 +199,21 @@ def test_events_tell_a_container_s_life(engine: Engine) -> None:
         "die",
         "destroy",
     ]
+
+
+def test_older_programs_find_their_mounts(engine: Engine) -> None:
+    """/etc/mtab is a link that the container has, and neither a change of its user's nor a part of images."""
+    engine.skiff("run", "--name=mtab", "--network=none", "busybox", "sh", "-c", "grep -q proc /etc/mtab").ok()
+    assert engine.skiff("diff", "mtab").ok() == ""
+    engine.skiff("commit", "mtab", "committed").ok()
+    engine.skiff("export", "mtab", "-o", f"{engine.root}/mtab.tar").ok()
+    with tarfile.open(f"{engine.root}/mtab.tar") as archive:
+        assert archive.getmember("etc/mtab").linkname == "/proc/mounts"
+    engine.skiff("save", "committed", "-o", f"{engine.root}/image.tar").ok()
+    with tarfile.open(f"{engine.root}/image.tar") as image:
+        (manifest,) = json.loads(image.extractfile("manifest.json").read())  # type: ignore[union-attr]
+        for layer in manifest["Layers"]:
+            with tarfile.open(fileobj=image.extractfile(layer)) as archive:
+                assert "etc/mtab" not in archive.getnames()
+    engine.skiff("rm", "mtab").ok()
+    engine.skiff("rmi", "committed").ok()

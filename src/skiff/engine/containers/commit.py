@@ -8,7 +8,7 @@ from typing import Protocol
 from msgspec import UNSET
 
 from skiff.docker.container import ContainerConfig
-from skiff.engine.containers import files
+from skiff.engine.containers import ground
 from skiff.engine.containers.announce import Announcer
 from skiff.engine.containers.changed import changed
 from skiff.engine.containers.live import Live
@@ -99,7 +99,7 @@ class Commits:
             upper, lowers = await asyncio.to_thread(stack.enter_context, merged)
             if not lowers:
                 raise InvalidParameter("a container whose layers are not stacked cannot be committed")
-            ours = await asyncio.to_thread(files.unchanged_ground, upper, lowers)
+            ours = await asyncio.to_thread(ground.unchanged_ground, upper, lowers)
             return await self.deriver.derive(
                 container.image,
                 upper,

@@ -16,6 +16,7 @@ from skiff.docker.container import ContainerConfig, ContainerCreate, CreateRespo
 from skiff.docker.signals import signal_number
 from skiff.engine.containers import layers, naming
 from skiff.engine.containers.announce import Announcer
+from skiff.engine.containers.ground import lay
 from skiff.engine.containers.networking import Sandboxes
 from skiff.engine.containers.record import Container, ContainerID, Records
 from skiff.engine.containers.settings import ContainerSettings
@@ -139,9 +140,9 @@ class Creation:
         """Snapshot and volumes; all of it or nothing but volumes with a name."""
         key = SnapshotKey(record.id)
         self.snapshots.prepare(key, record.chain, volatile=record.host.auto_remove)
-        _mark(self.snapshots.directory(key))
         anonymous: list[str] = []
         try:
+            lay(self.snapshots.directory(key), self.snapshots.lowers(key))
             planned = []
             for plan in record.mounts:
                 if plan.type == "bind":
@@ -223,8 +224,3 @@ def _check_source(plan: MountPlan) -> None:
         raise InvalidParameter(
             f'invalid mount config for type "bind": bind source path does not exist: {plan.source}'
         )
-
-
-def _mark(directory: str) -> None:
-    """/.dockerenv: by it programs know that they are in a container."""
-    os.close(os.open(f"{directory}/.dockerenv", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o755))

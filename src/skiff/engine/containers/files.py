@@ -9,61 +9,32 @@ import contextlib
 import os
 import re
 import socket
-import stat
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import PurePosixPath
 from typing import Any
 
-from msgspec import Struct
-
 from skiff.engine.containers.announce import Announcer
 from skiff.engine.containers.changed import changed
+from skiff.engine.containers.ground import Change, changes
 from skiff.engine.containers.live import Live
 from skiff.engine.containers.record import Container, Records
 from skiff.engine.containers.starting import Starting
 from skiff.engine.containers.visiting.visits import Visit, Visitor
 from skiff.engine.containers.volumes import Volumes
-from skiff.engine.storage import diff
 from skiff.engine.storage.compression import detect
 from skiff.engine.storage.snapshots import SnapshotKey, Snapshotter
 from skiff.engine.storage.uploads import Body, Upload
 from skiff.errors import InvalidParameter
 from skiff.paths import DataPaths
 
-KINDS = {"C": 0, "A": 1, "D": 2}  # as the API counts them
 HOST_FILES = ("resolv.conf", "hostname", "hosts")
 SO_SNDBUFFORCE = 32  # socket(7); Python has no name for it
 AHEAD = 4 << 20  # bytes on their way to whoever unpacks
 KERNELS = frozenset(
     ("proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue", "securityfs", "debugfs", "tracefs", "bpf")
 )
-# What every container has for the engine's sake: made as places to mount on, never a change of the user's.
-GROUND = frozenset(
-    (
-        "/.dockerenv",
-        "/dev",
-        "/dev/console",
-        "/dev/mqueue",
-        "/dev/pts",
-        "/dev/shm",
-        "/etc",
-        "/etc/hostname",
-        "/etc/hosts",
-        "/etc/mtab",
-        "/etc/resolv.conf",
-        "/proc",
-        "/sys",
-    )
-)
-
-
-class Change(Struct, frozen=True, rename="pascal"):
-    """kind: 0 changed, 1 added, 2 deleted. Engine API, ContainerChanges."""
-
-    path: str
-    kind: int
 
 
 class Files:
@@ -217,60 +188,6 @@ class Files:
                     {"source": f"{directory}/{file}", "target": f"/etc/{file}", "ro": False, "part": ""}
                 )
         return {"rootfs": rootfs, "binds": binds, "at": at}
-
-
-def changes(upper: str, lowers: Sequence[str]) -> list[Change]:
-    """What upper changes on lowers, without what the engine itself put there."""
-    found = (
-        diff.changes(upper, lowers)
-        if lowers
-        else [diff.Change("A", change.path) for change in diff.changes(upper, ())]
-    )
-    kept: list[diff.Change] = []
-    for change in reversed(found):  # what is in a directory comes before it
-        if change.path in GROUND and change.kind != "D":
-            has_children = bool(kept) and kept[-1].path.startswith(change.path + "/")
-            if not has_children and not _differs(upper, lowers, change.path):
-                continue
-            if change.kind == "A":
-                change = diff.Change("C", change.path)
-        kept.append(change)
-    return [Change(change.path, KINDS[change.kind]) for change in reversed(kept)]
-
-
-def unchanged_ground(upper: str, lowers: Sequence[str]) -> frozenset[str]:
-    """The paths in upper that are there for the engine's sake alone."""
-    return frozenset(path for path in GROUND if not _is_users(upper, lowers, path))
-
-
-def _is_users(upper: str, lowers: Sequence[str], path: str) -> bool:
-    """Whether a path of GROUND is in upper because the user changed it, or something in it."""
-    try:
-        status = os.lstat(upper + path)
-    except (FileNotFoundError, NotADirectoryError):
-        return True  # it is not there at all
-    if stat.S_ISCHR(status.st_mode):
-        return True
-    if stat.S_ISDIR(status.st_mode):
-        children = [f"{path}/{name}" for name in os.listdir(upper + path)]
-        if any(child not in GROUND or _is_users(upper, lowers, child) for child in children):
-            return True
-        if diff.replaced(upper, lowers, path):
-            return True
-    return _differs(upper, lowers, path)
-
-
-def _differs(upper: str, lowers: Sequence[str], path: str) -> bool:
-    """Whether something that the engine may have made has become another thing than in the image."""
-    ours = os.lstat(upper + path)
-    for lower in lowers:
-        try:
-            theirs = os.lstat(lower + path)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        same = (ours.st_mode, ours.st_uid, ours.st_gid) == (theirs.st_mode, theirs.st_uid, theirs.st_gid)
-        return not same
-    return not stat.S_ISDIR(ours.st_mode) and ours.st_size > 0
 
 
 def _kernel_mounts(pid: int, wanted: Sequence[str]) -> list[str]:

@@ -13,6 +13,9 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OVERLAY = ("trusted.overlay.", "user.overlay.")
 _FICLONE = 0x40049409
 _SMALL = 1 << 17  # bytes that read and write move faster than a search for holes
+_MOST_OPEN = 256  # files with several names; those of further ones become files
+# a file system without them; a file that somebody has deleted meanwhile
+_NO_LINK = (errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOENT)
 _NOT_SUPPORTED = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS)
 
 
@@ -34,14 +37,16 @@ def copy_tree(source: str, target: str) -> None:
 def copy_content(source: str, target: str) -> None:
     """Give the directory target, which others may have at hand, the content and attributes of source.
 
-    Devices and sockets are left out, hard links become files. FileExistsError for what is there already.
+    Devices and sockets are left out. FileExistsError for what is there already.
     """
     below = os.open(source, _DIRECTORY & ~os.O_NOFOLLOW)
     try:
         top = os.open(target, _DIRECTORY)
+        copy = _Copy(-1)
         try:
-            _Copy(-1).content(below, top, "")
+            copy.content(below, top, "")
         finally:
+            copy.close()
             os.close(top)
     finally:
         os.close(below)
@@ -69,7 +74,8 @@ def clone(reader: int, writer: int) -> bool:
 class _Copy:
     """One copy, by descriptors: whoever writes in either tree meanwhile cannot lead it elsewhere.
 
-    top: of a target that is ours alone, for hard links and devices; else -1.
+    top: of a target that is ours alone, for devices, and for hard links by their names; else -1: then files
+    with several names are kept open until the end.
     """
 
     def __init__(self, top: int) -> None:
@@ -77,6 +83,7 @@ class _Copy:
         self._is_root = os.geteuid() == 0
         self._can_clone = True
         self._linked: dict[tuple[int, int], str] = {}
+        self._open: dict[tuple[int, int], int] = {}
 
     def content(self, source: int, target: int, path: str) -> None:
         for name in os.listdir(source):
@@ -107,13 +114,32 @@ class _Copy:
                 os.link(first, name, src_dir_fd=self._top, dst_dir_fd=target, follow_symlinks=False)
                 return
         if kind == stat.S_IFREG:
-            self._file(source, target, name)
+            if not self._has_linked(status, target, name):
+                self._file(source, target, name)
         elif kind == stat.S_IFLNK:
             os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
             self._special(source, target, name, status)
         elif kind == stat.S_IFIFO or (kind != stat.S_IFSOCK and self._top >= 0):
             os.mknod(name, kind | 0o600, status.st_rdev, dir_fd=target)
             self._special(source, target, name, status)
+
+    def _has_linked(self, status: os.stat_result, target: int, name: str) -> bool:
+        """Whether it was a further name of a file that is open."""
+        first = self._open.get((status.st_dev, status.st_ino), -1)
+        if first < 0:
+            return False
+        try:
+            os.link(f"/proc/self/fd/{first}", name, dst_dir_fd=target, follow_symlinks=True)
+        except OSError as error:
+            if error.errno not in _NO_LINK:
+                raise
+            return False
+        return True
+
+    def close(self) -> None:
+        for fd in self._open.values():
+            os.close(fd)
+        self._open.clear()
 
     def _file(self, source: int, target: int, name: str) -> None:
         reader = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=source)
@@ -126,6 +152,8 @@ class _Copy:
             try:
                 self._data(reader, writer, status.st_size)
                 self._attributes(reader, writer, status)
+                if self._top < 0 and status.st_nlink > 1 and len(self._open) < _MOST_OPEN:
+                    self._open[status.st_dev, status.st_ino] = os.dup(writer)
             finally:
                 os.close(writer)
         finally:

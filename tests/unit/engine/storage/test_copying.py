@@ -1,5 +1,6 @@
 """Copies into and out of trees that somebody else writes in."""
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -53,14 +54,50 @@ def test_a_directory_that_became_a_link_is_not_read(
     assert not list((tmp_path / "copy").rglob("shadow"))
 
 
-def test_names_of_one_file_stay_one_only_where_nobody_else_is(source: Path, tmp_path: Path) -> None:
+def test_names_of_one_file_stay_one(source: Path, tmp_path: Path) -> None:
     os.link(source / "sub" / "file", source / "again")
     copy_tree(str(source), str(tmp_path / "copy"))
     (tmp_path / "filled").mkdir()
     copy_content(str(source), str(tmp_path / "filled"))
-    assert (tmp_path / "copy" / "again").stat().st_nlink == 2
-    assert (tmp_path / "filled" / "again").stat().st_nlink == 1
-    assert (tmp_path / "filled" / "again").read_bytes() == b"from the image"
+    for target in (tmp_path / "copy", tmp_path / "filled"):
+        assert (target / "again").stat().st_ino == (target / "sub/file").stat().st_ino
+        assert (target / "again").read_bytes() == b"from the image"
+
+
+def test_whoever_swaps_a_name_gets_no_other_file_linked(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.link(source / "sub" / "file", source / "sub" / "again")
+    (tmp_path / "shadow").write_text("secret")
+    target = tmp_path / "filled"
+    target.mkdir()
+    link = os.link
+
+    def swap(*names: str, **options: int) -> None:
+        (made,) = (target / "sub").iterdir()
+        made.unlink()
+        made.symlink_to(tmp_path / "shadow")
+        link(*names, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "link", swap)
+    copy_content(str(source), str(target))
+    assert (tmp_path / "shadow").stat().st_nlink == 1
+    files = [path for path in (target / "sub").iterdir() if not path.is_symlink()]
+    assert [path.read_bytes() for path in files] == [b"from the image"]
+
+
+def test_where_there_are_no_links_names_become_files(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.link(source / "sub" / "file", source / "again")
+    (tmp_path / "filled").mkdir()
+
+    def refused(*names: str, **options: int) -> None:
+        raise PermissionError(errno.EPERM, "a file system without links")
+
+    monkeypatch.setattr(os, "link", refused)
+    copy_content(str(source), str(tmp_path / "filled"))
+    assert (tmp_path / "filled/again").read_bytes() == b"from the image"
 
 
 def test_the_state_is_for_its_owner_only(tmp_path: Path) -> None:
