@@ -10,11 +10,12 @@ import socket
 import struct
 import termios
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Protocol
 
 from skiff.linux.libc import check, libc
 
 CLOSE_RANGE_CLOEXEC: Final = 4
+_SO_SNDBUFFORCE: Final = 32  # socket(7); Python has no name for it
 # Of open(2) on this machine, for those who only plan calls.
 O_CLOEXEC: Final = os.O_CLOEXEC
 O_DIRECTORY: Final = os.O_DIRECTORY
@@ -96,3 +97,19 @@ def widen_pipe(fd: int, size: int) -> None:
         fcntl.fcntl(fd, F_SETPIPE_SZ, size)
     except PermissionError:
         pass
+
+
+class _Socket(Protocol):
+    @property
+    def family(self) -> int: ...
+
+    def setsockopt(self, level: int, name: int, value: int, /) -> None: ...
+
+
+def widen_socket(stream: _Socket, size: int) -> None:
+    """Let so many bytes be on their way in a unix socket before its writer has to wait. No error either."""
+    if stream.family == socket.AF_UNIX:
+        try:
+            stream.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, size)
+        except PermissionError:
+            pass

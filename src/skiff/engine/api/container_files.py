@@ -16,9 +16,10 @@ from skiff.engine.api.app import Route, get, head, json, post, put
 from skiff.engine.api.call import Call, encode
 from skiff.engine.api.headers import STANDARD
 from skiff.engine.containers.commit import Commits
-from skiff.engine.containers.files import Files
+from skiff.engine.containers.files import AHEAD, Files
 from skiff.engine.containers.visiting.visits import Visit
 from skiff.errors import SkiffError
+from skiff.linux.fds import widen_socket
 
 PIECE = 1 << 18
 STAT = "X-Docker-Container-Path-Stat"
@@ -101,7 +102,9 @@ async def pour(request: web.BaseRequest, response: web.StreamResponse, visit: Vi
     try:
         if transport.get_extra_info("sslcontext") is None:
             await _drained(transport)
-            await visit.go(transport.get_extra_info("socket").fileno(), framed=is_framed)
+            client = transport.get_extra_info("socket")
+            widen_socket(client, AHEAD)  # a full buffer costs a turn of two processes
+            await visit.go(client.fileno(), framed=is_framed)
             await visit.answer()
         else:
             await _relay(response, visit)

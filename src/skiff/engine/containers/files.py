@@ -27,10 +27,10 @@ from skiff.engine.storage.compression import detect
 from skiff.engine.storage.snapshots import SnapshotKey, Snapshotter
 from skiff.engine.storage.uploads import Body, Upload
 from skiff.errors import InvalidParameter
+from skiff.linux.fds import widen_socket
 from skiff.paths import DataPaths
 
 HOST_FILES = ("resolv.conf", "hostname", "hosts")
-SO_SNDBUFFORCE = 32  # socket(7); Python has no name for it
 AHEAD = 4 << 20  # bytes on their way to whoever unpacks
 KERNELS = frozenset(
     ("proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue", "securityfs", "debugfs", "tracefs", "bpf")
@@ -235,7 +235,7 @@ async def _feed(visit: Visit, first: bytes, archive: AsyncIterator[bytes]) -> No
     loop = asyncio.get_running_loop()
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
-    ours.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, AHEAD)  # a full buffer costs a turn of the loop
+    widen_socket(ours, AHEAD)  # a full buffer costs a turn of the loop
     with ours:
         with theirs:
             await visit.go(theirs.fileno())
