@@ -74,7 +74,8 @@ def absolute(path: str) -> str:
         elif part not in ("", "."):
             parts.append(part)
     clean = "/" + "/".join(parts)
-    if path == "." or path.endswith("/."):
+    end = path.rstrip("/")
+    if end == "." or end.endswith("/."):
         return clean.rstrip("/") + "/."
     return clean + "/" if path.endswith("/") and clean != "/" else clean
 

@@ -117,7 +117,7 @@ def quoted(text: str) -> str:
     """As Go quotes a string."""
     if text.isprintable() and '"' not in text and "\\" not in text:
         return f'"{text}"'
-    from skiff.cli.template_lexer import quoted as slowly
+    from skiff.docker.quoting import quoted as slowly
 
     return slowly(text)
 

@@ -6,9 +6,10 @@ and people search for them. Loaded only when --format was given.
 
 from skiff.cli.template_functions import ALL as FUNCTIONS
 from skiff.cli.template_functions import CallError, Function
-from skiff.cli.template_lexer import TemplateError, quoted
+from skiff.cli.template_lexer import TemplateError
 from skiff.cli.template_parser import Node, Parser
 from skiff.cli.template_values import NOTHING, Record, is_true, show, type_name
+from skiff.docker.quoting import quoted
 
 __all__ = ["Template", "TemplateError"]
 

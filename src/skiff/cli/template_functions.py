@@ -3,9 +3,9 @@
 Pure. `kinds` are the Go types of the parameters; the executor checks them before it calls.
 """
 
-from skiff.cli.template_lexer import quoted
 from skiff.cli.template_printf import sprintf
 from skiff.cli.template_values import NOTHING, Map, Record, is_true, show, to_json, type_name
+from skiff.docker.quoting import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,6 +6,8 @@ Loaded only when a command was given --format.
 
 from __future__ import annotations
 
+from skiff.docker.quoting import quoted
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,27 +47,6 @@ class Token:
         if self.kind in ("keyword", "dot", "nil"):
             return f"<{self.text}>"
         return quoted(self.text[:10]) + "..." if len(self.text) > 10 else quoted(self.text)
-
-
-def quoted(text: str) -> str:
-    """strconv.Quote."""
-    out = ['"']
-    for char in text:
-        if char in '"\\':
-            out.append("\\" + char)
-        elif char in ESCAPED:
-            out.append(ESCAPED[char])
-        elif char.isprintable():
-            out.append(char)
-        elif ord(char) < 0x20 or ord(char) == 0x7F:
-            out.append(f"\\x{ord(char):02x}")
-        else:
-            out.append(f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}")
-    out.append('"')
-    return "".join(out)
-
-
-ESCAPED = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\a": "\\a", "\b": "\\b", "\f": "\\f", "\v": "\\v"}
 
 
 class Lexer:

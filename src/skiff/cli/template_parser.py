@@ -9,7 +9,8 @@ Pure. Each node keeps where it began and can say itself again (`str(node)`): err
     term     = constant | "." | ".field" | "$variable" | function | "(" pipeline ")"
 """
 
-from skiff.cli.template_lexer import Lexer, TemplateError, Token, number, quoted, unquoted
+from skiff.cli.template_lexer import Lexer, TemplateError, Token, number, unquoted
+from skiff.docker.quoting import quoted
 
 
 class Node:

@@ -8,8 +8,8 @@ Pure.
     index = "[" number "]"      which argument is next, from 1
 """
 
-from skiff.cli.template_lexer import quoted
 from skiff.cli.template_values import NOTHING, general, go_syntax, show, show_plus, type_name
+from skiff.docker.quoting import quoted
 
 
 def sprintf(pattern: str, arguments: list[object]) -> str:

@@ -9,7 +9,7 @@ the difference, because templates treat them differently:
     None     a nil pointer        NOTHING  no value at all
 """
 
-from skiff.cli.template_lexer import quoted
+from skiff.docker.quoting import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -382,8 +382,7 @@ class _Unpacking:
         if b".." in path.split(b"/") or b"\0" in path:
             raise HostileArchive(f"the archive holds a name that leaves its directory: {_show(path)}")
         parent, _, name = path.rpartition(b"/")
-        if not name:
-            self._directories.append((b"", entry.mode, entry.mtime))
+        if not name:  # where it goes was there before: that stays as it is
             return
         fd = self._directory(parent)
         if entry.kind == b"5":
@@ -441,8 +440,7 @@ class _Unpacking:
         for path, mode, mtime in reversed(self._directories):
             fd = self._walk(path)
             try:
-                if path:
-                    posix.chmod(fd, mode)
+                posix.chmod(fd, mode)
                 posix.utime(fd, (mtime, mtime))
             finally:
                 posix.close(fd)

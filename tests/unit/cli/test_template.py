@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from skiff.cli.inspect import filled
 from skiff.cli.table import FormatError
 from skiff.cli.template import Template, TemplateError
-from skiff.cli.template_lexer import number, quoted, unquoted
+from skiff.cli.template_lexer import number, unquoted
 from skiff.cli.template_printf import sprintf
+from skiff.docker.quoting import quoted
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -5,14 +5,11 @@ RUN |1 A=1 /bin/sh -c make # buildkit      ENV A=1      CMD ["sh" "-c" "x"]     
 
 from collections.abc import Sequence
 
+from skiff.docker.quoting import quoted, quoted_rune
 from skiff.engine.builds.dockerfile import instructions as of
 from skiff.oci.image import Healthcheck, History
 
 COMMENT = "buildkit.dockerfile.v0"
-_SHORT_ESCAPES = {
-    "\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v",
-    "\\": "\\\\",
-}  # fmt: skip
 _UNITS = ((3_600_000_000_000, "h"), (60_000_000_000, "m"))
 
 
@@ -55,29 +52,7 @@ def healthcheck(check: Healthcheck) -> str:
         f'"{go_span(span)}"'
         for span in (check.interval, check.timeout, check.start_period, check.start_interval)
     )
-    return f"HEALTHCHECK &{{[{test}] {spans} {_rune(check.retries)}}}"
-
-
-def quoted(text: str) -> str:
-    """The text as Go's %q prints it."""
-    return '"' + "".join('\\"' if char == '"' else _escaped(char) for char in text) + '"'
-
-
-def _rune(number: int) -> str:
-    if not 0 <= number <= 0x10FFFF:
-        return "'\ufffd'"
-    return "'" + ("\\'" if number == 0x27 else _escaped(chr(number))) + "'"
-
-
-def _escaped(char: str) -> str:
-    if char in _SHORT_ESCAPES:
-        return _SHORT_ESCAPES[char]
-    if char.isprintable():
-        return char
-    code = ord(char)
-    if code < 0x80:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    return f"HEALTHCHECK &{{[{test}] {spans} {quoted_rune(check.retries)}}}"
 
 
 def go_span(span_ns: int) -> str:

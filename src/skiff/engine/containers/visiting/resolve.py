@@ -35,7 +35,8 @@ def absolute(path: bytes) -> bytes:
         elif part not in (b"", b"."):
             parts.append(part)
     clean = b"/" + b"/".join(parts)
-    if path.endswith(b"/.") or path == b".":
+    end = path.rstrip(b"/")
+    if end.endswith(b"/.") or end == b".":
         return clean.rstrip(b"/") + b"/."
     if path.endswith(b"/") and clean != b"/":
         return clean + b"/"

@@ -6,7 +6,8 @@ The process has the container's root as its own and the directory as its working
 import os
 import stat
 
-from skiff.engine.storage.tarstream import Entry, Source
+from skiff.docker.quoting import quoted
+from skiff.engine.storage.tarstream import DIRECTORY, Entry, Source
 from skiff.engine.storage.untar import Maker, Untar
 from skiff.oci import layer
 
@@ -20,13 +21,15 @@ class Unpacking(Untar):
 
     def __init__(self, where: bytes, *, keep_kind: bool, owner: tuple[int, int] | None) -> None:
         super().__init__(whiteouts="none")
-        self._where = where
+        self._where = where.removesuffix(b"/.") or b"/"
         self._keep_kind = keep_kind
         self._owner = owner
 
     def _extract(self, entry: Entry, path: bytes, source: Source) -> None:
         if self._owner is not None:
             entry.uid, entry.gid = self._owner
+        if not path and entry.type == DIRECTORY:  # where it goes was there before: that stays as it is
+            return
         super()._extract(entry, path, source)
 
     def _make(self, make: Maker, path: bytes, *, directory: bool = False) -> None:
@@ -39,8 +42,8 @@ class Unpacking(Untar):
             is_directory = stat.S_ISDIR(os.lstat(path).st_mode)
         except (FileNotFoundError, NotADirectoryError):
             return
-        names = f'"{layer.show(path)}" with {{}} "{layer.show(self._where)}"'
+        name, where = quoted(layer.show(path)), quoted(layer.show(self._where))
         if is_directory and not becomes_directory:
-            raise Refused(f"cannot overwrite directory {names.format('non-directory')}")
+            raise Refused(f"cannot overwrite directory {name} with non-directory {where}")
         if not is_directory and becomes_directory:
-            raise Refused(f"cannot overwrite non-directory {names.format('directory')}")
+            raise Refused(f"cannot overwrite non-directory {name} with directory {where}")

@@ -21,6 +21,8 @@ from skiff.engine.containers.visiting import resolve
         (b"a/b", b"/a/b", b"b", False),
         (b"/a/", b"/a/", b"a", True),
         (b"/a/.", b"/a/.", b".", True),
+        (b"/a/.//", b"/a/.", b".", True),
+        (b"./", b"/.", b".", True),
         (b"/a/../b", b"/b", b"b", False),
         (b"/../../x", b"/x", b"x", False),
     ],
