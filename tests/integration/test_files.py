@@ -299,3 +299,50 @@ def test_names_that_are_not_utf8(engine: Engine, tmp_path: Path) -> None:
     refused = engine.skiff("exec", "odd", "cat", f"/{name}")
     assert "is not UTF-8" in refused.err
     engine.skiff("rm", "-f", "odd").ok()
+
+
+def test_where_cp_leads_and_where_it_does_not(engine: Engine, tmp_path: Path) -> None:
+    """Every answer here is Docker's."""
+    (tmp_path / "d").mkdir()
+    (tmp_path / "f").write_text("f")
+    (tmp_path / "nul").symlink_to("/dev/null")
+    (tmp_path / "dangling").symlink_to("gone")
+    (tmp_path / "link").symlink_to("f")
+    engine.skiff("create", "--name=leads", "busybox", "true").ok()
+    engine.skiff("cp", f"{tmp_path}/f", "leads:/f").ok()
+    engine.skiff("cp", f"{tmp_path}/d", "leads:/d").ok()
+
+    def told(source: str, target: str, *flags: str) -> str:
+        done = engine.skiff("cp", *flags, source, target)
+        assert done.code == 1
+        return done.err.strip().replace(str(tmp_path), "W")
+
+    here = str(tmp_path)
+    device = f'invalid output path: "{tmp_path}/nul" must be a directory or a regular file: got a device'
+    assert told("leads:/f", f"{here}/nul") == device.replace(here, "W")
+    assert told("leads:/f", f"{here}/f/") == "stat W/f/: not a directory"
+    assert told("leads:/f", f"{here}/f/.") == "stat W/f/.: not a directory"
+    assert told("leads:/d", f"{here}/f") == "cannot copy directory"
+    assert told("leads:/f", f"{here}/no/") == "no such directory"
+    assert told("leads:/f", f"{here}/no/.") == "stat W/no: no such file or directory"
+    assert told("leads:/d", f"{here}/no/x/") == 'invalid output path: directory "W/no" does not exist'
+    assert told("leads:/f/.", f"{here}/d", "-L") == (
+        "Error response from daemon: lstat /f/.: not a directory"
+    )
+    assert told(f"{here}/f", "leads:/n/.") == "no such directory"
+    assert told(f"{here}/d", "leads:/n/.") == (
+        "Error response from daemon: Could not find the file /n in container leads"
+    )
+    assert (
+        told(f"{here}/d", "leads:/f/.") == "Error response from daemon: extraction point is not a directory"
+    )
+    assert told(f"{here}/f/.", "leads:/n") == "not a directory"
+    for end in ("", "/", "/."):
+        assert told(f"{here}/none{end}", "leads:/") == "lstat W/none: no such file or directory"
+    assert told(f"{here}/dangling/.", "leads:/") == "lstat W/gone: no such file or directory"
+    engine.skiff("cp", "leads:/f", f"{here}/dangling").ok()
+    assert (tmp_path / "gone").read_text() == "f"
+    assert (tmp_path / "dangling").is_symlink()
+    engine.skiff("cp", "leads:/f", f"{here}/link").ok()
+    assert (tmp_path / "link").is_symlink()
+    engine.skiff("rm", "leads").ok()

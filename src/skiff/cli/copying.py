@@ -13,6 +13,7 @@ import sys
 from skiff.cli import human
 from skiff.cli.transfer import Transfer, Watched
 from skiff.client.connection import EngineError
+from skiff.docker.quoting import quoted
 from skiff.errors import InvalidParameter, SkiffError
 
 TYPE_CHECKING = False
@@ -88,6 +89,16 @@ def parent(path: str) -> str:
     return path.rstrip("/").rpartition("/")[0] or "/"
 
 
+def plain(path: str) -> str:
+    """An absolute path without what it says about its end."""
+    return path.removesuffix("/.").rstrip("/") or "/"
+
+
+def divided(path: str) -> tuple[str, str]:
+    """(directory, last name) of an absolute path; of `/a/.` the name is `.`."""
+    return (path[:-2] or "/", ".") if path.endswith("/.") else (parent(path), base(path))
+
+
 class Place:
     """Where something comes from or goes to. path: absolute; means_content: it ends with `/.`."""
 
@@ -115,11 +126,9 @@ def arranged(source: Place, name: str, target: Place) -> tuple[str, str]:
     if target.exists:
         if source.is_directory:
             raise InvalidParameter("cannot copy directory")
-        return parent(target.path), base(target.path)
-    if not source.is_directory and target.asserts_directory:
+    elif not source.is_directory and target.asserts_directory:
         raise InvalidParameter("no such directory")
-    clean = target.path.removesuffix("/.")
-    return parent(clean), base(clean)
+    return divided(target.path)
 
 
 def _out(session: Session, asked: Parsed, container: str, path: str, target: str, counter: Counter) -> int:
@@ -128,22 +137,17 @@ def _out(session: Session, asked: Parsed, container: str, path: str, target: str
         for data in response.chunks():
             _write(1, data)
         return 0
-    where = absolute(target)
-    above = parent(where)
-    if not where.endswith("/") and _status(above) is None:
-        raise InvalidParameter(f'invalid output path: directory "{above}" does not exist')
+    to = _landing(absolute(target))
+    where = to.path
     engine = session.engine()
     if asked["follow-link"]:
         path = _followed(engine, container, path)
     response = engine.get_archive(container, path)
     found = _decoded(response.headers.get("x-docker-container-path-stat", ""))
     try:
-        here = _status(where.rstrip("/") or "/")
-        to = Place(
-            where, exists=here is not None, is_directory=here is not None and stat.S_ISDIR(here.st_mode)
-        )
         whence = Place(absolute("/" + path), exists=True, is_directory=bool(found["mode"] & _IS_DIRECTORY))
         asked_for = base(whence.path)
+        _check(divided(where)[0])
         directory, name = arranged(whence, "" if asked_for == "." else asked_for, to)
         from skiff.client import tarball
 
@@ -164,14 +168,48 @@ def _out(session: Session, asked: Parsed, container: str, path: str, target: str
     return 0
 
 
+def _landing(path: str) -> Place:
+    """Where a path of this machine leads: a link is followed, even to what is not there. InvalidParameter."""
+    above = parent(plain(path))
+    if _status(above) is None:
+        raise InvalidParameter(f"invalid output path: directory {quoted(above)} does not exist")
+    try:
+        mode = posix.stat(path).st_mode
+    except FileNotFoundError:
+        return Place(_meant(path), exists=False, is_directory=False)
+    except OSError as error:
+        raise InvalidParameter(f"stat {path}: {_reason(error)}") from None
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        raise InvalidParameter(
+            f"invalid output path: {quoted(path)} must be a directory or a regular file: got a device"
+        )
+    if stat.S_ISDIR(mode):
+        return Place(path, exists=True, is_directory=True)
+    return Place(_meant(path), exists=True, is_directory=False)
+
+
+def _meant(path: str) -> str:
+    """What a link names, be it there or not; any other path as it is."""
+    try:
+        posix.readlink(path)
+    except OSError:
+        return path
+    return _real(path)
+
+
+def _check(directory: str) -> None:
+    try:
+        posix.stat(directory)
+    except OSError as error:
+        raise InvalidParameter(f"stat {directory}: {_reason(error)}") from None
+
+
 def _followed(engine: Any, container: str, path: str) -> str:
     """What a link there leads to, else the path."""
     try:
         found = _decoded(engine.path_stat(container, path))
-    except EngineError as error:
-        if error.status == 404:
-            return path  # a HEAD has no words: whoever asks for the archive is told what is missing
-        raise
+    except EngineError:
+        return path  # a HEAD has no words: whoever asks for the archive is told what is wrong
     target: str = found["linkTarget"] if found["mode"] & _IS_LINK else path
     return target
 
@@ -187,25 +225,20 @@ def _in(session: Session, asked: Parsed, path: str, container: str, target: str,
         return 0
     where = absolute(path)
     title = base(where)
+    source = plain(where)
+    is_asserted = source != where  # that it is a directory
+    if is_asserted or asked["follow-link"]:
+        source = _real(source)
     try:
-        status = posix.lstat(where) if not where.endswith("/") else posix.stat(where)
-        if asked["follow-link"] and stat.S_ISLNK(status.st_mode):
-            where = _real(where)
-            status = posix.stat(where)
+        is_directory = stat.S_ISDIR(posix.lstat(source).st_mode)
     except OSError as error:
-        if isinstance(error, NotADirectoryError) and _status(where.rstrip("/")) is not None:
-            raise InvalidParameter("not a directory") from None
-        raise SkiffError(f"lstat {where.rstrip('/')}: {_reason(error)}") from None
-    is_directory = stat.S_ISDIR(status.st_mode)
+        raise SkiffError(f"lstat {source}: {_reason(error)}") from None
+    if is_asserted and not is_directory:
+        raise InvalidParameter("not a directory")
     whence = Place(where, exists=True, is_directory=is_directory)
     directory, name = arranged(whence, "" if title == "." else title, to)
     from skiff.client import tarball
 
-    source = where.removesuffix(".").rstrip("/") or "/"
-    if where.endswith("/."):
-        source = where[:-2] or "/"
-    if whence.asserts_directory:
-        source = _real(source)
     packed = tarball.packed(
         source.encode("utf-8", "surrogateescape"), name.encode("utf-8", "surrogateescape") or b"./"
     )

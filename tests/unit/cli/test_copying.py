@@ -40,6 +40,8 @@ def _place(path: str, kind: str) -> Place:
         ("/s/d", "directory", "/t/x/", "nothing", ("/t", "x")),
         ("/s/d/.", "directory", "/t", "directory", ("/t", "")),
         ("/s/d/.", "directory", "/t/x", "nothing", ("/t", "x")),
+        ("/s/d", "directory", "/t/x/.", "nothing", ("/t/x", ".")),  # and so it fails: nothing is there
+        ("/s/f", "file", "/t/x/.", "file", ("/t/x", ".")),
     ],
 )
 def test_the_table(source: str, kind: str, target: str, there: str, expected: tuple[str, str]) -> None:
