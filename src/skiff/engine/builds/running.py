@@ -217,10 +217,7 @@ def new_id() -> str:
 
 
 async def _end(task: Task) -> None:
-    """Kill it, whether or not it has begun, and take away what it had.
-
-    Not by a signal: of one that has not begun no exit is told, and there would be nothing to wait for.
-    """
+    """Kill it, whether or not it has begun, and take away what it had."""
     with contextlib.suppress(NotFound):
         await task.delete(force=True)
 
