@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from skiff.engine.storage import diff
 from skiff.engine.storage.beneath import Found, copy_attributes, look, visible
+from skiff.engine.storage.snapshots import SnapshotKey, Snapshotter
 
 KINDS = {"C": 0, "A": 1, "D": 2}  # as the API counts them
 MOUNTS = "/proc/mounts"
@@ -48,6 +49,17 @@ def lay(directory: str, lowers: Sequence[str]) -> None:
         os.mkdir(f"{directory}/etc", 0o755)
         copy_attributes(lowers, "etc", directory)
     os.symlink(MOUNTS, f"{directory}/etc/mtab")
+
+
+def written(snapshots: Snapshotter, id: str) -> int:
+    """Bytes of what a container's own layer holds, but for what was laid there."""
+    key = SnapshotKey(id)
+    size = snapshots.usage(key).bytes
+    try:
+        target = os.readlink(f"{snapshots.directory(key)}/etc/mtab")
+    except OSError:  # the image has one, or it is no link any more
+        return size
+    return size - len(target) if target == MOUNTS else size
 
 
 class Change(Struct, frozen=True, rename="pascal"):

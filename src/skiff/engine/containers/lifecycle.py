@@ -22,6 +22,7 @@ from skiff.docker.signals import signal_number
 from skiff.engine.containers import restart, states
 from skiff.engine.containers.announce import Announcer
 from skiff.engine.containers.attach import Attachments
+from skiff.engine.containers.ground import written
 from skiff.engine.containers.health import Probes
 from skiff.engine.containers.kept import KeptContainers
 from skiff.engine.containers.live import Live
@@ -409,7 +410,7 @@ class Lifecycle:
 
     def _size(self, id: str) -> int:
         try:
-            return self.snapshots.usage(SnapshotKey(id)).bytes
+            return written(self.snapshots, id)
         except NotFound:
             return 0
 

@@ -24,6 +24,7 @@ from skiff.docker.container_view import (
 from skiff.docker.filters import Filters
 from skiff.docker.image import GraphDriverData
 from skiff.docker.network import EndpointSettings
+from skiff.engine.containers.ground import written
 from skiff.engine.containers.networking import Sandboxes
 from skiff.engine.containers.record import Container, Records
 from skiff.engine.execution import defaults
@@ -155,7 +156,7 @@ class Views:
     def _sizes(self, container: Container) -> tuple[int, int]:
         """(written by it, all of it) in bytes."""
         key = SnapshotKey(container.id)
-        own = total = self.snapshots.usage(key).bytes
+        own = total = written(self.snapshots, container.id)
         parent = self.snapshots.info(key).parent
         while parent is not None:
             total += self.snapshots.usage(parent).bytes
