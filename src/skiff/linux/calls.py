@@ -19,7 +19,7 @@ from typing import Final, NamedTuple, TypeAlias
 # number, six arguments, what came of it, two places to copy that to (or 0), the failures that may be (bit n
 # is errno n, the last one all others), how many bytes to go on after one of them
 RECORD: Final = struct.Struct("<12Q")
-END: Final = (1 << 64) - 1  # as a number: the program ends here
+END: Final = (1 << 64) - 1  # as a number: the program ends here; at 0 it does, too
 PENDING: Final = 1 << 62  # as a result: not performed so far
 FIRST_ERROR: Final = (1 << 64) - 4095  # results from here on are negative error numbers
 ANY_ERROR: Final = (1 << 64) - 2
@@ -93,11 +93,15 @@ class Program:
         """One more call. may_fail: the `errors` that do not end the program.
 
         Integers are passed as they are, bytes as the address of a copy that ends with NUL. KeyError for a
-        call that this machine does not have.
+        call that this machine does not have, ValueError for that of number 0: there memory ends that was
+        given back.
         """
         words, texts = self._words, self._texts
         at = len(words)
-        words += (self._numbers[name], 0, 0, 0, 0, 0, 0, PENDING, 0, 0, may_fail, RECORD.size)
+        number = self._numbers[name]
+        if not number:
+            raise ValueError(f"no program can call {name}")
+        words += (number, 0, 0, 0, 0, 0, 0, PENDING, 0, 0, may_fail, RECORD.size)
         position = at
         for value in arguments:
             position += 1

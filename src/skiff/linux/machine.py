@@ -29,7 +29,7 @@ WALK: Final = {
         # next:
         "488b03"  # mov rax, [rbx]        number
         "4885c0"  # test rax, rax
-        "7863"  # js end                  END
+        "7e63"  # jle end                 END, or no program any more: zeros
         "488b7b08"  # mov rdi, [rbx+8]
         "488b7310"  # mov rsi, [rbx+16]
         "488b5318"  # mov rdx, [rbx+24]

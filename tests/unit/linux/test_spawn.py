@@ -3,12 +3,15 @@
 import errno
 import os
 import signal
+import socket
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from skiff.linux import spawn, syscalls
-from skiff.linux.calls import ANY_ERROR, Pointers, Program, Rider, errors
+from skiff.linux.calls import ANY_ERROR, Pointers, Program, Result, Rider, errors
 from skiff.linux.spawn import MEMORY, Spawned, Spawner
 
 pytestmark = pytest.mark.skipif(
@@ -34,6 +37,13 @@ def pipe() -> Iterator[tuple[int, int]]:
     yield read, write
     os.close(read)
     os.close(write)
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
 
 
 def spawned_by(spawner: Spawner, program: Program, *, wait: bool, **riders: int) -> Spawned:
@@ -125,22 +135,46 @@ def test_it_does_not(spawner: Spawner, program: Program) -> None:
     assert not spawner.executes([*found, never])
 
 
-def test_a_call_is_replaced_while_it_waits(spawner: Spawner, program: Program, pipe: tuple[int, int]) -> None:
-    os.set_blocking(pipe[0], True)
-    program.call("read", pipe[0], bytes(8), 1)
+def receives(program: Program, stream: socket.socket, buffer: bytes | None, size: int) -> Result:
+    return program.call("recvfrom", stream.fileno(), buffer, size, 0, None, None)
+
+
+def test_a_call_is_replaced_while_it_waits(
+    spawner: Spawner, program: Program, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    receives(program, pair[0], bytes(8), 1)
     gate = program.call("exit_group", 3)
     program.call("exit_group", 4)
     for opened, code in ((False, 3), (True, 4)):
         spawned = spawned_by(spawner, program, wait=False)
         if opened:
             spawner.replace(gate, syscalls.number("getpid"))
-        os.write(pipe[1], b"x")
+        pair[1].send(b"x")
         assert ended(spawned) == code
 
 
-def test_it_is_killed(spawner: Spawner, program: Program, pipe: tuple[int, int]) -> None:
-    os.set_blocking(pipe[0], True)
-    program.call("read", pipe[0], bytes(8), 1)
+def test_memory_that_was_given_back_is_no_program(
+    spawner: Spawner, program: Program, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    """Whoever still walks it ends; else he would go on with what lies behind it."""
+    receives(program, pair[0], bytes(8), 1)
+    program.call("exit_group", 3)
+    spawned = spawned_by(spawner, program, wait=False)
+    waits = f"{syscalls.number('recvfrom')} "
+    while not Path(f"/proc/{spawned.pid}/syscall").read_text().startswith(waits):
+        time.sleep(0.001)
+    spawner.forget()
+    pair[1].send(b"x")
+    assert ended(spawned) == 1
+
+
+def test_a_call_of_number_0_is_none(program: Program) -> None:
+    with pytest.raises(ValueError, match="no program can call read"):
+        program.call("read", 0, bytes(8), 1)
+
+
+def test_it_is_killed(spawner: Spawner, program: Program, pair: tuple[socket.socket, socket.socket]) -> None:
+    receives(program, pair[0], bytes(8), 1)
     spawned = spawned_by(spawner, program, wait=False)
     os.kill(spawned.pid, signal.SIGKILL)
     assert ended(spawned) == -signal.SIGKILL
@@ -204,10 +238,10 @@ def test_a_loop(spawner: Spawner, program: Program, pipe: tuple[int, int]) -> No
 
 
 def test_an_argument_that_the_kernel_writes(
-    spawner: Spawner, program: Program, pipe: tuple[int, int]
+    spawner: Spawner, program: Program, pair: tuple[socket.socket, socket.socket]
 ) -> None:
-    os.write(pipe[1], (23).to_bytes(8, "little"))
-    reads = program.call("read", pipe[0], None, 8)
+    pair[1].send((23).to_bytes(8, "little"))
+    reads = receives(program, pair[0], None, 8)
     leaves = program.call("exit_group", 1)
     program.point(reads, 1, leaves, 0)
     assert performed(spawner, program) == 23

@@ -122,6 +122,9 @@ def run_below_init(path: str, process: Process, environ: dict[str, str], sync: s
     """
     everything = set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}
     signal.pthread_sigmask(signal.SIG_BLOCK, everything)
+    # before the program runs, which may look at us; its own name and guard come with its execve
+    processes.set_name("skiff-init")
+    processes.set_dumpable(False)
     child = os.fork()
     if child == 0:
         os.setpgid(0, 0)
@@ -129,8 +132,6 @@ def run_below_init(path: str, process: Process, environ: dict[str, str], sync: s
             os.tcsetpgrp(0, os.getpgrp())  # SIGTTOU is still blocked
         processes.default_signals()
         execute(path, process, environ, sync)
-    processes.set_dumpable(False)
-    processes.set_name("skiff-init")
     os.chdir("/")
     fds.close_range(3)
     while True:

@@ -16,7 +16,7 @@ NAMES = (
     *("keyctl", "openat", "prlimit64", "umask", "seccomp", "prctl", "setgroups", "setresgid", "setresuid"),
     *("capset", "execve", "faccessat"),
 )
-NUMBERS = {name: number for number, name in enumerate(NAMES)}
+NUMBERS = {name: number for number, name in enumerate(NAMES, 1)}
 BASE = 0x10000
 FILTER = Filter(bytes(16), 2)
 
@@ -26,7 +26,8 @@ def names(process: Process, filter: Filter | None = None) -> list[str]:
     program = Program(NUMBERS, BASE)
     execves = entering.enter(program, process, filter, have=capabilities.ALL)
     data, start, _ = program.image()
-    made = [NAMES[RECORD.unpack_from(data, start + index * RECORD.size)[0]] for index in range(len(program))]
+    called = {number: name for name, number in NUMBERS.items()}
+    made = [called[RECORD.unpack_from(data, start + index * RECORD.size)[0]] for index in range(len(program))]
     assert [index for index, name in enumerate(made) if name == "execve"] == [call.at for call in execves]
     return made
 
