@@ -6,6 +6,7 @@ the machine's. Namespace and engine end with the process that runs the tests, ho
 """
 
 import contextlib
+import http.client
 import os
 import signal
 import subprocess
@@ -78,6 +79,26 @@ class Engine:
     def docker(self, *words: str, input: bytes | None = None, timeout: float = 60) -> "Run":
         """The stock client against this engine."""
         return self.run("docker", *words, input=input, timeout=timeout)
+
+    def become_mortal(self) -> None:
+        """Start anew as an engine that can be killed at a step: mortal.py."""
+        self.stop()
+        self.module = "tests.integration.mortal"
+        self.start()
+
+    def dies(self, steps: int, act: Callable[[], object]) -> bool:
+        """Whether it was killed after so many steps of the act and the next runs; else there are fewer."""
+        dies = Path(self.root, "dies")
+        dies.write_text(str(steps))
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            act()
+        if dies.exists():
+            dies.unlink()
+            return False
+        assert self.process is not None
+        self.process.wait(30)
+        self.start()
+        return True
 
     def skiff(self, *words: str, input: bytes | None = None, timeout: float = 60) -> "Run":
         """Our own client against this engine."""

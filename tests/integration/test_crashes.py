@@ -1,11 +1,11 @@
 """The engine is killed at any moment. Containers go on, the next engine finds them, nothing is left over."""
 
 import contextlib
-import http.client
 import os
 import random
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -95,26 +95,16 @@ ACTS: dict[str, tuple[str, str, dict[str, object]]] = {
 @pytest.mark.slow
 def test_killed_before_each_step_of_keeping(own_engine: Engine) -> None:
     """Whatever is half done at a boot is completed or undone: people's files are there, and no litter."""
-    own_engine.stop()
-    own_engine.module = "tests.integration.mortal"
-    own_engine.start()
-    dies = Path(own_engine.root, "dies")
+    own_engine.become_mortal()
     deaths = 0
     for act, (method, path, query) in ACTS.items():
         for steps in range(24):
             _things(own_engine)
             if act == "undo":
                 assert own_engine.client.delete("/containers/things").status == 204
-            dies.write_text(str(steps))
-            with contextlib.suppress(OSError, http.client.HTTPException):
-                own_engine.client.request(method, path, **query)
-            if dies.exists():  # it made fewer steps, and lives
-                dies.unlink()
+            if not own_engine.dies(steps, partial(own_engine.client.request, method, path, **query)):
                 break
             deaths += 1
-            assert own_engine.process is not None
-            own_engine.process.wait(30)
-            own_engine.start()
             _consistent(own_engine, f"{act}, killed before step {steps}")
         else:
             raise AssertionError(f"{act} was never brought to its end")
@@ -133,27 +123,17 @@ NEW, OLD = {"a": "new", "b": "new", "c": "new"}, {"a": "old", "b": "old", "c": "
 @pytest.mark.parametrize("act", COPIES)
 def test_killed_before_each_step_of_a_copy(own_engine: Engine, act: str) -> None:
     """A copy of a volume is whole or not there, and nothing else is left."""
-    own_engine.stop()
-    own_engine.module = "tests.integration.mortal"
-    own_engine.start()
+    own_engine.become_mortal()
     client = own_engine.client
     volumes, drafts = Path(own_engine.root, "data/volumes"), Path(own_engine.root, "data/new-volumes")
     path, name = COPIES[act]
-    dies = Path(own_engine.root, "dies")
     for steps in range(12):
         made = client.post("/volumes/create", {"Name": "kept"}).json()
         _write(Path(made["Mountpoint"]), OLD)
         assert client.post("/skiff/volumes/kept/snapshots", name="first").status == 201
         _write(Path(made["Mountpoint"]), NEW)
-        dies.write_text(str(steps))
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            client.post(path, name=name)
-        if dies.exists():  # it made fewer steps, and lives
-            dies.unlink()
+        if not own_engine.dies(steps, partial(client.post, path, name=name)):
             break
-        assert own_engine.process is not None
-        own_engine.process.wait(30)
-        own_engine.start()
         when = f"{act}, killed before step {steps}"
         listed = {one["Name"] for one in client.get("/volumes").json()["Volumes"]}
         assert listed == set(os.listdir(volumes)), when

@@ -1,10 +1,8 @@
 """The engine is killed before each step of what it does to networks: kernel and records agree afterwards."""
 
-import contextlib
-import http.client
 import sys
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import NamedTuple
 
 import pytest
@@ -85,26 +83,16 @@ ACTS = {
 @pytest.mark.parametrize("name", ACTS)
 def test_killed_before_each_step(own_engine: Engine, name: str) -> None:
     act = ACTS[name]
-    own_engine.stop()
-    own_engine.module = "tests.integration.mortal"
-    own_engine.start()
+    own_engine.become_mortal()
     for network in ("alpha", "middle"):
         own_engine.docker("network", "create", network).ok()
     serve = ("busybox", "httpd", "-f", "-p", "80", "-h", "/etc")
     own_engine.docker("run", "-d", "--name", "box", "--network", "middle", "-p", "8080:80", *serve).ok()
     own_engine.docker("create", "--name", "late", "--network", "alpha", "-p", "9090:80", *serve).ok()
-    dies = Path(own_engine.root, "dies")
     for steps in range(MANY):
         act.before(own_engine)
-        dies.write_text(str(steps))
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            own_engine.client.request(act.method, act.path, act.body)
-        if dies.exists():  # it made fewer steps, and lives
-            dies.unlink()
+        if not own_engine.dies(steps, partial(own_engine.client.request, act.method, act.path, act.body)):
             break
-        assert own_engine.process is not None
-        own_engine.process.wait(30)
-        own_engine.start()
         when = f"{name}, killed before step {steps}"
         agrees(own_engine, when)
         assert act.whole(own_engine), when
@@ -122,25 +110,15 @@ def test_killed_before_each_step(own_engine: Engine, name: str) -> None:
 @pytest.mark.slow
 def test_a_disconnect_that_is_killed_is_done_or_not(own_engine: Engine) -> None:
     """What inspect shows is what the next start of the container makes."""
-    own_engine.stop()
-    own_engine.module = "tests.integration.mortal"
-    own_engine.start()
+    own_engine.become_mortal()
     for network in ("alpha", "middle"):
         own_engine.docker("network", "create", network).ok()
     own_engine.docker("run", "-d", "--name", "box", "--network", "alpha", "busybox", "sleep", "600").ok()
     own_engine.docker("network", "connect", "middle", "box").ok()
-    dies = Path(own_engine.root, "dies")
     for steps in range(MANY):
         JOIN(own_engine)
-        dies.write_text(str(steps))
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            LEAVE(own_engine)
-        if dies.exists():  # it made fewer steps, and lives
-            dies.unlink()
+        if not own_engine.dies(steps, partial(LEAVE, own_engine)):
             break
-        assert own_engine.process is not None
-        own_engine.process.wait(30)
-        own_engine.start()
         before = _networks(own_engine)
         own_engine.docker("restart", "-t", "0", "box").ok()
         assert _networks(own_engine) == before, f"killed before step {steps}"

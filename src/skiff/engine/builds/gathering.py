@@ -13,7 +13,8 @@ from collections.abc import Sequence
 
 from skiff.engine.builds.manifest import Record
 from skiff.engine.builds.threads import finished
-from skiff.engine.storage.extractor import Extractor, Item
+from skiff.engine.storage.extractor import Extractor
+from skiff.engine.storage.gather import Item
 from skiff.errors import InvalidParameter
 
 _PATIENCE = 10.0  # seconds, for the byte

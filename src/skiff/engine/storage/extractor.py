@@ -15,12 +15,11 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from skiff.engine.storage.gather import Item
 from skiff.engine.storage.untar import Whiteouts
 from skiff.errors import HostileArchive, SkiffError
 
 IDLE_SECONDS = 10.0
-Item = tuple[str, str, int, int, int, str]
-"""kind (d f l p), path, permissions, size in bytes, mtime in seconds, target of a link."""
 _START = """import sys
 sys.path[:] = sys.argv[3:]
 from skiff.engine.storage import extract

@@ -12,7 +12,6 @@ import os
 import select
 import stat
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from skiff.engine.storage.copying import clone
 
@@ -24,7 +23,8 @@ _PIECE = 1 << 20
 _SMALL = 1 << 17  # bytes that are not worth a try to share them
 _OFTEN = 32  # files between two looks at whoever waits
 
-Item = Sequence[Any]  # kind (d f l p), path, mode, size, seconds, target: of a link
+Item = tuple[str, str, int, int, int, str]
+"""kind (d f l p), path, permissions, size in bytes, mtime in seconds, target of a link."""
 
 
 class Gathering:

@@ -18,7 +18,8 @@ from skiff.client.context_sync import Sync
 from skiff.engine.builds import gathering
 from skiff.engine.builds.gathering import shares
 from skiff.engine.builds.kept import Trees
-from skiff.engine.storage.extractor import Extractor, Item
+from skiff.engine.storage.extractor import Extractor
+from skiff.engine.storage.gather import Item
 from skiff.engine.storage.state import MemoryState
 from skiff.errors import InvalidParameter, NotFound
 
